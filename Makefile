@@ -1,0 +1,22 @@
+# make install | demo | test | lint | clean. Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu
+BIN := .venv/bin
+
+.PHONY: install demo test lint clean
+
+install:
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install.sh
+
+demo: install
+	@$(BIN)/m2trans demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Leaves data sets and experiments alone.
+clean:
+	rm -rf .venv install.log build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

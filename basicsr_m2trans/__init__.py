@@ -1,0 +1,47 @@
+"""M2Trans for BasicSR: ultrasound image super-resolution with an image-text semantic loss.
+
+Importing this package is cheap and touches nothing. `register()` makes stock BasicSR 1.4.2 import on today's
+stack and adds the plugin's networks, data set, loss, model and metrics to BasicSR's registries, so that option
+files can name them.
+"""
+
+__version__ = "0.1.0"
+
+
+def register() -> None:
+    """Add this plugin's classes to BasicSR's registries; calling it again changes nothing.
+
+    After it, `build_network`, `build_dataset`, `build_loss`, `build_model` and `calculate_metric` of stock BasicSR
+    know the names listed in the README.
+
+    Raises:
+        RuntimeError: another package has already registered a different object under one of the names.
+    """
+    from basicsr_m2trans import compat
+
+    compat.apply()
+
+    from basicsr.utils import registry
+
+    from basicsr_m2trans.archs import M2Trans
+    from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
+    from basicsr_m2trans.losses import ImageTextSemanticLoss
+    from basicsr_m2trans.metrics import calculate_fsim, calculate_gmsd
+    from basicsr_m2trans.models.m2trans_model import M2TransModel
+
+    members = {
+        registry.ARCH_REGISTRY: (M2Trans,),
+        registry.DATASET_REGISTRY: (PairedImageTextDataset,),
+        registry.LOSS_REGISTRY: (ImageTextSemanticLoss,),
+        registry.MODEL_REGISTRY: (M2TransModel,),
+        registry.METRIC_REGISTRY: (calculate_fsim, calculate_gmsd),
+    }
+    for target, objects in members.items():
+        for obj in objects:
+            if obj.__name__ not in target:
+                target.register(obj)
+            elif target.get(obj.__name__) is not obj:
+                raise RuntimeError(
+                    f"another package has registered its own {obj.__name__!r} in BasicSR's {target._name} registry; "
+                    "import only one of the two packages in this process"
+                )

@@ -1,0 +1,38 @@
+"""Installs the package `basicsr_m2trans` and the command `m2trans`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "basicsr_m2trans/__init__.py").read_text())[1]
+
+setup(
+    name="basicsr_m2trans",
+    version=VERSION,
+    description="M2Trans ultrasound super-resolution with its image-text semantic loss, as a plugin for BasicSR",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["basicsr_m2trans", "basicsr_m2trans.*"]),
+    package_data={"basicsr_m2trans.encoders": ["*.txt"]},
+    install_requires=[
+        "basicsr==1.4.2",
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.26",
+        "opencv-python>=4.8",
+        "lmdb>=1.4",
+        "pyyaml>=6.0",
+        "tqdm>=4.66",
+        "transformers>=5.9",
+        "piq>=0.8",
+        "pytorch-wavelets==1.3.0",
+        "PyWavelets>=1.5",
+        "setuptools<82",
+    ],
+    extras_require={"test": ["pytest>=8", "ruff>=0.14"]},
+    entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
+)
