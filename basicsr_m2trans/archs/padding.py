@@ -1,0 +1,27 @@
+"""Reflection padding that works for maps of any size."""
+
+import torch
+from torch import Tensor
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Reflect `x` at its right and bottom edge until both sides are multiples of `multiple`.
+
+    Equal to `torch.nn.functional.pad(..., mode='reflect')` where that works; where the padding reaches the size of
+    the map, the reflection goes on back and forth, and a side of one pixel is repeated.
+
+    Args:
+        x: (..., H, W), any H, W >= 1.
+        multiple: size to round up to.
+
+    Returns:
+        (..., H', W') with H' and W' rounded up; `x` itself if nothing is missing.
+    """
+    for dim in (-2, -1):
+        size = x.shape[dim]
+        padded = -(-size // multiple) * multiple
+        if padded != size:
+            period = max(2 * (size - 1), 1)
+            position = torch.arange(padded, device=x.device) % period
+            x = x.index_select(dim, torch.minimum(position, period - position))
+    return x

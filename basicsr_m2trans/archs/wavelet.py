@@ -1,0 +1,100 @@
+"""Discrete wavelet transforms between the branches of the coarse-to-fine transformer (Sec. III-B, Eq. 6 and 8).
+
+All transforms here share one layout: the sub-bands LL, HL, LH, HH lie one after the other along the channels, HL
+holds the differences along the width and LH those along the height.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def haar_dwt(x: Tensor) -> Tensor:
+    """One level of the orthonormal 2-D Haar transform.
+
+    Args:
+        x: (N, C, H, W) with even H and W.
+
+    Returns:
+        (N, 4C, H/2, W/2): sub-bands LL, HL, LH, HH along the channels.
+    """
+    top_left, top_right = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
+    bottom_left, bottom_right = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
+    ll = top_left + top_right + bottom_left + bottom_right
+    hl = top_right + bottom_right - top_left - bottom_left
+    lh = bottom_left + bottom_right - top_left - top_right
+    hh = top_left + bottom_right - top_right - bottom_left
+    return torch.cat((ll, hl, lh, hh), dim=1) / 2
+
+
+def haar_idwt(x: Tensor) -> Tensor:
+    """Inverse of `haar_dwt`.
+
+    Args:
+        x: (N, 4C, H, W), sub-bands LL, HL, LH, HH along the channels.
+
+    Returns:
+        (N, C, 2H, 2W).
+    """
+    ll, hl, lh, hh = x.chunk(4, dim=1)
+    top = torch.stack((ll - hl - lh + hh, ll + hl - lh - hh), dim=-1)
+    bottom = torch.stack((ll - hl + lh - hh, ll + hl + lh + hh), dim=-1)
+    return torch.stack((top.flatten(-2), bottom.flatten(-2)), dim=-2).flatten(-3, -2) / 2
+
+
+class WaveletTransform(nn.Module):
+    """One level of any wavelet that PyWavelets knows, through pytorch-wavelets.
+
+    The boundary is periodic (`mode='periodization'`), so that an even map halves exactly and the inverse is exact.
+    Signs follow `haar_dwt`: for `wave='haar'` both give the same numbers.
+
+    Args:
+        wave: PyWavelets' name of the wavelet, such as 'db2' or 'bior2.2', with at most 16 taps.
+
+    Raises:
+        ValueError: PyWavelets does not know `wave`, or its filters are longer than 16 taps.
+    """
+
+    # The smallest map that M2Trans transforms is 16x16 (input padded to 32, second level), and pytorch-wavelets'
+    # periodic boundary reconstructs exactly only while the filter is not longer than the map.
+    MAX_TAPS = 16
+
+    def __init__(self, wave: str) -> None:
+        super().__init__()
+        import pywt
+        from pytorch_wavelets import DWTForward, DWTInverse
+
+        if wave not in pywt.wavelist(kind="discrete"):
+            raise ValueError(
+                f"unknown wavelet {wave!r}; choose 'haar', 'none' or one of pywt.wavelist(kind='discrete')"
+            )
+        if (taps := pywt.Wavelet(wave).dec_len) > self.MAX_TAPS:
+            raise ValueError(f"wavelet {wave!r} has {taps} taps; at most {self.MAX_TAPS} reconstruct exactly")
+        self.analysis = DWTForward(J=1, wave=wave, mode="periodization")
+        self.synthesis = DWTInverse(wave=wave, mode="periodization")
+        # Filters are constants of the architecture, not weights: they stay out of every checkpoint.
+        for module in (self.analysis, self.synthesis):
+            for name, buffer in list(module.named_buffers()):
+                module.register_buffer(name, buffer, persistent=False)
+
+    def dwt(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with even H and W -> (N, 4C, H/2, W/2)."""
+        low, (high,) = self.analysis(x)
+        lh, hl, hh = high.unbind(dim=2)
+        return torch.cat((low, -hl, -lh, hh), dim=1)
+
+    def idwt(self, x: Tensor) -> Tensor:
+        """(N, 4C, H, W) -> (N, C, 2H, 2W)."""
+        low, hl, lh, hh = x.chunk(4, dim=1)
+        return self.synthesis((low, [torch.stack((-lh, -hl, hh), dim=2)]))
+
+
+class HaarTransform(nn.Module):
+    """`haar_dwt` and `haar_idwt` with the interface of `WaveletTransform`; it has no buffers."""
+
+    def dwt(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with even H and W -> (N, 4C, H/2, W/2)."""
+        return haar_dwt(x)
+
+    def idwt(self, x: Tensor) -> Tensor:
+        """(N, 4C, H, W) -> (N, C, 2H, 2W)."""
+        return haar_idwt(x)

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from basicsr_m2trans.archs.m2trans_arch import CFTM, M2Trans
+
+REFERENCE = Path(__file__).parents[1] / "data/reference"
+
+
+def reference(upscale):
+    """The official network's weights and values, and our network with those weights."""
+    arrays = np.load(REFERENCE / f"m2trans_small_x{upscale}.npz")
+    values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    net = M2Trans(upscale, num_feat=16, num_block=2).eval()
+    weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
+    net.load_state_dict(weights)
+    return net, values
+
+
+def tiny(upscale=2, **settings):
+    torch.manual_seed(0)
+    return M2Trans(upscale, num_feat=8, num_block=1, **settings).eval()
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_equals_official_network(upscale):
+    net, expected = reference(upscale)
+    seen = {}
+    net.head.register_forward_hook(lambda *args: seen.update(feat_head=args[-1]))
+    net.body[0].register_forward_hook(lambda *args: seen.update(feat_block0=args[-1]))
+    with torch.no_grad():
+        seen["output"] = net(expected["input"])
+    for name in ("feat_head", "feat_block0", "output"):
+        torch.testing.assert_close(seen[name], expected[name], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({}, (3_613_120, 3_633_920, 3_629_760)),
+        ({"num_feat": 256, "wavelet": "none"}, (5_411_584, 5_740_544, 5_674_752)),
+    ],
+    ids=["paper", "version 1"],
+)
+def test_parameter_counts(settings, counts):
+    with torch.device("meta"):
+        nets = [M2Trans(upscale, **settings) for upscale in (2, 3, 4)]
+    assert tuple(sum(p.numel() for p in net.parameters()) for net in nets) == counts
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 33), (31, 32), (45, 20)])
+def test_any_size(upscale, size):
+    with torch.no_grad():
+        out = tiny(upscale)(torch.rand(1, 3, *size))
+    assert out.shape == (1, 3, upscale * size[0], upscale * size[1])
+    assert out.isfinite().all()
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_images_of_a_batch_do_not_mix():
+    net, expected = reference(2)
+    first = expected["input"]
+    batch = torch.cat((first, first.flip(-1)))
+    with torch.no_grad():
+        out = net(batch)
+        torch.testing.assert_close(out[:1], net(batch[:1]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(out[1:], net(batch[1:]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_float_types(dtype):
+    net, expected = reference(2)
+    with torch.no_grad():
+        out = net.to(dtype)(expected["input"].to(dtype))
+    assert out.dtype == dtype
+    tolerance = {torch.float64: 1e-5, torch.float16: 2e-2, torch.bfloat16: 2e-1}[dtype]
+    torch.testing.assert_close(out.float(), expected["output"], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("num_in_ch", "num_out_ch"), [(1, 1), (4, 4), (1, 3)])
+def test_other_channel_counts(num_in_ch, num_out_ch):
+    with torch.no_grad():
+        out = tiny(num_in_ch=num_in_ch, num_out_ch=num_out_ch)(torch.rand(2, num_in_ch, 9, 9))
+    assert out.shape == (2, num_out_ch, 18, 18)
+
+
+def test_img_range_scales_the_inside_only():
+    net, expected = reference(2)
+    image = expected["input"]
+    # Without blocks and biases the network is linear up to the clamp, so the scale inside must cancel.
+    net.body = torch.nn.ModuleList()
+    net.tail = torch.nn.PixelShuffle(2)
+    torch.nn.init.zeros_(net.head.bias)
+    seen = []
+    net.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        once = net(image)
+        net.img_range = 255.0
+        torch.testing.assert_close(net(image), once)
+    torch.testing.assert_close(seen[1], 255 * seen[0])
+
+
+@pytest.mark.parametrize("wavelet", ["none", "db2", "bior2.2"])
+def test_other_wavelets_train(wavelet):
+    net = tiny(wavelet=wavelet).train()
+    net(torch.rand(1, 3, 16, 16)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_wavelet_filters_are_not_in_the_checkpoint():
+    assert tiny(wavelet="db2").state_dict().keys() == tiny().state_dict().keys()
+
+
+def test_block_is_the_sum_of_eq_5_to_10():
+    """With attention switched off (V = 0) only the cascade of Eq. 8-10 remains, which is written out here."""
+    torch.manual_seed(0)
+    block = CFTM(8, "haar")
+    for branch in range(1, 5):
+        torch.nn.init.zeros_(block.get_submodule(f"attn{branch}").qkv_conv.weight)
+    x = torch.randn(1, 8, 32, 32)
+    norm = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+    groups = list(norm.split(2, dim=1))
+    for i in (1, 2, 3):
+        groups[i] = (groups[i] + groups[i - 1]) / 2
+    torch.testing.assert_close(block(x), x + block.feed_forward(torch.cat(groups, 1)), atol=1e-5, rtol=0)
+
+
+def test_gradients_against_finite_differences():
+    torch.manual_seed(0)
+    net = M2Trans(2, num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1).double()
+    net.tail[-1].weight.data.mul_(0.1)
+    image = torch.rand(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    # The clamp to [0, 1] has no derivative at its ends; keep the output inside.
+    net.tail.register_forward_hook(lambda *args: torch.sigmoid(args[-1]))
+    parameters = dict(net.named_parameters())
+    names = ["body.0.attn1.rel_h", "body.0.attn3.rel_w", "tail.3.weight"]
+
+    def forward(image, *values):
+        return torch.func.functional_call(net, {**parameters, **dict(zip(names, values, strict=True))}, image)
+
+    inputs = (image, *(parameters[name] for name in names))
+    assert torch.autograd.gradcheck(forward, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"upscale": 5}, "upscale"),
+        ({"upscale": 2, "num_feat": 60}, "num_feat"),
+        ({"upscale": 2, "num_block": 0}, "num_block"),
+        ({"upscale": 2, "wavelet": "hair"}, "unknown wavelet 'hair'"),
+        ({"upscale": 2, "wavelet": "db20"}, "40 taps"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        M2Trans(**settings)
