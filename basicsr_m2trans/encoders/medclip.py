@@ -1,0 +1,183 @@
+"""MedCLIP-ViT, the encoder of the paper's semantic loss, rebuilt on transformers' Swin and BERT.
+
+The published weights (Wang et al., EMNLP 2022, https://github.com/RyanWangZf/MedCLIP) are loaded as they are; the
+package `medclip` itself does not run on current transformers. `MedCLIPModel` computes what that package computes from
+pixels and token ids, `MedCLIPEncoder` adds its preprocessing and tokeniser.
+"""
+
+import contextlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from basicsr_m2trans.encoders.base import ImageTextEncoder, resize
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
+
+CHECKPOINT_URL = "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
+VOCABULARY = Path(__file__).with_name("bert_base_cased_vocab.txt")
+PROJECTION_DIM = 512
+IMAGE_SIZE = 224
+# MedCLIP's own image statistics, of grey values in [0, 1].
+PIXEL_MEAN, PIXEL_STD = 0.5862785803043838, 0.27950088968644304
+
+VISION_SETTINGS = {"image_size": 224, "embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]}
+TEXT_SETTINGS = {"vocab_size": 28996}
+
+# Parameter names of transformers' Swin before 5.9, which the published file has, and since.
+SWIN_RENAMES = (
+    (r"\.attention\.self\.(query|key|value)\.", lambda match: f".attention.{match[1][0]}_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (
+        r"\.attention\.self\.relative_position_bias_table$",
+        ".attention.relative_position_bias.relative_position_bias_table",
+    ),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+)
+# Constant index tables; transformers' versions differ in which of them they save.
+INDEX_BUFFER = re.compile(r"\.(relative_position_index|position_ids)$")
+
+
+class MedCLIPModel(nn.Module):
+    """The two towers of MedCLIP-ViT with the parameter layout of the published checkpoint.
+
+    Args:
+        vision: settings of `transformers.SwinConfig`.
+        text: settings of `transformers.BertConfig`.
+    """
+
+    def __init__(self, vision: Mapping[str, Any] = VISION_SETTINGS, text: Mapping[str, Any] = TEXT_SETTINGS) -> None:
+        super().__init__()
+        from basicsr_m2trans import compat
+
+        compat.declare_torchvision_operators()  # transformers imports torchvision
+        from transformers import BertConfig, BertModel, SwinConfig, SwinModel
+
+        self.vision_model = _tower(SwinModel(SwinConfig(**vision)), lambda model: model.num_features)
+        self.text_model = _tower(BertModel(BertConfig(**text)), lambda model: model.config.hidden_size)
+        self.logit_scale = nn.Parameter(torch.zeros(()))  # only the contrastive training uses it
+
+    def image_features(self, pixel_values: Tensor) -> Tensor:
+        """Normalised pixels (N, 3, 224, 224) -> (N, 512) of unit length."""
+        pooled = self.vision_model.model(pixel_values).pooler_output
+        return F.normalize(self.vision_model.projection_head(pooled), dim=-1)
+
+    def text_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Token ids and mask (N, L) -> (N, 512) of unit length.
+
+        The mean runs over all L positions, padding included, as in MedCLIP.
+        """
+        output = self.text_model.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        states = torch.stack([output.hidden_states[layer] for layer in (1, 2, -1)])
+        return F.normalize(self.text_model.projection_head(states.mean(dim=(0, 2))), dim=-1)
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Load a checkpoint strictly: old or new Swin names, with or without a `module.` prefix.
+
+        Args:
+            weights: parameter name -> tensor.
+            source: name of the file, for messages.
+
+        Raises:
+            InputError: a weight is missing, left over or of another shape.
+        """
+        given = {_current_name(key): value for key, value in weights.items() if not INDEX_BUFFER.search(key)}
+        own = self.state_dict()
+        expected = {_current_name(key): key for key in own if not INDEX_BUFFER.search(key)}
+        check_weights(given, {name: own[key] for name, key in expected.items()}, source, "MedCLIP-ViT")
+        self.load_state_dict(own | {key: given[name] for name, key in expected.items()}, strict=True)
+
+
+class MedCLIPEncoder(ImageTextEncoder):
+    """MedCLIP-ViT with its own preprocessing and tokeniser, offline.
+
+    Images become grey (ITU-R 601 luma), 224x224 and normalised with MedCLIP's statistics. Captions are tokenised
+    with BERT's cased vocabulary, one by one, because MedCLIP averages over padding too.
+
+    Args:
+        checkpoint: the published archive `medclip-vit-pretrained.zip`, or the `pytorch_model.bin` inside it.
+        model: for other sizes of the architecture, with weights already in place; then `checkpoint` stays None.
+
+    Raises:
+        InputError: the file is missing, unreadable or holds other weights.
+    """
+
+    def __init__(self, checkpoint: str | Path | None = None, model: MedCLIPModel | None = None) -> None:
+        super().__init__()
+        if (checkpoint is None) == (model is None):
+            raise InputError("MedCLIPEncoder needs the path of its weights under `checkpoint`")
+        if model is None:
+            weights = read_medclip_checkpoint(checkpoint)
+            model = MedCLIPModel()
+            model.load_weights(weights, source=str(checkpoint))
+        from tokenizers import BertWordPieceTokenizer
+
+        self.model = model
+        self.tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=False)
+        self.max_tokens = model.text_model.model.config.max_position_embeddings
+        self.freeze()
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [0, 1] -> (N, 512) of unit length."""
+        red, green, blue = resize(images, IMAGE_SIZE).split(1, dim=1)
+        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        return self.model.image_features(((grey - PIXEL_MEAN) / PIXEL_STD).expand(-1, 3, -1, -1))
+
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """N captions -> (N, 512) of unit length; tokens beyond BERT's 512 are cut."""
+        device = self.model.logit_scale.device
+        features = []
+        for caption in captions:
+            ids = self.tokenizer.encode(caption).ids
+            if len(ids) > self.max_tokens:
+                ids = ids[: self.max_tokens - 1] + ids[-1:]  # keep the closing [SEP]
+            tokens = torch.tensor([ids], device=device)
+            features.append(self.model.text_features(tokens, torch.ones_like(tokens)))
+        return torch.cat(features)
+
+
+def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read MedCLIP's weights from the published archive or the file inside it, running no code from the file.
+
+    Raises:
+        InputError: no such file, or not a file of plain weights; the message says where the file comes from.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"MedCLIP's weights are not at {path}.\n"
+            f"Download {CHECKPOINT_URL} (about 500 MB)\n"
+            f"and put it there as it is, or name its place under train: semantic_opt: encoder: checkpoint."
+        )
+    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as archive:
+        # A file written by torch.save is a zip archive too, but never holds this name.
+        members = archive.namelist() if archive else []
+        inner = next((name for name in members if Path(name).name == "pytorch_model.bin"), None)
+        if inner is None:
+            return as_weights(read_checkpoint(path), str(path))
+        with archive.open(inner) as stream:
+            return as_weights(read_checkpoint(stream, f"{path}: {inner}"), f"{path}: {inner}")
+
+
+def _tower(model: nn.Module, width: Any) -> nn.Module:
+    """A model and its projection under the two names of the checkpoint."""
+    tower = nn.Module()
+    tower.model = model
+    tower.projection_head = nn.Linear(width(model), PROJECTION_DIM, bias=False)
+    return tower
+
+
+def _current_name(key: str) -> str:
+    """The parameter's name in transformers 5.9 and later, without the prefix of parallel training."""
+    key = key.removeprefix("module.")
+    if key.startswith("vision_model."):
+        for pattern, replacement in SWIN_RENAMES:
+            key = re.sub(pattern, replacement, key)
+    return key

@@ -1,0 +1,68 @@
+"""Reading files of weights without running code from them, and checking them name by name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from basicsr_m2trans.errors import InputError
+
+
+def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> Any:
+    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values.
+
+    Args:
+        file: a path or an open binary file.
+        source: the file's name in messages; default the path.
+
+    Raises:
+        InputError: no such file, a damaged one, or one that asks for other Python objects, which is refused because
+            unpickling them can run any code.
+    """
+    source = source or str(file)
+    if isinstance(file, (str, Path)) and not Path(file).is_file():
+        raise InputError(f"there is no file {source}")
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many types for a damaged file
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{source} cannot be read as a file of plain weights ({reason}); get it again") from error
+
+
+def as_weights(value: Any, source: str) -> dict[str, Tensor]:
+    """`value` itself if it maps names to tensors.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, dict) and value and all(isinstance(item, Tensor) for item in value.values()):
+        return value
+    kind = f"the entries {', '.join(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
+    raise InputError(f"{source} does not hold named weights but {kind}")
+
+
+def check_weights(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, network: str) -> None:
+    """Compare names and shapes of weights, since loading them partly would leave the rest random.
+
+    Args:
+        given: the file's weights.
+        expected: the network's own.
+        source: the file's name.
+        network: the network's name.
+
+    Raises:
+        InputError: a weight is missing, left over or of another shape; the first few of each are named.
+    """
+    problems = [f"missing: {name}" for name in expected if name not in given]
+    problems += [f"not part of {network}: {name}" for name in given if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)}, not {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        listed = "\n  ".join(problems[:10])
+        raise InputError(f"{source} does not hold the weights of {network}:\n  {listed}{more}")

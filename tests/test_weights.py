@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
+
+
+class Hostile:
+    def __reduce__(self):
+        return (Path.touch, (Path("hostile_was_here"),))
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": Hostile()}, "hostile.pth")
+    with pytest.raises(InputError, match=r"hostile\.pth cannot be read as a file of plain weights"):
+        read_checkpoint("hostile.pth")
+    assert not Path("hostile_was_here").exists()
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(InputError, match="no file"):
+        read_checkpoint(tmp_path / "none.pth")
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(InputError, match=r"damaged\.pth"):
+        read_checkpoint(damaged)
+
+
+def test_not_weights():
+    with pytest.raises(InputError, match="the entries params, iter"):
+        as_weights({"params": {}, "iter": 3}, "file")
+    with pytest.raises(InputError, match="a list"):
+        as_weights([1], "file")
+
+
+def test_check_weights_lists_all_kinds():
+    expected = {"a": torch.zeros(1), "b": torch.zeros(2)}
+    check_weights(dict(expected), expected, "file", "Net")
+    with pytest.raises(InputError) as error:
+        check_weights({"b": torch.zeros(3), "c": torch.zeros(1)}, expected, "file", "Net")
+    for part in (
+        "file does not hold the weights of Net",
+        "missing: a",
+        "not part of Net: c",
+        "b has shape (3,), not (2,)",
+    ):
+        assert part in str(error.value)
