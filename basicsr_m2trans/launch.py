@@ -1,0 +1,230 @@
+"""Runs BasicSR's training or test with this plugin, after checking the files that the option file names."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from basicsr_m2trans import register
+from basicsr_m2trans.errors import InputError
+
+REQUIRED_KEYS = {
+    "train": ("name", "model_type", "num_gpu", "datasets", "path", "train", "logger"),
+    "test": ("name", "model_type", "num_gpu", "datasets", "path", "val"),
+}
+
+
+def main(mode: str, root_path: str) -> int:
+    """Run `basicsr.train.train_pipeline` or `basicsr.test.test_pipeline` with the arguments of the command line.
+
+    The arguments are BasicSR's: `-opt FILE [--launcher pytorch] [--auto_resume] [--debug] [--force_yml KEY:KEY=VALUE
+    ...]`. A mistake of the user is printed without a traceback; before BasicSR creates any folder, one message lists
+    all files that are missing.
+
+    Args:
+        mode: 'train' or 'test'.
+        root_path: the folder that receives `experiments/` or `results/`.
+
+    Returns:
+        The exit status: 0 when all went well, 2 for a mistake in the input, 130 after Ctrl-C.
+    """
+    rank = os.environ.get("RANK")
+    title = mode if rank is None else f"{mode} (rank {rank})"
+    try:
+        check_options(mode, root_path)
+        run_pipeline(mode, root_path)
+    except InputError as error:
+        # A DataLoader worker's error arrives with the worker's traceback before its message.
+        message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip()
+        print(f"{title}: {message}", file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{title}: interrupted", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def run_pipeline(mode: str, root_path: str) -> None:
+    """Fill BasicSR's registries and run its pipeline for `mode`, which reads the command line again."""
+    register()
+
+    import torch.distributed
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+
+    pipelines = {"train": train_pipeline, "test": test_pipeline}
+    pipelines[mode](root_path)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def check_options(mode: str, root_path: str) -> None:
+    """Check the option file of the command line and all that it needs; nothing is written.
+
+    Raises:
+        InputError: the option file cannot be used, files that it names are missing, or it asks for a GPU where
+            there is none.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-opt")
+    parser.add_argument("--force_yml", nargs="+", default=[])
+    parser.add_argument("--auto_resume", action="store_true")
+    parser.add_argument("--debug", action="store_true")
+    args, _ = parser.parse_known_args()
+    if args.opt is None:
+        return  # BasicSR's own parser prints the usage.
+    opt = read_options(args.opt, mode, args.force_yml)
+    if args.auto_resume:
+        from basicsr_m2trans.compat import latest_training_state
+
+        prefix = "debug_" if args.debug and not opt["name"].startswith("debug") else ""
+        states = Path(root_path, "experiments", prefix + opt["name"], "training_states")
+        opt["path"]["resume_state"] = latest_training_state(states)
+    missing = missing_files(opt)
+    if missing:
+        raise InputError("\n".join([f"files named in {args.opt} are missing", *missing]))
+    if isinstance(opt["num_gpu"], int) and opt["num_gpu"] > 0:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"{args.opt}: num_gpu is {opt['num_gpu']}, but PyTorch finds no GPU here; write num_gpu: auto, or add "
+                "`--force_yml num_gpu=0` to train on the CPU"
+            )
+
+
+def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
+    """Read an option file and set the values that `--force_yml` gives.
+
+    Args:
+        path: the yml file.
+        mode: 'train' or 'test'.
+        overrides: entries of the form `key:key=value`. As in BasicSR, `~` and `none` mean no value and digits an
+            integer; any other value stays text, which is all that the checks of this module need.
+
+    Raises:
+        InputError: the file or an override cannot be read, or a key that BasicSR needs is missing.
+    """
+    try:
+        opt = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"option file {path} cannot be read: {error.strerror}; give the path of a yml file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"option file {path} is not valid YAML; mend it at the named place: {error}") from error
+    if not isinstance(opt, dict):
+        raise InputError(f"option file {path} holds no options; start from one of the files in options/")
+    for entry in overrides:
+        _override(opt, entry)
+    absent = [key for key in REQUIRED_KEYS[mode] if opt.get(key) is None]
+    if absent:
+        raise InputError(f"option file {path} lacks what a {mode} run needs; add {', '.join(absent)}")
+    for key in ("datasets", "path"):
+        if not isinstance(opt[key], dict):
+            raise InputError(f"option file {path}: {key} must be a section of keys and values")
+    for phase, dataset in opt["datasets"].items():
+        if not isinstance(dataset, dict):
+            raise InputError(f"option file {path}: datasets: {phase} must be a section of keys and values")
+    if mode == "train" and "train" not in opt["datasets"]:
+        raise InputError(f"option file {path}: section datasets has no training set; add an entry named train")
+    return opt
+
+
+def _override(opt: dict[str, Any], entry: str) -> None:
+    """Set one `key:key=value` of `--force_yml` in `opt`."""
+    if entry.count("=") != 1:
+        raise InputError(f"--force_yml {entry}: write it as key:key=value, with one equals sign")
+    keys, value = (part.strip() for part in entry.split("="))
+    *parents, last = keys.split(":")
+    section = opt
+    for parent in parents:
+        section = section.get(parent)
+        if not isinstance(section, dict):
+            raise InputError(f"--force_yml {entry}: the option file has no section {parent!r}")
+    if value == "~" or value.lower() == "none":
+        section[last] = None
+    else:
+        section[last] = int(value) if value.isdigit() else value
+
+
+def missing_files(opt: dict[str, Any]) -> list[str]:
+    """List what an option file names and the disk does not hold.
+
+    Checked are every data set's `dataroot_gt` and `dataroot_lq` (a folder; for LMDB one that holds data.mdb and
+    meta_info.txt), `meta_info_file` and `captions`, the networks and the resume state under `path`, and the
+    checkpoint of the semantic loss's encoder. Relative paths start at the current directory.
+
+    Args:
+        opt: the options as `read_options` returns them.
+
+    Returns:
+        One message for each remedy: a line for each missing file, then the command or address that mends them.
+    """
+    by_remedy: dict[str, list[str]] = {}
+    for option, problem, remedy in [*_data_problems(opt["datasets"]), *_model_problems(opt)]:
+        by_remedy.setdefault(remedy, []).append(f"  {option}: {problem}")
+    return ["\n".join([*problems, f"    -> {remedy}"]) for remedy, problems in by_remedy.items()]
+
+
+def _data_problems(datasets: dict[str, dict[str, Any]]) -> list[tuple[str, str, str]]:
+    problems = []
+    for phase, dataset in datasets.items():
+        lmdb = (dataset.get("io_backend") or {}).get("type") == "lmdb"
+        for key in ("dataroot_gt", "dataroot_lq", "meta_info_file", "captions"):
+            value = dataset.get(key)
+            if value is None:
+                continue
+            path = Path(value).expanduser()
+            if key.startswith("dataroot"):
+                problem = _folder_problem(path, lmdb)
+            else:
+                problem = None if path.is_file() else f"file {path} does not exist"
+            if problem:
+                prepared = path.parent.parent if path.parent.name == "LR_bicubic" else path.parent
+                remedy = f"m2trans prepare YOUR_IMAGES {prepared} --scales 2 3 4"
+                problems.append((f"datasets: {phase}: {key}", problem, remedy))
+    return problems
+
+
+def _folder_problem(path: Path, lmdb: bool) -> str | None:
+    if not path.is_dir():
+        return f"folder {path} does not exist"
+    if lmdb:
+        absent = [name for name in ("data.mdb", "meta_info.txt") if not (path / name).is_file()]
+        if absent:
+            return f"folder {path} is no LMDB, it holds no {' and no '.join(absent)}"
+    return None
+
+
+def _model_problems(opt: dict[str, Any]) -> list[tuple[str, str, str]]:
+    named = []
+    resume_state = opt["path"].get("resume_state")
+    if resume_state:
+        remedy = "name a .state file in experiments/NAME/training_states, or write ~ and run with --auto_resume"
+        named.append(("path: resume_state", resume_state, remedy))
+    else:
+        # A resumed run takes its networks from the interrupted one and reads none of these.
+        for key, path in opt["path"].items():
+            if key.startswith("pretrain_network"):
+                remedy = (
+                    "name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
+                    f"m2trans convert OFFICIAL.pt {path}, or write ~ for random weights"
+                )
+                named.append((f"path: {key}", path, remedy))
+    semantic = (opt.get("train") or {}).get("semantic_opt") or {}
+    encoder = semantic.get("encoder")
+    if isinstance(encoder, dict):
+        checkpoint = encoder.get("checkpoint")
+        remedy = f"write the path of the checkpoint of {encoder.get('type')} there"
+        if encoder.get("type") == "MedCLIPEncoder":
+            from basicsr_m2trans.encoders.medclip import CHECKPOINT_URL
+
+            remedy = f"download {CHECKPOINT_URL} and save it, or the pytorch_model.bin in it, as {checkpoint}"
+        named.append(("train: semantic_opt: encoder: checkpoint", checkpoint, remedy))
+    return [
+        (option, f"file {path} does not exist", remedy)
+        for option, path, remedy in named
+        if path is not None and not Path(path).expanduser().exists()
+    ]

@@ -1,0 +1,372 @@
+"""The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch._utils import ExceptionWrapper
+
+from basicsr_m2trans import launch
+from basicsr_m2trans.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write_pairs(folder):
+    """Write 6 image pairs, HR 16x16 and LR 8x8."""
+    rng = np.random.default_rng(0)
+    for name, size in (("gt", 16), ("lq", 8)):
+        (folder / name).mkdir()
+        for number in range(6):
+            image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / name / f"{number}.png"), image)
+
+
+def training_options(folder):
+    """Options of a short training of a small EDSR on the pairs of `write_pairs`; an epoch has 3 iterations."""
+    dataset = {
+        "name": "tiny",
+        "type": "PairedImageDataset",
+        "dataroot_gt": str(folder / "gt"),
+        "dataroot_lq": str(folder / "lq"),
+        "io_backend": {"type": "disk"},
+        "gt_size": 16,
+        "use_hflip": False,
+        "use_rot": False,
+        "num_worker_per_gpu": 0,
+        "batch_size_per_gpu": 2,
+    }
+    return {
+        "name": "tiny",
+        "model_type": "SRModel",
+        "scale": 2,
+        "num_gpu": "auto",
+        "manual_seed": 1,
+        "datasets": {"train": dataset},
+        "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
+        "path": {"pretrain_network_g": None},
+        "train": {
+            "optim_g": {"type": "Adam", "lr": 0.001},
+            "scheduler": {"type": "MultiStepLR", "milestones": [100]},
+            "total_iter": 4,
+            "pixel_opt": {"type": "L1Loss"},
+        },
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "use_tb_logger": False},
+    }
+
+
+def evaluation_options(folder, network):
+    """Options of a test of `network` on the same pairs."""
+    opt = training_options(folder)
+    return {
+        **{key: opt[key] for key in ("name", "model_type", "scale", "num_gpu", "manual_seed", "network_g")},
+        "datasets": {"test_1": {**opt["datasets"]["train"], "name": "held_out"}},
+        "path": {"pretrain_network_g": str(network)},
+        "val": {"save_img": True, "suffix": None, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 2}}},
+    }
+
+
+def write_options(folder, opt):
+    path = folder / "tiny.yml"
+    path.write_text(yaml.safe_dump(opt))
+    return path
+
+
+def set_arguments(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+
+
+def run_launcher(folder, *command):
+    """Run `command` in `folder`, with copies of the launchers there so that runs are written there."""
+    shutil.copytree(ROOT / "basicsr", folder / "basicsr", ignore=shutil.ignore_patterns("__pycache__"))
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"option file .*tiny.yml cannot be read: No such file"),
+        ("name: [1, 2", r"(?s)option file .*tiny.yml is not valid YAML; .*line 1, column 7"),
+        ("name: !!python/name:os.system", r"tiny.yml is not valid YAML"),
+        ("just text", r"tiny.yml holds no options"),
+        ("name: x\nnum_gpu: 0\npath: {}", r"lacks what a train run needs; add model_type, datasets, train, logger"),
+    ],
+)
+def test_unusable_option_file_is_refused(tmp_path, content, message):
+    path = tmp_path / "tiny.yml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        launch.read_options(str(path), "train", [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("path", "here", "path must be a section"),
+        ("datasets", {"train": None}, "datasets: train must be a section"),
+        ("datasets", {"val": {}}, "no training set"),
+    ],
+)
+def test_malformed_section_is_refused(tmp_path, key, value, message):
+    path = write_options(tmp_path, {**training_options(tmp_path), key: value})
+    with pytest.raises(InputError, match=message):
+        launch.read_options(str(path), "train", [])
+
+
+def test_forced_values_are_those_of_basicsr(tmp_path):
+    path = write_options(tmp_path, training_options(tmp_path))
+    forced = ["num_gpu=0", "path:pretrain_network_g=none", "datasets:train:dataroot_gt = a b ", "path:new=[os.abort()]"]
+    opt = launch.read_options(str(path), "train", forced)
+    assert opt["num_gpu"] == 0
+    assert opt["path"] == {"pretrain_network_g": None, "new": "[os.abort()]"}
+    assert opt["datasets"]["train"]["dataroot_gt"] == "a b"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("num_gpu", "write it as key:key=value"),
+        ("path:x=a=b", "with one equals sign"),
+        ("absent:key=1", "has no section 'absent'"),
+        ("num_gpu:key=1", "has no section 'num_gpu'"),
+    ],
+)
+def test_unusable_forced_value_is_refused(tmp_path, entry, message):
+    path = write_options(tmp_path, training_options(tmp_path))
+    with pytest.raises(InputError, match=f"--force_yml {entry}: .*{message}"):
+        launch.read_options(str(path), "train", [entry])
+
+
+def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets/B/HR.lmdb").mkdir(parents=True)
+    (tmp_path / "datasets/B/HR.lmdb/data.mdb").touch()
+    lmdb = {"io_backend": {"type": "lmdb"}}
+    opt = {
+        "datasets": {
+            "train": {
+                "dataroot_gt": "datasets/A/HR",
+                "dataroot_lq": "datasets/A/LR_bicubic/X2",
+                "meta_info_file": "datasets/A/meta_info.txt",
+                "captions": "datasets/A/captions.csv",
+            },
+            "val": {"dataroot_gt": "datasets/B/HR.lmdb", "dataroot_lq": "datasets/B/LR_bicubic_X2.lmdb", **lmdb},
+        },
+        "path": {"pretrain_network_g": "net_g.pth", "pretrain_network_d": None, "strict_load_g": True},
+        "train": {"semantic_opt": {"encoder": {"type": "MedCLIPEncoder", "checkpoint": "models/medclip.bin"}}},
+    }
+    assert launch.missing_files(opt) == [
+        "  datasets: train: dataroot_gt: folder datasets/A/HR does not exist\n"
+        "  datasets: train: dataroot_lq: folder datasets/A/LR_bicubic/X2 does not exist\n"
+        "  datasets: train: meta_info_file: file datasets/A/meta_info.txt does not exist\n"
+        "  datasets: train: captions: file datasets/A/captions.csv does not exist\n"
+        "    -> m2trans prepare YOUR_IMAGES datasets/A --scales 2 3 4",
+        "  datasets: val: dataroot_gt: folder datasets/B/HR.lmdb is no LMDB, it holds no meta_info.txt\n"
+        "  datasets: val: dataroot_lq: folder datasets/B/LR_bicubic_X2.lmdb does not exist\n"
+        "    -> m2trans prepare YOUR_IMAGES datasets/B --scales 2 3 4",
+        "  path: pretrain_network_g: file net_g.pth does not exist\n"
+        "    -> name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
+        "m2trans convert OFFICIAL.pt net_g.pth, or write ~ for random weights",
+        "  train: semantic_opt: encoder: checkpoint: file models/medclip.bin does not exist\n"
+        "    -> download https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip and save it, or the "
+        "pytorch_model.bin in it, as models/medclip.bin",
+    ]
+
+
+def test_resumed_run_needs_its_state_but_no_pretrained_network(tmp_path):
+    path = {"resume_state": str(tmp_path / "7.state"), "pretrain_network_g": "absent.pth"}
+    (message,) = launch.missing_files({"datasets": {}, "path": path})
+    assert message.startswith(
+        f"  path: resume_state: file {tmp_path}/7.state does not exist\n    -> name a .state file"
+    )
+    (tmp_path / "7.state").touch()
+    assert launch.missing_files({"datasets": {}, "path": path}) == []
+
+
+@pytest.mark.parametrize("semantic_opt", [None, {"encoder": "SeededCLIPEncoder"}, {"encoder": {"type": "Other"}}])
+def test_complete_options_miss_nothing(tmp_path, semantic_opt):
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path)
+    opt["train"]["semantic_opt"] = semantic_opt
+    assert launch.missing_files(opt) == []
+
+
+def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path)
+    opt["path"]["pretrain_network_g"] = "absent.pth"
+    path = write_options(tmp_path, opt)
+    set_arguments(monkeypatch, "-opt", path)
+    with pytest.raises(
+        InputError, match=r"files named in .*tiny.yml are missing\n  path: pretrain_network_g: .*absent"
+    ):
+        launch.check_options("train", str(tmp_path))
+    set_arguments(monkeypatch, "--force_yml", "path:pretrain_network_g=~", "-opt", path)
+    launch.check_options("train", str(tmp_path))
+
+
+def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path)
+    opt["path"]["pretrain_network_g"] = "absent.pth"
+    states = tmp_path / "experiments" / "debug_tiny" / "training_states"
+    states.mkdir(parents=True)
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt), "--auto_resume", "--debug")
+    with pytest.raises(InputError, match="pretrain_network_g"):
+        launch.check_options("train", str(tmp_path))
+    (states / "8.state").touch()
+    launch.check_options("train", str(tmp_path))
+
+
+def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, {**training_options(tmp_path), "num_gpu": 1})
+    set_arguments(monkeypatch, "-opt", path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here; .*--force_yml num_gpu=0"):
+        launch.check_options("train", str(tmp_path))
+    set_arguments(monkeypatch, "-opt", path, "--force_yml", "num_gpu=0")
+    launch.check_options("train", str(tmp_path))
+
+
+@pytest.mark.parametrize("rank", [None, "1"])
+def test_mistake_is_printed_without_traceback(tmp_path, monkeypatch, capsys, rank):
+    monkeypatch.delenv("RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+    set_arguments(monkeypatch, "-opt", tmp_path / "absent.yml")
+    assert launch.main("train", str(tmp_path)) == 2
+    title = "train (rank 1)" if rank else "train"
+    assert capsys.readouterr().err == (
+        f"{title}: option file {tmp_path}/absent.yml cannot be read: No such file or directory; "
+        "give the path of a yml file\n"
+    )
+
+
+def test_mistake_found_in_a_worker_is_printed_without_traceback(monkeypatch, capsys):
+    def run_pipeline(_mode, _root_path):
+        try:
+            raise InputError("image 3 is damaged;\nmake it again")
+        except InputError:
+            ExceptionWrapper(where="in DataLoader worker process 0").reraise()
+
+    monkeypatch.setattr(launch, "check_options", lambda _mode, _root_path: None)
+    monkeypatch.setattr(launch, "run_pipeline", run_pipeline)
+    assert launch.main("train", "") == 2
+    assert capsys.readouterr().err == "train: image 3 is damaged;\nmake it again\n"
+
+
+def test_interruption_ends_with_status_130(monkeypatch, capsys):
+    def check_options(_mode, _root_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "check_options", check_options)
+    assert launch.main("test", "") == 130
+    assert capsys.readouterr().err == "test: interrupted\n"
+
+
+def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
+    write_pairs(tmp_path)
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, training_options(tmp_path)))
+    assert launch.main("train", str(tmp_path)) == 0
+    models = tmp_path / "experiments" / "tiny" / "models"
+    assert sorted(path.name for path in models.iterdir()) == ["net_g_4.pth", "net_g_latest.pth"]
+
+    opt = evaluation_options(tmp_path, models / "net_g_latest.pth")
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
+    assert launch.main("test", str(tmp_path)) == 0
+    images = tmp_path / "results" / "tiny" / "visualization" / "held_out"
+    assert len(list(images.iterdir())) == 6
+
+    capsys.readouterr()
+    opt["network_g"]["type"] = "EDSRR"
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
+    assert launch.main("test", str(tmp_path)) == 2
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith("test: 'EDSRR' is not a registered arch; nearest names: EDSR, ")
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_launcher_names_missing_files_before_it_writes_anything(tmp_path, mode):
+    opt = training_options(Path("nowhere")) if mode == "train" else evaluation_options(Path("nowhere"), "net_g.pth")
+    write_options(tmp_path, opt)
+    result = run_launcher(tmp_path, f"basicsr/{mode}.py", "-opt", "tiny.yml")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"{mode}: files named in tiny.yml are missing\n  datasets: ")
+    assert result.stderr.count("nowhere/") == 2
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["basicsr", "tiny.yml"]
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_module_works_like_the_launcher(tmp_path, mode):
+    result = run_launcher(tmp_path, "-m", f"basicsr_m2trans.{mode}", "-opt", "absent.yml")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"{mode}: option file absent.yml cannot be read")
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_launcher_uses_the_package_beside_it(tmp_path, mode):
+    package = tmp_path / "basicsr_m2trans"
+    package.mkdir()
+    (package / "__init__.py").write_text("def register():\n    print('registered')\n")
+    (package / "launch.py").write_text("def main(*arguments):\n    print(*arguments)\n    return 7\n")
+    result = run_launcher(tmp_path, f"basicsr/{mode}.py")
+    assert (result.returncode, result.stdout) == (7, f"{mode} {tmp_path}\n")
+
+
+@pytest.mark.parametrize("module", ["basicsr_m2trans.train", str(ROOT / "basicsr" / "train.py")])
+def test_spawned_worker_registers_on_import(monkeypatch, module):
+    calls = []
+    monkeypatch.setattr("basicsr_m2trans.register", lambda: calls.append(module))
+    monkeypatch.setattr(sys, "path", ["first", *sys.path])
+    run = runpy.run_path if module.endswith(".py") else runpy.run_module
+    run(module, run_name="__mp_main__")
+    assert calls == [module]
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(tmp_path):
+    """Two processes on half batches, their workers spawned, must give the network of one process."""
+    write_pairs(tmp_path)
+    write_options(tmp_path, training_options(tmp_path))
+    dataset = ("batch_size_per_gpu=1", "num_worker_per_gpu=1", "persistent_workers=true")
+    force = ["--force_yml", "num_gpu=0", "name=two", *(f"datasets:train:{option}" for option in dataset)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
+    two = run_launcher(tmp_path, *torchrun, *arguments, "--launcher", "pytorch", *force)
+    assert two.returncode == 0, two.stderr
+    shutil.rmtree(tmp_path / "basicsr")
+    one = run_launcher(tmp_path, *arguments)
+    assert one.returncode == 0, one.stderr
+    networks = [
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)["params"]
+        for name in ("tiny", "two")
+    ]
+    for key, values in networks[0].items():
+        torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+
+
+def test_failing_process_of_torchrun_says_why(tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    result = run_launcher(tmp_path, *torchrun, "basicsr/train.py", "-opt", "absent.yml", "--launcher", "pytorch")
+    assert result.returncode != 0
+    assert ": option file absent.yml cannot be read: No such file or directory" in result.stderr
+    assert "train (rank " in result.stderr
