@@ -1,0 +1,114 @@
+"""Reading and writing image files.
+
+Everywhere in this package's data code an image is a NumPy array (h, w, c) of type uint8 or uint16 whose full range is
+the range of the type, with c = 1 (grey) or c = 3 in OpenCV's order blue, green, red. `to_tensor` is the one place
+where this becomes the network's RGB float tensor.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from basicsr_m2trans.data.names import IMAGE_EXTENSIONS
+from basicsr_m2trans.errors import InputError
+
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
+
+
+def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """The image files of a folder, sorted; hidden files and files of other types are passed over.
+
+    Raises:
+        InputError: the folder does not exist or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: this folder does not exist")
+    files = sorted(
+        path
+        for path in (folder.rglob("*") if recursive else folder.iterdir())
+        if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    )
+    if not files:
+        raise InputError(f"{folder}: this folder holds no image ({', '.join(IMAGE_EXTENSIONS)})")
+    return files
+
+
+def decode_image(data: bytes, source: str) -> np.ndarray:
+    """Decode the bytes of an image file; `source` says in error messages where they came from.
+
+    Palettes are expanded, transparency is composited over black, and of a file with several pages the first is read.
+    An orientation tag (EXIF) is not applied.
+
+    Returns:
+        Image (h, w, 1 or 3), uint8 or uint16, as described at the top of this module.
+
+    Raises:
+        InputError: the data are damaged or of an unknown format, or the samples are floating-point or signed
+            numbers, which have no defined range.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error as error:
+        raise InputError(f"{source}: cannot be read as an image ({error})") from error
+    if image is None:
+        raise InputError(f"{source}: cannot be read as an image; the file is damaged or of an unknown format")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.dtype not in (np.uint8, np.uint16) or image.shape[2] not in (1, 3, 4):
+        raise InputError(
+            f"{source}: has {image.shape[2]} channels of type {image.dtype}; convert it to grey or RGB of 8 or 16 bits"
+        )
+    if image.shape[2] == 4:
+        # OpenCV returns 8-bit TIFF colours already multiplied by alpha.
+        multiplied = image.dtype == np.uint8 and data.startswith(_TIFF_SIGNATURES)
+        image = image[..., :3] if multiplied else _over_black(image)
+    return image
+
+
+def _over_black(image: np.ndarray) -> np.ndarray:
+    alpha = image[..., 3:] / np.iinfo(image.dtype).max
+    return np.rint(image[..., :3] * alpha).astype(image.dtype)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file; see `decode_image`.
+
+    Raises:
+        InputError: the file is missing or cannot be decoded. The message names it.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return decode_image(data, str(path))
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width in pixels from the header of an image file, without decoding it.
+
+    Raises:
+        InputError: the file is missing or has no header of a known image format.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast to write, lossless)."""
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """Convert an image (h, w, 1 or 3) to a float32 RGB tensor (3, h, w) in [0, 1].
+
+    A grey image gives three equal channels; uint16 keeps its 65,536 levels.
+    """
+    planes = np.broadcast_to(image[..., ::-1], (*image.shape[:2], 3)).transpose(2, 0, 1)
+    return torch.from_numpy(planes.astype(np.float32, order="C") / np.float32(np.iinfo(image.dtype).max))

@@ -1,0 +1,187 @@
+"""The data set of training and validation: pairs of LR and HR images, each with its text description."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from basicsr_m2trans.data.images import decode_image, read_image, to_tensor
+from basicsr_m2trans.data.lmdb_store import LmdbReader
+from basicsr_m2trans.data.names import first_few
+from basicsr_m2trans.data.pairs import (
+    Pair,
+    captions_of,
+    pairs_from_folders,
+    pairs_from_lmdbs,
+    pairs_from_meta_info,
+    size_problem,
+    size_text,
+)
+from basicsr_m2trans.errors import InputError
+
+
+class PairedImageTextDataset(Dataset):
+    """BasicSR's paired image data set plus a caption for each image (Sec. IV and V-A).
+
+    Pairs are named in one of three ways, as in BasicSR's PairedImageDataset: by the keys of two LMDB folders
+    (`io_backend: {type: lmdb}`), by a `meta_info_file`, or by scanning two folders.
+
+    Every item depends on its index alone. With `n = len(dataset)` and `0 <= i < n`, `dataset[i]` is image i at
+    draw 0, and `dataset[i + k * n]` the same image at draw k: another random crop and augmentation, drawn from
+    `numpy.random.default_rng([seed, i, k])`. So crops do not depend on the number of workers, and an interrupted
+    training goes on with exactly the crops it would have had. A sampler that asks for indices below n only, such as
+    BasicSR's EnlargedSampler, gets the same crop of each image in every epoch; one that knows this contract
+    (`numbered_draws`) adds `epoch * n`. Iterating over the data set yields draw 0 of each image.
+
+    In the train phase a patch is cropped at random, then flipped horizontally, flipped vertically and rotated by
+    90 degrees, each with probability 1/2. In other phases there is no randomness, and the HR image is cropped right
+    and bottom to `scale` times the LR size.
+
+    Args:
+        opt: options, named as in BasicSR:
+            dataroot_gt, dataroot_lq (str): folders or LMDB folders of the HR and the LR images.
+            io_backend (dict): `type` is `disk` or `lmdb`.
+            meta_info_file (str): optional; `<file> (h,w,c)` in each line, the files relative to `dataroot_gt`.
+            filename_tmpl (str): name of the LR file without extension, `{}` being the HR name. Default `{}`.
+            scale (int): HR size over LR size. BasicSR fills it in.
+            phase (str): `train`, or another for validation and testing. BasicSR fills it in.
+            gt_size (int): side of the square HR patch in pixels, a multiple of `scale`. Train phase only.
+            use_hflip (bool): flip horizontally. Train phase only.
+            use_rot (bool): flip vertically and rotate. Train phase only.
+            captions (str): optional captions file; see `captions.read_captions`.
+            default_caption (str): optional text of the images that have none in `captions`.
+            seed (int): optional; default `torch.initial_seed()` at construction.
+
+    Items are dicts of `lq` (3, h, w) and `gt` (3, h * scale, w * scale), float32 RGB tensors in [0, 1]; `text`, the
+    caption, absent if neither `captions` nor `default_caption` is set; `lq_path` and `gt_path`, the files or LMDB keys.
+
+    Raises:
+        InputError: an option is missing or impossible; a path does not exist; HR and LR images do not pair up; a size
+            does not fit `scale` or `gt_size`; an image has no caption. All images are checked here, by their headers,
+            so that only a damaged file can stop a training later; that error names the file.
+    """
+
+    numbered_draws = True
+
+    def __init__(self, opt: dict) -> None:
+        self.opt = opt
+        _check_options(opt)
+        self.scale = opt["scale"]
+        self.training = opt["phase"] == "train"
+        seed = opt.get("seed")
+        self.seed = torch.initial_seed() if seed is None else seed
+
+        gt_root, lq_root = (Path(opt[key]).expanduser() for key in ("dataroot_gt", "dataroot_lq"))
+        template = opt.get("filename_tmpl") or "{}"
+        self._stores = None
+        if opt["io_backend"]["type"] == "lmdb":
+            self._stores = {"gt": LmdbReader(gt_root), "lq": LmdbReader(lq_root)}
+            self.pairs = pairs_from_lmdbs(self._stores["gt"], self._stores["lq"])
+        elif opt.get("meta_info_file"):
+            meta_info_file = Path(opt["meta_info_file"]).expanduser()
+            self.pairs = pairs_from_meta_info(gt_root, lq_root, meta_info_file, template)
+        else:
+            self.pairs = pairs_from_folders(gt_root, lq_root, template)
+        self._check_sizes()
+
+        captions = opt.get("captions")
+        captions_file = Path(captions).expanduser() if captions else None
+        self.texts = captions_of([pair.name for pair in self.pairs], captions_file, opt.get("default_caption"))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[dict]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict:
+        if index < 0:
+            raise IndexError(f"index {index} is negative; an item's index is image number + draw * {len(self)}")
+        draw, number = divmod(int(index), len(self))
+        pair = self.pairs[number]
+        gt, lq = self._read(pair)
+        if self.training:
+            gt, lq = self._augment(gt, lq, np.random.default_rng([self.seed, number, draw]))
+        else:
+            gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
+        item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": pair.lq_path, "gt_path": pair.gt_path}
+        if self.texts is not None:
+            item["text"] = self.texts[number]
+        return item
+
+    def _read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        images = []
+        for side, path, size in (("gt", pair.gt_path, pair.gt_size), ("lq", pair.lq_path, pair.lq_size)):
+            if self._stores is None:
+                source, image = path, read_image(path)
+            else:
+                store = self._stores[side]
+                source = f"{store.folder}, key {path!r}"
+                image = decode_image(store.get(path), source)
+            if image.shape[:2] != size:
+                raise InputError(
+                    f"{source}: is {size_text(image.shape[:2])} but was announced as {size_text(size)}; make the data "
+                    "set again, and do not change it while it is in use"
+                )
+            images.append(image)
+        return images[0], images[1]
+
+    def _augment(self, gt: np.ndarray, lq: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        size = self.opt["gt_size"] // self.scale
+        top, left = (int(rng.integers(length - size + 1)) for length in lq.shape[:2])
+        hflip, vflip, rotate = rng.random(3) < 0.5
+        patches = []
+        for image, factor in ((gt, self.scale), (lq, 1)):
+            patch = image[top * factor : (top + size) * factor, left * factor : (left + size) * factor]
+            if hflip and self.opt["use_hflip"]:
+                patch = patch[:, ::-1]
+            if vflip and self.opt["use_rot"]:
+                patch = patch[::-1]
+            if rotate and self.opt["use_rot"]:
+                patch = np.rot90(patch)
+            patches.append(patch)
+        return patches[0], patches[1]
+
+    def _check_sizes(self) -> None:
+        if self.training:
+            problems = [problem for pair in self.pairs if (problem := size_problem(pair, self.scale))]
+            patch = self.opt["gt_size"]
+            problems = problems or [
+                f"{pair.gt_path} is {size_text(pair.gt_size)}, smaller than the patch of gt_size {patch} x {patch}"
+                for pair in self.pairs
+                if min(pair.gt_size) < patch
+            ]
+        else:
+            problems = [
+                size_problem(pair, self.scale)
+                for pair in self.pairs
+                if any(gt < lq * self.scale for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
+            ]
+        if problems:
+            raise InputError(
+                f"{self.opt['dataroot_gt']}: {len(problems)} of {len(self.pairs)} images do not fit: "
+                f"{first_few(problems)}"
+            )
+
+
+def _check_options(opt: dict) -> None:
+    required = ["dataroot_gt", "dataroot_lq", "io_backend", "scale", "phase"]
+    if opt.get("phase") == "train":
+        required += ["gt_size", "use_hflip", "use_rot"]
+    missing = [key for key in required if opt.get(key) is None]
+    if missing:
+        raise InputError(f"the data set lacks the option{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    backend = opt["io_backend"].get("type")
+    if backend not in ("disk", "lmdb"):
+        raise InputError(f"io_backend: type is {backend!r}; use 'disk' or 'lmdb'")
+    if opt["phase"] == "train" and (opt["gt_size"] <= 0 or opt["gt_size"] % opt["scale"]):
+        raise InputError(f"gt_size: {opt['gt_size']} is not a multiple of scale {opt['scale']}")
+    absent = [
+        f"{key}: {opt[key]}"
+        for key in ("dataroot_gt", "dataroot_lq", "meta_info_file", "captions")
+        if opt.get(key) and not Path(opt[key]).expanduser().exists()
+    ]
+    if absent:
+        raise InputError(f"these paths of the data set do not exist: {'; '.join(absent)}")

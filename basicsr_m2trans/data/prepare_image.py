@@ -1,0 +1,107 @@
+"""One source file of a training set: its HR image or sub-images and their LR images (Sec. V-A)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.data.degradation import downsample_bicubic
+from basicsr_m2trans.data.images import encode_png, read_image
+from basicsr_m2trans.data.manifest import Source, fingerprint
+from basicsr_m2trans.data.pairs import size_text
+from basicsr_m2trans.errors import InputError
+
+MULTIPLE = 12  # the smallest number that the scales 2, 3 and 4 divide
+MIN_SIDE = 24  # pixels
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of every source; sent to the worker processes.
+
+    Attributes:
+        hr_folder, out: folder of the sources, output folder.
+        scales: scales of the LR images.
+        sub_image, step: side of the sub-images and distance between their starts in pixels; None for whole images.
+    """
+
+    hr_folder: Path
+    out: Path
+    scales: tuple[int, ...]
+    sub_image: int | None
+    step: int | None
+
+    def hr_file(self, name: str) -> Path:
+        """Where HR image `name` lies."""
+        return self.out / "HR" / f"{name}.png"
+
+    def lr_file(self, name: str, scale: int) -> Path:
+        """Where the LR image of HR image `name` lies."""
+        return self.out / "LR_bicubic" / f"X{scale}" / f"{name}x{scale}.png"
+
+    def files(self, name: str) -> list[Path]:
+        """The HR image `name` and its LR images."""
+        return [self.hr_file(name), *(self.lr_file(name, scale) for scale in self.scales)]
+
+
+def make_images(job: Job, path: str, name: str) -> Source:
+    """Write the HR and LR images of one source file.
+
+    The image is converted to 8 bits, stored with one channel if its channels are equal, and cropped right and bottom
+    to multiples of 12 before sub-images are cut.
+
+    Args:
+        job: what to make.
+        path: the source, relative to the HR folder.
+        name: its image name; sub-images are called `<name>_s001` and so on, row by row.
+
+    Returns:
+        The source's record, with the reason if it cannot be used.
+    """
+    file = job.hr_folder / path
+    record = Source(*fingerprint(file))
+    try:
+        image = _one_channel_if_grey(_to_8_bits(read_image(file)))
+    except InputError as error:
+        record.skipped = str(error)
+        return record
+    h, w = (length // MULTIPLE * MULTIPLE for length in image.shape[:2])
+    if min(h, w) < MIN_SIDE:
+        record.skipped = (
+            f"{file}: too small: {size_text((h, w))} after cropping to multiples of {MULTIPLE}, "
+            f"and {size_text((MIN_SIDE, MIN_SIDE))} is needed"
+        )
+        return record
+    for suffix, hr in _sub_images(image[:h, :w], job):
+        write_atomic(job.hr_file(name + suffix), encode_png(hr))
+        for scale in job.scales:
+            write_atomic(job.lr_file(name + suffix, scale), encode_png(downsample_bicubic(hr, scale)))
+        record.images[name + suffix] = hr.shape
+    return record
+
+
+def _to_8_bits(image: np.ndarray) -> np.ndarray:
+    return image if image.dtype == np.uint8 else np.rint(image / 257).astype(np.uint8)
+
+
+def _one_channel_if_grey(image: np.ndarray) -> np.ndarray:
+    first = image[..., :1]
+    return first if (image == first).all() else image
+
+
+def _sub_images(image: np.ndarray, job: Job) -> Iterator[tuple[str, np.ndarray]]:
+    if job.sub_image is None:
+        yield "", image
+        return
+    tops, lefts = (_starts(length, job.sub_image, job.step) for length in image.shape[:2])
+    corners = ((top, left) for top in tops for left in lefts)
+    for number, (top, left) in enumerate(corners, start=1):
+        yield f"_s{number:03d}", image[top : top + job.sub_image, left : left + job.sub_image]
+
+
+def _starts(length: int, size: int, step: int) -> list[int]:
+    """Where sub-images start along one direction; the last one ends at the border, so that nothing is left out."""
+    last = max(length - size, 0)
+    return [*range(0, last, step), last]

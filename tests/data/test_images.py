@@ -1,0 +1,118 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from basicsr_m2trans.data.images import decode_image, encode_png, list_images, read_image, read_size, to_tensor
+from basicsr_m2trans.errors import InputError
+
+
+def test_colour_and_grey(tmp_path, save_image, random_image):
+    colour = save_image(tmp_path / "a.png", random_image(6, 8, 3))
+    grey = save_image(tmp_path / "b.bmp", random_image(6, 8))
+    assert np.array_equal(read_image(tmp_path / "a.png"), colour)
+    assert np.array_equal(read_image(tmp_path / "b.bmp"), grey[..., None])
+
+
+def test_16_bits_keep_their_precision(tmp_path, save_image):
+    ramp = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
+    save_image(tmp_path / "a.png", ramp)
+    tensor = to_tensor(read_image(tmp_path / "a.png"))
+    assert torch.equal(tensor, torch.from_numpy(ramp / np.float32(65535)).expand(3, 8, 8))
+
+
+def test_palette_is_expanded_to_its_colours(tmp_path, random_image):
+    picture = Image.fromarray(random_image(6, 8, 3)).quantize(16)
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png")[..., ::-1], np.array(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("extension", ["png", "webp", "tif"])
+def test_transparency_is_composited_over_black(tmp_path, extension):
+    rgba = np.full((4, 6, 4), (200, 100, 50, 255), np.uint8)
+    rgba[:, :3, 3] = 51
+    rgba[0, :, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / f"a.{extension}", lossless=True)
+    image = read_image(tmp_path / f"a.{extension}")
+    assert image.shape == (4, 6, 3)
+    assert image[1, 5].tolist() == [50, 100, 200]
+    assert image[1, 0].tolist() == [10, 20, 40]
+    assert image[0, 0].tolist() == [0, 0, 0]
+
+
+def test_16_bit_transparency(tmp_path, save_image):
+    save_image(tmp_path / "a.png", np.full((2, 2, 4), (65535, 500, 1000, 13107), np.uint16))
+    image = read_image(tmp_path / "a.png")
+    assert image.dtype == np.uint16
+    assert image[0, 0].tolist() == [13107, 100, 200]
+
+
+def test_to_tensor_is_rgb_in_unit_range():
+    tensor = to_tensor(np.full((2, 3, 3), (0, 51, 255), np.uint8))
+    assert tensor.shape == (3, 2, 3)
+    assert tensor.dtype == torch.float32
+    assert tensor[:, 0, 0].tolist() == [1.0, pytest.approx(0.2), 0.0]
+
+
+def test_grey_gives_three_equal_channels(random_image):
+    tensor = to_tensor(random_image(4, 5, 1))
+    assert tensor.shape == (3, 4, 5)
+    assert torch.equal(tensor[0], tensor[1])
+    assert torch.equal(tensor[0], tensor[2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_round_trip(random_image, dtype, channels):
+    image = random_image(7, 5, channels, dtype=dtype)
+    assert np.array_equal(decode_image(encode_png(image), "here"), image)
+
+
+def test_size_from_the_header(tmp_path, save_image, random_image):
+    save_image(tmp_path / "a.jpg", random_image(6, 8, 3))
+    assert read_size(tmp_path / "a.jpg") == (6, 8)
+
+
+def test_bad_files_are_named(tmp_path, random_image):
+    png = encode_png(random_image(64, 64, 3))
+    contents = {"empty.png": b"", "text.png": b"not an image", "torn.png": png[: len(png) // 2]}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=f"{name}: cannot be read as an image"):
+            read_image(tmp_path / name)
+    with pytest.raises(InputError, match=r"missing\.png: cannot be read"):
+        read_image(tmp_path / "missing.png")
+    for name in ("text.png", "missing.png"):
+        with pytest.raises(InputError, match=f"{name}: cannot be read as an image"):
+            read_size(tmp_path / name)
+
+
+def test_samples_without_a_range_are_refused(tmp_path, save_image):
+    save_image(tmp_path / "a.tif", np.zeros((4, 4), np.float32))
+    with pytest.raises(InputError, match=r"a\.tif: has 1 channels of type float32; convert it"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_undecodable_size_is_an_input_error(monkeypatch):
+    def refuse(*_):
+        raise cv2.error("too many pixels")
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(InputError, match="here: cannot be read as an image"):
+        decode_image(b"data", "here")
+
+
+def test_list_images(tmp_path, save_image, random_image):
+    for name in ("b.png", "a.JPG", "sub/c.tiff", ".hidden.png"):
+        save_image(tmp_path / name, random_image(4, 4))
+    (tmp_path / "notes.txt").write_text("x")
+    assert [path.name for path in list_images(tmp_path)] == ["a.JPG", "b.png"]
+    assert [path.name for path in list_images(tmp_path, recursive=True)] == ["a.JPG", "b.png", "c.tiff"]
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(InputError, match="nowhere: this folder does not exist"):
+        list_images(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no image"):
+        list_images(tmp_path)

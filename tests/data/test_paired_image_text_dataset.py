@@ -1,0 +1,285 @@
+import itertools
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from basicsr_m2trans import compat
+from basicsr_m2trans.data.captions import write_captions
+from basicsr_m2trans.data.images import encode_png
+from basicsr_m2trans.data.lmdb_store import write_lmdb
+from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
+from basicsr_m2trans.errors import InputError
+
+COUNT = 6
+SCALE = 2
+
+
+def same_item(first, second):
+    return (
+        first.keys() == second.keys()
+        and torch.equal(first["lq"], second["lq"])
+        and torch.equal(first["gt"], second["gt"])
+        and first.get("text") == second.get("text")
+    )
+
+
+@pytest.mark.parametrize("backend", ["disk", "lmdb"])
+def test_training_patches_are_aligned_and_captioned(request, backend):
+    dataset = PairedImageTextDataset(request.getfixturevalue(backend))
+    assert len(dataset) == COUNT
+    for index in range(5 * COUNT):
+        item = dataset[index]
+        assert item["lq"].shape == (3, 8, 8)
+        assert item["gt"].shape == (3, 16, 16)
+        assert item["lq"].dtype == item["gt"].dtype == torch.float32
+        assert torch.equal(item["gt"][:, ::2, ::2], item["lq"])
+        assert torch.equal(item["gt"][:, 1::2, 1::2], item["lq"])
+        assert torch.equal(item["lq"][2] * 255, torch.full((8, 8), float(index % COUNT)))
+        assert item["text"] == f"image {index % COUNT}"
+
+
+def test_paths_are_files_or_keys(disk, lmdb, tmp_path):
+    item = PairedImageTextDataset(disk)[1]
+    assert (item["gt_path"], item["lq_path"]) == (str(tmp_path / "gt/0001.png"), str(tmp_path / "lq/0001x2.png"))
+    item = PairedImageTextDataset(lmdb)[1]
+    assert (item["gt_path"], item["lq_path"]) == ("0001", "0001")
+
+
+def test_all_ways_of_naming_pairs_give_the_same_items(disk, lmdb, tmp_path):
+    path = tmp_path / "meta_info.txt"
+    path.write_text("".join(f"{number:04d}.png (32,40,3)\n" for number in range(COUNT)))
+    datasets = [PairedImageTextDataset(opt) for opt in (disk, lmdb, disk | {"meta_info_file": str(path)})]
+    for index in (0, 3, COUNT + 3):
+        first, *others = (dataset[index] for dataset in datasets)
+        assert all(same_item(first, other) for other in others)
+
+
+def test_items_depend_on_seed_and_index_only(disk):
+    first, second = PairedImageTextDataset(disk), PairedImageTextDataset(dict(disk))
+    indices = list(range(3 * COUNT))
+    items = [first[index] for index in indices]
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    for index in reversed(indices):
+        assert same_item(second[index], items[index])
+    other = PairedImageTextDataset(disk | {"seed": 6})
+    assert not any(same_item(other[index], items[index]) for index in indices)
+
+
+def test_each_draw_of_an_image_differs(disk):
+    dataset = PairedImageTextDataset(disk)
+    draws = [dataset[2 + draw * COUNT] for draw in range(8)]
+    assert all(draw["gt_path"] == draws[0]["gt_path"] for draw in draws)
+    assert not any(same_item(one, other) for one, other in itertools.combinations(draws, 2))
+
+
+def test_every_epoch_of_the_sampler_draws_new_crops(disk):
+    compat.apply()
+    from basicsr_m2trans.data.sampler import ResumableSampler
+
+    dataset = PairedImageTextDataset(disk)
+    sampler = ResumableSampler(dataset, num_replicas=1, rank=0)
+    epochs = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        epochs.append({item["gt_path"]: item for item in DataLoader(dataset, batch_size=None, sampler=sampler)})
+    assert len(epochs[0]) == len(epochs[1]) == COUNT
+    assert not any(same_item(epochs[0][path], epochs[1][path]) for path in epochs[0])
+
+
+def test_the_seed_defaults_to_torchs(disk):
+    del disk["seed"]
+    torch.manual_seed(11)
+    first = PairedImageTextDataset(disk)
+    torch.manual_seed(11)
+    second = PairedImageTextDataset(disk)
+    torch.manual_seed(12)
+    third = PairedImageTextDataset(disk)
+    assert same_item(first[0], second[0])
+    assert not same_item(first[0], third[0])
+
+
+def test_crops_reach_every_position(disk):
+    disk |= {"use_hflip": False, "use_rot": False}
+    dataset = PairedImageTextDataset(disk)
+    whole = PairedImageTextDataset(disk | {"phase": "val"})[0]["lq"]
+    windows = whole.unfold(1, 8, 1).unfold(2, 8, 1)
+    found = set()
+    for draw in range(1500):
+        patch = dataset[draw * COUNT]["lq"]
+        matches = (windows == patch[:, None, None]).all(-1).all(-1).all(0).nonzero().tolist()
+        assert len(matches) == 1
+        found.add(tuple(matches[0]))
+    assert found == set(itertools.product(range(9), range(13)))
+
+
+@pytest.mark.parametrize(
+    ("hflip", "rot", "count"), [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)]
+)
+def test_augmentation_gives_every_orientation_equally_often(
+    tmp_path, save_image, random_image, hflip, rot, count, enlarge
+):
+    lq = save_image(tmp_path / "lq" / "a.png", random_image(8, 8, 3))
+    save_image(tmp_path / "gt" / "a.png", enlarge(lq))
+    opt = {
+        "dataroot_gt": str(tmp_path / "gt"),
+        "dataroot_lq": str(tmp_path / "lq"),
+        "io_backend": {"type": "disk"},
+        "scale": SCALE,
+        "phase": "train",
+        "gt_size": 16,
+        "use_hflip": hflip,
+        "use_rot": rot,
+        "seed": 0,
+    }
+    dataset = PairedImageTextDataset(opt)
+    patches = torch.stack([dataset[draw]["lq"] for draw in range(400)])
+    _, counts = patches.flatten(1).unique(dim=0, return_counts=True)
+    assert len(counts) == count
+    assert counts.min() > 0.6 * 400 / count
+
+
+def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, enlarge):
+    compat.apply()
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    larger = {name: np.pad(enlarge(image), ((0, 1), (0, 1), (0, 0))) for name, image in images.items()}
+    write_lmdb(tmp_path / "gt.lmdb", ((name, encode_png(image), image.shape) for name, image in larger.items()))
+    lmdb["phase"] = "val"
+    stock = PairedImageDataset(lmdb | {"io_backend": {"type": "lmdb"}})
+    expected = [stock[index] for index in range(COUNT)]
+    for environment in stock.file_client.client._client.values():
+        environment.close()
+    dataset = PairedImageTextDataset(lmdb)
+    assert dataset.opt["name"] == "tiny"
+    for item, reference in zip(dataset, expected, strict=True):
+        assert item["lq_path"] == reference["lq_path"]
+        assert item["gt"].shape == (3, 32, 40)
+        assert torch.equal(item["lq"], reference["lq"])
+        assert torch.equal(item["gt"], reference["gt"])
+
+
+@pytest.mark.parametrize("backend", ["disk", "lmdb"])
+def test_captions_stay_with_their_images_in_shuffled_workers(request, backend):
+    dataset = PairedImageTextDataset(request.getfixturevalue(backend))
+    expected = [dataset[index] for index in range(COUNT)]
+    loader = DataLoader(dataset, batch_size=2, shuffle=True, num_workers=2, multiprocessing_context="fork")
+    for _ in range(3):
+        seen = []
+        for batch in loader:
+            for lq, gt, text in zip(batch["lq"], batch["gt"], batch["text"], strict=True):
+                number = round(lq[2, 0, 0].item() * 255)
+                assert text == f"image {number}"
+                assert torch.equal(lq, expected[number]["lq"])
+                assert torch.equal(gt, expected[number]["gt"])
+                seen.append(number)
+        assert sorted(seen) == list(range(COUNT))
+
+
+def test_spawned_workers(lmdb):
+    dataset = PairedImageTextDataset(lmdb)
+    loader = DataLoader(dataset, batch_size=COUNT, num_workers=1, multiprocessing_context="spawn")
+    (batch,) = loader
+    assert batch["text"] == [f"image {number}" for number in range(COUNT)]
+    assert torch.equal(batch["lq"], torch.stack([item["lq"] for item in dataset]))
+
+
+def test_one_lmdb_serves_several_data_sets(lmdb):
+    train = PairedImageTextDataset(lmdb)
+    val = PairedImageTextDataset(lmdb | {"phase": "val", "dataroot_lq": lmdb["dataroot_gt"], "scale": 1})
+    assert torch.equal(val[3]["lq"], val[3]["gt"])
+    assert train[3]["text"] == val[3]["text"] == "image 3"
+    assert same_item(pickle.loads(pickle.dumps(train))[9], train[9])
+
+
+def test_pixel_formats_may_differ_between_files(tmp_path, save_image, random_image, enlarge):
+    for name, shape, dtype in (
+        ("grey", (8, 8), np.uint8),
+        ("deep", (8, 8, 3), np.uint16),
+        ("rgba", (8, 8, 4), np.uint8),
+    ):
+        lq = save_image(tmp_path / "lq" / f"{name}.png", random_image(*shape, dtype=dtype))
+        save_image(tmp_path / "gt" / f"{name}.png", enlarge(lq))
+    opt = {
+        "dataroot_gt": str(tmp_path / "gt"),
+        "dataroot_lq": str(tmp_path / "lq"),
+        "io_backend": {"type": "disk"},
+        "scale": SCALE,
+        "phase": "val",
+    }
+    for item in PairedImageTextDataset(opt):
+        assert item["lq"].shape == (3, 8, 8)
+        assert torch.equal(item["gt"][:, ::2, ::2], item["lq"])
+        assert 0.6 < item["lq"].max() <= 1
+
+
+def test_without_captions_there_is_no_text(disk):
+    del disk["captions"]
+    assert PairedImageTextDataset(disk)[0].keys() == {"lq", "gt", "lq_path", "gt_path"}
+    disk["default_caption"] = "a fine ultrasound image"
+    assert PairedImageTextDataset(disk)[0]["text"] == "a fine ultrasound image"
+
+
+def test_missing_captions_are_refused_unless_there_is_a_default(disk, tmp_path):
+    write_captions(tmp_path / "captions.csv", {"0000": "image 0", "0001": "image 1"})
+    with pytest.raises(InputError, match=r"captions\.csv: has no caption for 4 of 6 images: 0002, 0003, 0004, 0005"):
+        PairedImageTextDataset(disk)
+    dataset = PairedImageTextDataset(disk | {"default_caption": "other"})
+    assert [item["text"] for item in dataset] == ["image 0", "image 1", *["other"] * 4]
+
+
+def test_negative_indices_are_refused(disk):
+    with pytest.raises(IndexError, match="index -1 is negative"):
+        PairedImageTextDataset(disk)[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gt_size": None, "use_rot": None}, "lacks the options gt_size, use_rot"),
+        ({"dataroot_lq": None}, "lacks the option dataroot_lq"),
+        ({"io_backend": {"type": "memcached"}}, "type is 'memcached'; use 'disk' or 'lmdb'"),
+        ({"gt_size": 15}, "gt_size: 15 is not a multiple of scale 2"),
+        ({"gt_size": 34}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34"),
+        ({"scale": 4}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64"),
+        ({"phase": "val", "scale": 4}, r"6 of 6 images do not fit: .* is 80 x 64"),
+        (
+            {"dataroot_gt": "no/gt", "captions": "no/c.csv", "meta_info_file": "no/m.txt"},
+            "do not exist: dataroot_gt: no/gt; meta_info_file: no/m.txt; captions: no/c.csv",
+        ),
+        ({"io_backend": {"type": "lmdb"}}, "is not an LMDB folder of BasicSR"),
+    ],
+)
+def test_unusable_options_are_refused(disk, changes, message):
+    with pytest.raises(InputError, match=message):
+        PairedImageTextDataset(disk | changes)
+
+
+def test_sizes_in_an_lmdb_are_checked_before_training(lmdb, tmp_path, images):
+    images = {name: image[:7] for name, image in images.items()}
+    write_lmdb(tmp_path / "lq.lmdb", ((k, encode_png(v), v.shape) for k, v in images.items()))
+    with pytest.raises(InputError, match=r"6 of 6 images do not fit: 0000 is 40 x 32 but x2 of 0000 \(20 x 7\)"):
+        PairedImageTextDataset(lmdb)
+
+
+def test_damaged_images_are_named(disk, lmdb, tmp_path, images):
+    path = tmp_path / "gt" / "0002.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"gt/0002\.png: cannot be read as an image"):
+        PairedImageTextDataset(disk)[2]
+
+    write_lmdb(tmp_path / "lq.lmdb", ((k, encode_png(v)[:60], v.shape) for k, v in images.items()))
+    with pytest.raises(InputError, match=r"lq\.lmdb, key '0002': cannot be read as an image"):
+        PairedImageTextDataset(lmdb)[2]
+
+
+def test_images_that_change_their_size_are_named(disk, tmp_path, save_image, random_image):
+    dataset = PairedImageTextDataset(disk)
+    save_image(tmp_path / "lq" / "0002x2.png", random_image(18, 20, 3))
+    with pytest.raises(InputError, match=r"0002x2\.png: is 20 x 18 but was announced as 20 x 16"):
+        dataset[2]

@@ -1,0 +1,270 @@
+import os
+
+import numpy as np
+import pytest
+
+from basicsr_m2trans.data import prepare as module
+from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
+from basicsr_m2trans.data.images import read_image
+from basicsr_m2trans.data.lmdb_store import LmdbReader
+from basicsr_m2trans.data.prepare import prepare
+from basicsr_m2trans.errors import InputError
+
+LMDBS = ["HR.lmdb", "LR_bicubic_X2.lmdb", "LR_bicubic_X3.lmdb", "LR_bicubic_X4.lmdb"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Names of the sources that are made from now on."""
+    names = []
+    original = module.make_images
+
+    def record(job, path, name):
+        names.append(name)
+        return original(job, path, name)
+
+    monkeypatch.setattr(module, "make_images", record)
+    return names
+
+
+def files_of(folder):
+    """Content of all files but LMDB's lock files, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock.mdb"
+    }
+
+
+def test_layout(hr, out):
+    summary = prepare(hr, out, workers=1)
+    assert (summary.images, summary.made, summary.skipped, summary.lmdbs) == (4, 4, [], LMDBS)
+    names = ["0000", "0001", "0002", "grey"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*LMDBS, "HR", "LR_bicubic", "captions.csv", "manifest.json", "meta_info.txt"]
+    )
+    assert sorted(path.name for path in (out / "HR").iterdir()) == [f"{name}.png" for name in names]
+    for scale in (2, 3, 4):
+        folder = out / "LR_bicubic" / f"X{scale}"
+        assert sorted(path.name for path in folder.iterdir()) == [f"{name}x{scale}.png" for name in names]
+    assert read_captions(out / "captions.csv") == {name: make_caption(name) for name in names}
+    assert (out / "meta_info.txt").read_text().splitlines() == [
+        "0000.png (24,36,3)",
+        "0001.png (24,36,3)",
+        "0002.png (24,36,3)",
+        "grey.png (24,24,1)",
+    ]
+    assert LmdbReader(out / "LR_bicubic_X3.lmdb").shapes["grey"] == (8, 8, 1)
+
+
+def test_a_second_run_changes_nothing(hr, out, made):
+    prepare(hr, out, workers=1)
+    made.clear()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    summary = prepare(hr, out, workers=1)
+    assert (summary.images, summary.made, summary.removed, summary.lmdbs) == (4, 0, 0, [])
+    assert made == []
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_interrupted_run_goes_on(hr, out, tmp_path, monkeypatch):
+    prepare(hr, tmp_path / "uninterrupted", workers=1)
+    original = module.make_images
+
+    def interrupted(job, path, name):
+        record = original(job, path, name)
+        if name == "0002":
+            raise KeyboardInterrupt
+        return record
+
+    monkeypatch.setattr(module, "make_images", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(hr, out, workers=1)
+    assert not any((out / name).exists() for name in LMDBS)
+
+    names = []
+    monkeypatch.setattr(module, "make_images", lambda *job: names.append(job[2]) or original(*job))
+    summary = prepare(hr, out, workers=1)
+    assert names == ["0002", "grey"]
+    assert (summary.images, summary.made, summary.lmdbs) == (4, 2, LMDBS)
+    assert files_of(out) == files_of(tmp_path / "uninterrupted")
+
+
+def test_an_interrupted_lmdb_is_made_again(hr, out, monkeypatch):
+    original = module.write_lmdb
+
+    def interrupted(folder, entries):
+        if folder.name == "LR_bicubic_X3.lmdb":
+            entries = iter([next(iter(entries)), None])
+        original(folder, entries)
+
+    monkeypatch.setattr(module, "write_lmdb", interrupted)
+    with pytest.raises(TypeError):
+        prepare(hr, out, workers=1)
+    assert not (out / "LR_bicubic_X3.lmdb").exists()
+    monkeypatch.setattr(module, "write_lmdb", original)
+    summary = prepare(hr, out, workers=1)
+    assert (summary.made, summary.lmdbs) == (0, LMDBS[2:])
+    assert not list(out.glob("*.partial"))
+
+
+def test_only_what_is_missing_is_made_again(hr, out, made):
+    prepare(hr, out, workers=1)
+    before = files_of(out)
+    made.clear()
+    (out / "LR_bicubic/X3/0001x3.png").unlink()
+    (out / "HR/grey.png").unlink()
+    assert prepare(hr, out, workers=1).lmdbs == []
+    assert made == ["0001", "grey"]
+    assert files_of(out) == before
+
+
+def test_changed_added_and_removed_sources_are_followed(hr, out, made, save_image, random_image):
+    prepare(hr, out, workers=1)
+    made.clear()
+    changed = save_image(hr / "0000.png", random_image(36, 48, 3))
+    save_image(hr / "new.png", random_image(24, 24, 3))
+    (hr / "0001.png").unlink()
+    (hr / "0002.png").write_text("not an image any more")
+    summary = prepare(hr, out, workers=1)
+    assert made == ["0000", "0002", "new"]
+    assert (summary.images, summary.made, summary.removed, summary.lmdbs) == (3, 3, 1, LMDBS)
+    assert len(summary.skipped) == 1
+    assert np.array_equal(read_image(out / "HR/0000.png"), changed)
+    assert {path.stem for path in (out / "HR").iterdir()} == {"0000", "grey", "new"}
+    assert {path.stem for path in (out / "LR_bicubic/X4").iterdir()} == {"0000x4", "greyx4", "newx4"}
+    assert read_captions(out / "captions.csv").keys() == {"0000", "grey", "new"}
+    assert LmdbReader(out / "HR.lmdb").shapes == {"0000": (36, 48, 3), "grey": (24, 24, 1), "new": (24, 24, 3)}
+
+
+def test_lmdbs_come_later_and_never_stay_out_of_date(hr, out, save_image, random_image):
+    assert prepare(hr, out, lmdb=False, workers=1).lmdbs == []
+    summary = prepare(hr, out, workers=1)
+    assert (summary.made, summary.lmdbs) == (0, LMDBS)
+    assert prepare(hr, out, lmdb=False, workers=1).lmdbs_removed == []
+    save_image(hr / "new.png", random_image(24, 24, 3))
+    assert prepare(hr, out, lmdb=False, workers=1).lmdbs_removed == LMDBS
+    assert not list(out.glob("*.lmdb"))
+
+
+def test_edited_captions_are_kept(hr, out, save_image, random_image):
+    prepare(hr, out, workers=1)
+    captions = read_captions(out / "captions.csv") | {"0001": "thyroid, transverse"}
+    write_captions(out / "captions.csv", captions)
+    save_image(hr / "new.png", random_image(24, 24, 3))
+    prepare(hr, out, workers=1)
+    assert read_captions(out / "captions.csv") == captions | {"new": make_caption("new")}
+
+
+def test_names_are_made_safe_and_folders_joined(out, tmp_path, save_image, random_image):
+    for name in ("1.2.840", "left kidney", "médiastin", "sub/0001"):
+        save_image(tmp_path / "hr" / f"{name}.png", random_image(24, 24))
+    prepare(tmp_path / "hr", out, workers=1)
+    keys = LmdbReader(out / "HR.lmdb").shapes.keys()
+    assert keys == read_captions(out / "captions.csv").keys()
+    assert [key.rpartition("-")[0] or key for key in sorted(keys)] == [
+        "1_2_840",
+        "left_kidney",
+        "m_diastin",
+        "sub_0001",
+    ]
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_files(hr, out, tmp_path):
+    prepare(hr, out, scales=[2], workers=1)
+    summary = prepare(hr, tmp_path / "parallel", scales=[2], workers=2)
+    assert summary.made == 4
+    assert files_of(tmp_path / "parallel") == files_of(out)
+
+
+def test_skipped_images_are_listed_every_time(hr, out, made, save_image, random_image):
+    (hr / "text.png").write_text("not an image")
+    save_image(hr / "small.png", random_image(10, 10))
+    first, second = prepare(hr, out, workers=1), prepare(hr, out, workers=1)
+    assert first.images == second.images == 4
+    assert first.skipped == second.skipped
+    assert ["small.png" in first.skipped[0], "text.png" in first.skipped[1]] == [True, True]
+    assert made.count("text") == made.count("small") == 1
+
+
+def test_sub_images(hr, out):
+    summary = prepare(hr, out, scales=[4], sub_image=24, workers=1)
+    assert summary.images == 7
+    assert read_captions(out / "captions.csv")["0000_s002"] == make_caption("0000_s002")
+    assert LmdbReader(out / "LR_bicubic_X4.lmdb").shapes["0000_s002"] == (6, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "seed was 0 and is now 1"),
+        ({"scales": [2]}, r"scales was \[2, 3, 4\] and is now \[2\]"),
+        ({"sub_image": 24}, "step was None and is now 12; sub_image was None and is now 24"),
+    ],
+)
+def test_other_parameters_are_refused(hr, out, changes, message):
+    prepare(hr, out, workers=1)
+    before = files_of(out)
+    with pytest.raises(InputError, match=message):
+        prepare(hr, out, workers=1, **changes)
+    assert files_of(out) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scales": [5]}, r"scales: \[5\] is not a choice of 2, 3, 4"),
+        ({"scales": []}, r"scales: \[\] is not a choice"),
+        ({"step": 12}, "step: has no meaning without sub_image"),
+        ({"sub_image": 25}, "sub_image: 25 is not a multiple of 12"),
+        ({"sub_image": 12}, "sub_image: 12 is not a multiple of 12 of at least 24"),
+        ({"sub_image": 24, "step": 25}, r"step: 25 is not between 1 and sub_image \(24\)"),
+        ({"sub_image": 24, "step": 0}, "step: 0 is not between"),
+        ({"workers": 0}, "workers: 0 is not a positive number"),
+    ],
+)
+def test_impossible_parameters_are_refused(hr, out, arguments, message):
+    with pytest.raises(InputError, match=message):
+        prepare(hr, out, **arguments)
+    assert not out.exists()
+
+
+def test_unusable_folders_are_refused(hr, out, tmp_path):
+    with pytest.raises(InputError, match="nowhere: this folder does not exist"):
+        prepare(tmp_path / "nowhere", out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: this folder holds no image"):
+        prepare(tmp_path / "empty", out)
+    for inside in (hr / "out", hr, tmp_path):
+        with pytest.raises(InputError, match="may not contain each other"):
+            prepare(hr, inside)
+    out.mkdir()
+    (out / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match="is not empty and was not made by this command"):
+        prepare(hr, out)
+    assert os.listdir(out) == ["notes.txt"]
+
+
+def test_two_sources_of_one_name_are_refused(hr, out, save_image, random_image):
+    save_image(hr / "0001.jpg", random_image(24, 24))
+    with pytest.raises(InputError, match=r"0001\.jpg and 0001\.png would both be called 0001"):
+        prepare(hr, out)
+    (hr / "0001.jpg").unlink()
+    for name in ("a/b_c.png", "a_b/c.png"):
+        save_image(hr / name, random_image(24, 24))
+    with pytest.raises(InputError, match=r"a/b_c\.png and a_b/c\.png would both be called a_b_c"):
+        prepare(hr, out)
+    assert not out.exists()
+
+
+def test_a_folder_without_any_usable_image_is_refused(out, tmp_path):
+    (tmp_path / "hr").mkdir()
+    (tmp_path / "hr" / "text.png").write_text("not an image")
+    with pytest.raises(InputError, match=r"none of its 1 images can be used: .*text\.png: cannot be read"):
+        prepare(tmp_path / "hr", out, workers=1)
