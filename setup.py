@@ -24,6 +24,7 @@ setup(
         "torchvision>=0.19",
         "numpy>=1.26",
         "opencv-python>=4.8",
+        "pillow>=10",
         "lmdb>=1.4",
         "pyyaml>=6.0",
         "tqdm>=4.66",

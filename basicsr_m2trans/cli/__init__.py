@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from basicsr_m2trans import __version__
 from basicsr_m2trans.errors import InputError
 
-VERBS = ("prepare", "lmdb", "convert")
+VERBS = ("demo", "prepare", "lmdb", "convert")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,11 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; a mistake in the input gives one message and status 2, Ctrl-C status 130."""
+    """Run one verb; a mistake in the input or a failing disk gives one message and status 2, Ctrl-C status 130."""
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"m2trans {args.verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
