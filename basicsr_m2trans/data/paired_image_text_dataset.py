@@ -173,10 +173,13 @@ def _check_options(opt: dict) -> None:
     missing = [key for key in required if opt.get(key) is None]
     if missing:
         raise InputError(f"the data set lacks the option{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    backend = opt["io_backend"].get("type")
-    if backend not in ("disk", "lmdb"):
-        raise InputError(f"io_backend: type is {backend!r}; use 'disk' or 'lmdb'")
-    if opt["phase"] == "train" and (opt["gt_size"] <= 0 or opt["gt_size"] % opt["scale"]):
+    if opt["io_backend"] not in ({"type": "disk"}, {"type": "lmdb"}):
+        raise InputError(f"io_backend: is {opt['io_backend']!r}; use {{type: disk}} or {{type: lmdb}}")
+    for key, minimum in (("scale", 1), ("gt_size", 1), ("seed", 0)):
+        value = opt.get(key)
+        if value is not None and (not isinstance(value, int) or value < minimum):
+            raise InputError(f"{key}: {value!r} is not a whole number of at least {minimum}")
+    if opt["phase"] == "train" and opt["gt_size"] % opt["scale"]:
         raise InputError(f"gt_size: {opt['gt_size']} is not a multiple of scale {opt['scale']}")
     absent = [
         f"{key}: {opt[key]}"

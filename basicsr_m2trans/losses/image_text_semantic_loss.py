@@ -107,8 +107,9 @@ class ImageTextSemanticLoss(nn.Module):
 
     def _encode_captions(self, captions: Sequence[str]) -> Tensor:
         """(N, D) text features, from memory where the caption has been seen before."""
-        new = [caption for caption in dict.fromkeys(captions) if caption not in self._text_features]
-        if new:
-            with torch.no_grad():
-                self._text_features.update(zip(new, self.encoder.encode_text(new), strict=True))
+        for caption in captions:
+            if caption not in self._text_features:
+                # One by one: in a batch, rounding would depend on the neighbours, and so on where a run was resumed.
+                with torch.no_grad():
+                    self._text_features[caption] = self.encoder.encode_text([caption])[0]
         return torch.stack([self._text_features[caption] for caption in captions])

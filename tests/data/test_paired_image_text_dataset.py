@@ -243,7 +243,11 @@ def test_negative_indices_are_refused(disk):
     [
         ({"gt_size": None, "use_rot": None}, "lacks the options gt_size, use_rot"),
         ({"dataroot_lq": None}, "lacks the option dataroot_lq"),
-        ({"io_backend": {"type": "memcached"}}, "type is 'memcached'; use 'disk' or 'lmdb'"),
+        ({"io_backend": {"type": "memcached"}}, r"io_backend: is .*memcached.*; use \{type: disk\} or \{type: lmdb\}"),
+        ({"io_backend": "lmdb"}, "io_backend: is 'lmdb'; use"),
+        ({"gt_size": "16"}, "gt_size: '16' is not a whole number of at least 1"),
+        ({"scale": 0}, "scale: 0 is not a whole number of at least 1"),
+        ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
         ({"gt_size": 15}, "gt_size: 15 is not a multiple of scale 2"),
         ({"gt_size": 34}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34"),
         ({"scale": 4}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64"),

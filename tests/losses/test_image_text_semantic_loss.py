@@ -111,7 +111,7 @@ def test_each_caption_is_encoded_once():
     loss = ImageTextSemanticLoss(encoder, patch_size=16)
     for captions in (CAPTIONS, CAPTIONS[::-1], [CAPTIONS[0], "a nice ultrasound image"], [CAPTIONS[1]] * 2):
         loss(images(0), images(1), captions)
-    assert encoder.texts == [CAPTIONS, ["a nice ultrasound image"]]
+    assert encoder.texts == [[CAPTIONS[0]], [CAPTIONS[1]], ["a nice ultrasound image"]]
 
 
 def test_one_encoder_pass_for_each_side():
