@@ -57,7 +57,8 @@ class HaloAttention(nn.Module):
         size = self.window_size + 2 * self.halo_size
         n, d = x.shape[:2]
         windows = F.unfold(x, kernel_size=size, stride=self.window_size, padding=self.halo_size)
-        return windows.view(n, d, size * size, -1).permute(0, 3, 2, 1)
+        # Contiguous, because batched products of permuted windows fall back to loops.
+        return windows.view(n, d, size * size, -1).permute(0, 3, 2, 1).contiguous()
 
     def _position(self) -> Tensor:
         """(1, 1, (window_size + 2 halo_size)^2, d): what is added to the keys of every window."""

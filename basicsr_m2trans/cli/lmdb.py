@@ -26,9 +26,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"kept {', '.join(done.kept)}, which held the same images already")
     if done.renamed:
         print(f"renamed {done.renamed} images whose names do not suit BasicSR; see {args.out}/names.csv")
+    out = args.out.rstrip("/")
     print("options of the data set:")
-    print(f"  dataroot_gt: {args.out}/HR.lmdb")
-    print(f"  dataroot_lq: {args.out}/LR_bicubic_X{done.scale}.lmdb")
-    print(f"  captions: {args.out}/captions.csv")
+    print(f"  dataroot_gt: {out}/HR.lmdb")
+    print(f"  dataroot_lq: {out}/LR_bicubic_X{done.scale}.lmdb")
+    print(f"  captions: {out}/captions.csv")
     print("  io_backend: {type: lmdb}")
     return 0

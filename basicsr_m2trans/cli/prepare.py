@@ -37,9 +37,10 @@ def run(args: argparse.Namespace) -> int:
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} sources:")
         print("\n".join(f"  {reason}" for reason in summary.skipped))
+    out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
         print(f"options of the data set for scale {scale}:")
-        print("\n".join(f"  {line}" for line in _options(args.out, scale, not args.no_lmdb)))
+        print("\n".join(f"  {line}" for line in _options(out, scale, not args.no_lmdb)))
     return 0
 
 

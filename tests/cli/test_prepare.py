@@ -18,9 +18,9 @@ def hr(tmp_path):
 def test_prints_counts_and_the_options_to_use(hr, tmp_path, capsys):
     out = tmp_path / "out"
     (hr / "text.png").write_text("not an image")
-    assert main(["prepare", str(hr), str(out), "--scales", "2", "--workers", "1"]) == 0
+    assert main(["prepare", str(hr), f"{out}/", "--scales", "2", "--workers", "1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{out}: 2 HR images; 3 sources read in this run",
+        f"{out}/: 2 HR images; 3 sources read in this run",
         "wrote HR.lmdb, LR_bicubic_X2.lmdb",
         "skipped 1 sources:",
         f"  {hr}/text.png: cannot be read as an image; the file is damaged or of an unknown format",
