@@ -8,6 +8,8 @@ differ, this follows the code, which the published checkpoints need, and says so
 import torch
 from torch import Tensor, nn
 
+from basicsr_m2trans.archs.fast_reconstruction import reconstruct
+from basicsr_m2trans.archs.folded_attention import folded_attention, instance_norm
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
@@ -33,6 +35,9 @@ class M2Trans(nn.Module):
         img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other networks.
         wavelet: 'haar' (the paper), 'none' for Version 1 of Table III (every branch at full resolution; the paper
             widens it to `num_feat=256`), or any other discrete wavelet of PyWavelets.
+        fast: compute the same, to rounding, with fewer operations and passes over memory (`folded_attention.py`,
+            `fast_reconstruction.py`); False follows the equations literally. Weights fit both. Wavelets other than
+            Haar are always computed literally.
 
     Raises:
         ValueError: an argument is not one of the above.
@@ -47,6 +52,7 @@ class M2Trans(nn.Module):
         num_block: int = 8,
         img_range: float = 1.0,
         wavelet: str = "haar",
+        fast: bool = True,
     ) -> None:
         super().__init__()
         if upscale not in (2, 3, 4):
@@ -57,8 +63,9 @@ class M2Trans(nn.Module):
             raise ValueError(f"num_block must be at least 1, but is {num_block!r}")
         self.upscale = upscale
         self.img_range = img_range
+        self.fast = fast
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect")
-        self.body = nn.ModuleList(CFTM(num_feat, wavelet) for _ in range(num_block))
+        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast) for _ in range(num_block))
         # The order 1x1 convolution, shuffle, GELU and the missing last bias are the released code's.
         steps = (2, 2) if upscale == 4 else (upscale,)
         layers: list[nn.Module] = []
@@ -77,11 +84,15 @@ class M2Trans(nn.Module):
             (N, num_out_ch, upscale * H, upscale * W), clamped to [0, 1].
         """
         height, width = x.shape[-2:]
-        shallow = self.head(pad_to_multiple(x, 32) * self.img_range)
+        x = pad_to_multiple(x, 32) * self.img_range
+        if self.fast:
+            x = x.contiguous(memory_format=torch.channels_last)
+        shallow = self.head(x)
         deep = shallow
         for block in self.body:
             deep = block(deep)
-        out = self.tail(deep + shallow) / self.img_range
+        features = deep + shallow
+        out = (reconstruct(features, self.tail) if self.fast else self.tail(features)) / self.img_range
         return out[..., : height * self.upscale, : width * self.upscale].clamp(0, 1)
 
 
@@ -93,11 +104,12 @@ class CFTM(nn.Module):
 
     Args:
         num_feat: channels C, a multiple of 8.
-        wavelet: see `M2Trans`.
+        wavelet, fast: see `M2Trans`.
     """
 
-    def __init__(self, num_feat: int, wavelet: str) -> None:
+    def __init__(self, num_feat: int, wavelet: str, fast: bool = True) -> None:
         super().__init__()
+        self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
         self.levels = (0,) * NUM_BRANCHES if wavelet == "none" else BRANCH_LEVELS
         self.wavelet = WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
@@ -108,9 +120,10 @@ class CFTM(nn.Module):
         self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 4."""
+        """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 32."""
         outputs: list[Tensor] = []
-        for index, group in enumerate(self.norm(x).chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
+        normalized = instance_norm(x) if self.fast else self.norm(x)
+        for index, group in enumerate(normalized.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
                 group = (group + outputs[-1]) / 2  # Eq. 9
             outputs.append(group + self._attend(index, group))  # Eq. 8
@@ -118,6 +131,8 @@ class CFTM(nn.Module):
 
     def _attend(self, branch: int, x: Tensor) -> Tensor:
         """Attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
+        if self.fast:
+            return folded_attention(x, self.get_submodule(f"attn{branch + 1}"), self.levels[branch])
         for _ in range(self.levels[branch]):
             x = self.wavelet.dwt(x)
         x = self.get_submodule(f"attn{branch + 1}")(x)

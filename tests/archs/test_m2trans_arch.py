@@ -9,11 +9,11 @@ from basicsr_m2trans.archs.m2trans_arch import CFTM, M2Trans
 REFERENCE = Path(__file__).parents[1] / "data/reference"
 
 
-def reference(upscale):
+def reference(upscale, **settings):
     """The official network's weights and values, and our network with those weights."""
     arrays = np.load(REFERENCE / f"m2trans_small_x{upscale}.npz")
     values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    net = M2Trans(upscale, num_feat=16, num_block=2).eval()
+    net = M2Trans(upscale, num_feat=16, num_block=2, **settings).eval()
     weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
     net.load_state_dict(weights)
     return net, values
@@ -24,9 +24,10 @@ def tiny(upscale=2, **settings):
     return M2Trans(upscale, num_feat=8, num_block=1, **settings).eval()
 
 
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("upscale", [2, 3, 4])
-def test_equals_official_network(upscale):
-    net, expected = reference(upscale)
+def test_equals_official_network(upscale, fast):
+    net, expected = reference(upscale, fast=fast)
     seen = {}
     net.head.register_forward_hook(lambda *args: seen.update(feat_head=args[-1]))
     net.body[0].register_forward_hook(lambda *args: seen.update(feat_block0=args[-1]))
@@ -66,8 +67,8 @@ def test_images_of_a_batch_do_not_mix():
     batch = torch.cat((first, first.flip(-1)))
     with torch.no_grad():
         out = net(batch)
-        torch.testing.assert_close(out[:1], net(batch[:1]), atol=1e-6, rtol=0)
-        torch.testing.assert_close(out[1:], net(batch[1:]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(out[:1], net(batch[:1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(out[1:], net(batch[1:]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
@@ -88,7 +89,7 @@ def test_other_channel_counts(num_in_ch, num_out_ch):
 
 
 def test_img_range_scales_the_inside_only():
-    net, expected = reference(2)
+    net, expected = reference(2, fast=False)
     image = expected["input"]
     # Without blocks and biases the network is linear up to the clamp, so the scale inside must cancel.
     net.body = torch.nn.ModuleList()

@@ -1,0 +1,82 @@
+"""The fast path against the readable definition, with the same parameters."""
+
+import pytest
+import torch
+
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.archs.fast_reconstruction import reconstruct
+from basicsr_m2trans.archs.folded_attention import folded_attention
+from basicsr_m2trans.archs.halo_attention import HaloAttention
+from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt
+
+
+def both(upscale=2, **settings):
+    """The same network by the fast and by the plain path, in float64."""
+    torch.manual_seed(0)
+    fast = M2Trans(upscale, num_feat=16, num_block=2, **settings).double()
+    plain = M2Trans(upscale, num_feat=16, num_block=2, fast=False, **settings).double()
+    plain.load_state_dict(fast.state_dict())
+    return fast, plain
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+@pytest.mark.parametrize("settings", [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}], ids=str)
+def test_outputs_and_gradients_are_equal(upscale, settings):
+    fast, plain = both(upscale, **settings)
+    x = torch.rand(2, settings.get("num_in_ch", 3), 35, 64, dtype=torch.float64)
+    outputs = fast(x), plain(x)
+    torch.testing.assert_close(*outputs, atol=1e-10, rtol=0)
+    weight = torch.randn_like(outputs[0])
+    gradients = [
+        torch.autograd.grad(out, list(net.parameters()), weight)
+        for out, net in zip(outputs, (fast, plain), strict=True)
+    ]
+    for name, ours, expected in zip(dict(fast.named_parameters()), *gradients, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-8, rtol=1e-8, msg=name)
+
+
+def test_float32_outputs_agree_to_1e_5():
+    fast, plain = (net.float() for net in both())
+    x = torch.rand(1, 3, 40, 50)
+    torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_one_branch(levels):
+    torch.manual_seed(0)
+    attention = HaloAttention(4 * 4**levels)
+    x = torch.randn(2, 4, 32, 64, requires_grad=True)
+    expected = x
+    for _ in range(levels):
+        expected = haar_dwt(expected)
+    expected = attention(expected)
+    for _ in range(levels):
+        expected = haar_idwt(expected)
+    inputs = (x, *attention.parameters())
+    out = folded_attention(x, attention, levels)
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
+    weight = torch.randn_like(out)
+    for ours, theirs in zip(
+        torch.autograd.grad(out, inputs, weight), torch.autograd.grad(expected, inputs, weight), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_reconstruction_down_to_two_pixels(upscale):
+    """Reflection at the border of the high-resolution map is part of the last convolution."""
+    torch.manual_seed(0)
+    tail = M2Trans(upscale, num_feat=8, num_block=1).tail.double()
+    for size in ((2, 1), (1, 2), (5, 3)):
+        x = torch.randn(2, 8, *size, dtype=torch.float64)
+        torch.testing.assert_close(reconstruct(x, tail), tail(x))
+
+
+def test_bfloat16_autocast_stays_close():
+    fast, plain = (net.float() for net in both())
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        out = fast(x)
+    with torch.no_grad():
+        expected = plain(x)
+    assert (out.float() - expected).abs().mean() < 5e-3
