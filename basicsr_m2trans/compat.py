@@ -278,6 +278,8 @@ class TrainingStart:
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:
             train_opt["seed"] = opt["manual_seed"]
+        if train_opt.get("num_worker_per_gpu") == 0:
+            train_opt["persistent_workers"] = False  # PyTorch refuses to keep workers that do not exist
         loader, sampler, val_loaders, _, total_iters = self.stock_dataloaders(opt, logger)
         iters_per_epoch = len(loader)
         if iters_per_epoch == 0:

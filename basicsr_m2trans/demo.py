@@ -102,7 +102,7 @@ def _compare(test: dict[str, Any], visualization: Path, experiment: Path) -> tup
     from basicsr.metrics import calculate_metric
     from basicsr.utils.matlab_functions import imresize
 
-    from basicsr_m2trans.data.atomic import write_atomic
+    from basicsr_m2trans.atomic import write_atomic
     from basicsr_m2trans.data.images import encode_png
 
     metrics = test["val"]["metrics"]

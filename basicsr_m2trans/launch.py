@@ -83,6 +83,9 @@ def check_options(mode: str, root_path: str) -> None:
         prefix = "debug_" if args.debug and not opt["name"].startswith("debug") else ""
         states = Path(root_path, "experiments", prefix + opt["name"], "training_states")
         opt["path"]["resume_state"] = latest_training_state(states)
+    problems = option_problems(opt, mode)
+    if problems:
+        raise InputError("\n  ".join([f"options in {args.opt} do not fit together", *problems]))
     missing = missing_files(opt)
     if missing:
         raise InputError("\n".join([f"files named in {args.opt} are missing", *missing]))
@@ -147,6 +150,31 @@ def _override(opt: dict[str, Any], entry: str) -> None:
         section[last] = None
     else:
         section[last] = int(value) if value.isdigit() else value
+
+
+def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
+    """List what BasicSR would stumble over after it has made the folder of the run."""
+    problems = [
+        f"datasets: {phase}: io_backend must be a section, such as io_backend: {{type: lmdb}}"
+        for phase, dataset in opt["datasets"].items()
+        if not isinstance(dataset.get("io_backend") or {}, dict)
+    ]
+    upscale = (opt.get("network_g") or {}).get("upscale")
+    if None not in (upscale, opt.get("scale")) and upscale != opt["scale"]:
+        problems.append(f"scale is {opt['scale']}, but network_g: upscale is {upscale}; write the same in both")
+    if mode == "train" and opt["model_type"] == "M2TransModel":
+        if not opt["train"].get("pixel_opt"):
+            problems.append("train: pixel_opt is missing; M2TransModel needs a fidelity loss, such as type: L1Loss")
+        encoder = (opt["train"].get("semantic_opt") or {}).get("encoder")
+        if encoder is not None:
+            from basicsr_m2trans.encoders import ENCODERS
+
+            name = encoder.get("type") if isinstance(encoder, dict) else encoder
+            if name not in ENCODERS:
+                problems.append(
+                    f"train: semantic_opt: encoder: type {name!r} is unknown; choose one of {', '.join(ENCODERS)}"
+                )
+    return problems
 
 
 def missing_files(opt: dict[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading files of weights without running code from them, and checking them name by name."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -26,9 +27,15 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
         raise InputError(f"there is no file {source}")
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{source} cannot be read: it is damaged, or holds Python objects beside weights, which could run code "
+            "and are refused; get it from a source you trust, or save its weights alone"
+        ) from error
     except Exception as error:  # torch.load raises many types for a damaged file
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"{source} cannot be read as a file of plain weights ({reason}); get it again") from error
+        raise InputError(
+            f"{source} cannot be read: it is damaged or not written by torch.save; get it again"
+        ) from error
 
 
 def as_weights(value: Any, source: str) -> dict[str, Tensor]:

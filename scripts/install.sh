@@ -5,6 +5,7 @@ set -u
 cd "$(dirname "$0")/.."
 
 VENV=.venv
+MARKER=.made_by_make_install
 STAMP=$VENV/.installed
 LOG=install.log
 NEEDED_GIB=4
@@ -47,6 +48,7 @@ step() {
 }
 
 # Without PYTHON= any whole environment is good, whichever Python it was made with.
+[ ! -e "$VENV" ] || [ -f "$VENV/$MARKER" ] || fail "$VENV exists and was not made by make install; rename or remove it."
 [ -f "$STAMP" ] && [ "$(cat "$STAMP")" = "$(fingerprint "${PYTHON:-$VENV/bin/python}")" ] && exit 0
 python=$(find_python) || fail "Python 3.10, 3.11 or 3.12 is needed and none was found; install one or name it: make install PYTHON=/path/to/python3.11"
 
@@ -59,6 +61,7 @@ rm -rf "$VENV"
 : >"$LOG"
 trap 'rm -rf "$VENV"; fail "interrupted"' INT TERM
 pip="$VENV/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt"
+mkdir "$VENV" && touch "$VENV/$MARKER"
 step "making the environment" "$python" -m venv "$VENV"
 # torch first: a later step would otherwise choose another build. TORCH_INDEX picks one, such as
 # https://download.pytorch.org/whl/cpu

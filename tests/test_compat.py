@@ -273,7 +273,7 @@ def test_missing_resume_state_is_named(tmp_path):
 def test_torn_resume_state_is_named(tmp_path, size):
     path = save_state(tmp_path, 7)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(InputError, match=r"7.state cannot be read .*remove it"):
+    with pytest.raises(InputError, match=r"7.state cannot be read: .*remove it"):
         load(resume_options(tmp_path))
 
 

@@ -83,6 +83,10 @@ def test_scales_differ_in_the_scale_alone():
             assert any(ours.replace(old, new) == other for old, new in markers), (ours, other)
 
 
+def test_readme_is_finished():
+    assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_key_is_explained_in_the_readme():
     """The README's table goes through the option file key by key."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

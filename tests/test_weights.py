@@ -15,7 +15,7 @@ class Hostile:
 def test_code_in_a_checkpoint_does_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"params": Hostile()}, "hostile.pth")
-    with pytest.raises(InputError, match=r"hostile\.pth cannot be read as a file of plain weights"):
+    with pytest.raises(InputError, match=r"hostile\.pth cannot be read: .* refused"):
         read_checkpoint("hostile.pth")
     assert not Path("hostile_was_here").exists()
 

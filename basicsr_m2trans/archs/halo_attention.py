@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import pad_to_multiple
+from basicsr_m2trans.errors import InputError
 
 
 class HaloAttention(nn.Module):
@@ -24,7 +25,7 @@ class HaloAttention(nn.Module):
     def __init__(self, dim: int, window_size: int = 8, halo_size: int = 1) -> None:
         super().__init__()
         if dim % 2:
-            raise ValueError(f"dim must be even, half for rows and half for columns, but is {dim}")
+            raise InputError(f"dim must be even, half for rows and half for columns, but is {dim}")
         self.dim = dim
         self.window_size = window_size
         self.halo_size = halo_size

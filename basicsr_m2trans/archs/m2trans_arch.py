@@ -13,6 +13,7 @@ from basicsr_m2trans.archs.folded_attention import folded_attention, instance_no
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
+from basicsr_m2trans.errors import InputError
 
 NUM_BRANCHES = 4
 # Wavelet levels j of the four branches (Eq. 6); the paper stops the last one at two to spare parameters.
@@ -40,7 +41,7 @@ class M2Trans(nn.Module):
             Haar are always computed literally.
 
     Raises:
-        ValueError: an argument is not one of the above.
+        InputError: an argument is not one of the above.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class M2Trans(nn.Module):
     ) -> None:
         super().__init__()
         if upscale not in (2, 3, 4):
-            raise ValueError(f"upscale must be 2, 3 or 4, but is {upscale!r}")
+            raise InputError(f"upscale must be 2, 3 or 4, but is {upscale!r}")
         if num_feat < 8 or num_feat % 8:
-            raise ValueError(f"num_feat must be a positive multiple of 8 (4 branches, even width), but is {num_feat!r}")
+            raise InputError(f"num_feat must be a positive multiple of 8 (4 branches, even width), but is {num_feat!r}")
         if num_block < 1:
-            raise ValueError(f"num_block must be at least 1, but is {num_block!r}")
+            raise InputError(f"num_block must be at least 1, but is {num_block!r}")
         self.upscale = upscale
         self.img_range = img_range
         self.fast = fast

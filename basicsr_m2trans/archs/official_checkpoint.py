@@ -14,11 +14,12 @@ from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 UNUSED_PREFIXES = ("sub_mean.", "add_mean.")
 
 
-def read_official_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_official_checkpoint(path: str | Path, num_block: int = 8) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights under this project's names, and the arguments of the `M2Trans` that they belong to.
 
     Args:
         path: file with the weights under `model_state_dict`, named with or without `module.`.
+        num_block: how many blocks the network must have; the paper's have 8.
 
     Raises:
         InputError: the file cannot be read, has no `model_state_dict`, or its weights are not those of an M2Trans;
@@ -30,8 +31,13 @@ def read_official_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[
         raise InputError(f"{path} is not a checkpoint of the authors' code: no `model_state_dict`, but {found[:200]}")
     named = as_weights(checkpoint["model_state_dict"], f"{path}: model_state_dict")
     weights = {name.removeprefix("module."): value for name, value in named.items()}
+    if len(weights) < len(named):
+        raise InputError(f"{path} holds weights twice, with and without `module.`; keep one of each")
     weights = {name: value for name, value in weights.items() if not name.startswith(UNUSED_PREFIXES)}
-    settings = infer_settings(weights, str(path))
+    odd = [name for name, value in weights.items() if not (value.is_floating_point() and value.isfinite().all())]
+    if odd:
+        raise InputError(f"{path} has weights that are not finite floating-point numbers: {', '.join(odd[:5])}")
+    settings = infer_settings(weights, str(path)) | {"num_block": num_block}
     with torch.device("meta"):
         expected = M2Trans(**settings).state_dict()
     check_weights(weights, expected, str(path), f"M2Trans({', '.join(f'{k}={v!r}' for k, v in settings.items())})")
@@ -39,7 +45,7 @@ def read_official_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[
 
 
 def infer_settings(weights: dict[str, Tensor], source: str) -> dict[str, Any]:
-    """Arguments of `M2Trans` read off the shapes of its weights.
+    """Arguments of `M2Trans` read off the shapes of its weights, but for the number of blocks.
 
     Raises:
         InputError: the layers that tell are not there.
@@ -57,8 +63,7 @@ def infer_settings(weights: dict[str, Tensor], source: str) -> dict[str, Any]:
             "num_in_ch": num_in_ch,
             "num_out_ch": weights[last].shape[0],
             "num_feat": num_feat,
-            "num_block": 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("body.")),
             "wavelet": "none" if widened == 1 else "haar",
         }
-    except (KeyError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"{source} does not hold the weights of an M2Trans: {error!r}") from error

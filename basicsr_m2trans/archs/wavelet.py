@@ -7,6 +7,8 @@ holds the differences along the width and LH those along the height.
 import torch
 from torch import Tensor, nn
 
+from basicsr_m2trans.errors import InputError
+
 
 def haar_dwt(x: Tensor) -> Tensor:
     """One level of the orthonormal 2-D Haar transform.
@@ -51,7 +53,7 @@ class WaveletTransform(nn.Module):
         wave: PyWavelets' name of the wavelet, such as 'db2' or 'bior2.2', with at most 16 taps.
 
     Raises:
-        ValueError: PyWavelets does not know `wave`, or its filters are longer than 16 taps.
+        InputError: PyWavelets does not know `wave`, or its filters are longer than 16 taps.
     """
 
     # The smallest map that M2Trans transforms is 16x16 (input padded to 32, second level), and pytorch-wavelets'
@@ -64,11 +66,11 @@ class WaveletTransform(nn.Module):
         from pytorch_wavelets import DWTForward, DWTInverse
 
         if wave not in pywt.wavelist(kind="discrete"):
-            raise ValueError(
+            raise InputError(
                 f"unknown wavelet {wave!r}; choose 'haar', 'none' or one of pywt.wavelist(kind='discrete')"
             )
         if (taps := pywt.Wavelet(wave).dec_len) > self.MAX_TAPS:
-            raise ValueError(f"wavelet {wave!r} has {taps} taps; at most {self.MAX_TAPS} reconstruct exactly")
+            raise InputError(f"wavelet {wave!r} has {taps} taps; at most {self.MAX_TAPS} reconstruct exactly")
         self.analysis = DWTForward(J=1, wave=wave, mode="periodization")
         self.synthesis = DWTInverse(wave=wave, mode="periodization")
         # Filters are constants of the architecture, not weights: they stay out of every checkpoint.

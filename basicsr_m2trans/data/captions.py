@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.names import image_name
 from basicsr_m2trans.errors import InputError
 

@@ -68,6 +68,11 @@ class LmdbReader:
             environment = lmdb.open(self._real_path, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise InputError(f"{self.folder}: cannot be opened as an LMDB ({error})") from error
+        # Reading behind the end of a file that a broken copy cut short would kill the process without a word.
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        if Path(self._real_path, "data.mdb").stat().st_size < needed:
+            environment.close()
+            raise InputError(f"{self.folder}: data.mdb is cut short, it should have {needed} bytes; copy it again")
         _environments[self._real_path] = (os.getpid(), environment)
         return environment
 

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 
 FILE_NAME = "manifest.json"
@@ -32,20 +33,24 @@ class Manifest:
     """Parameters and state of one output folder; `save` replaces `manifest.json` as a whole.
 
     Attributes:
+        scales: those of earlier runs and those wanted now, sorted.
         sources: by path relative to the HR folder, with `/`.
         lmdbs: digest of the images that each finished LMDB folder holds, by folder name.
 
     Args:
         out: the output folder; created if absent.
-        parameters: everything that the output depends on, as JSON values.
+        parameters: everything that the output depends on, as JSON values, but for the scales.
+        scales: scales that are wanted now.
 
     Raises:
-        InputError: `out` holds something else than an earlier output, or one with other parameters.
+        InputError: `out` holds something else than an earlier output, or one with other parameters, or its manifest
+            is damaged.
     """
 
-    def __init__(self, out: Path, parameters: dict) -> None:
+    def __init__(self, out: Path, parameters: dict, scales: Iterable[int]) -> None:
         self.path = out / FILE_NAME
         self.parameters = parameters
+        self.scales = sorted(set(scales))
         self.sources: dict[str, Source] = {}
         self.lmdbs: dict[str, str] = {}
         if self.path.is_file():
@@ -57,8 +62,14 @@ class Manifest:
             self.save()
 
     def _load(self) -> None:
-        content = json.loads(self.path.read_text(encoding="utf-8"))
-        before = content["parameters"]
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            before = content["parameters"]
+            self.scales = sorted({*self.scales, *content["scales"]})
+            self.sources = {path: Source(**record) for path, record in content["sources"].items()}
+            self.lmdbs = content["lmdbs"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path}: is damaged ({error!r}); delete its folder and prepare it again") from error
         differing = [
             f"{key} was {before.get(key)!r} and is now {self.parameters.get(key)!r}"
             for key in sorted(before.keys() | self.parameters.keys())
@@ -69,13 +80,12 @@ class Manifest:
                 f"{self.path.parent}: was made with other parameters ({'; '.join(differing)}); choose another output "
                 "folder, or repeat the parameters"
             )
-        self.sources = {path: Source(**record) for path, record in content["sources"].items()}
-        self.lmdbs = content["lmdbs"]
 
     def save(self) -> None:
         """Write the file."""
         content = {
             "parameters": self.parameters,
+            "scales": self.scales,
             "lmdbs": self.lmdbs,
             "sources": {path: asdict(self.sources[path]) for path in sorted(self.sources)},
         }

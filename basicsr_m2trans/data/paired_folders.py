@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import decode_image, encode_png, list_images, read_image
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
@@ -105,7 +105,7 @@ def _captions(keyed: Mapping[str, Pair], given: str | Path | None, existing: Pat
         names = [pair.name for pair in keyed.values()]
         return dict(zip(keyed, captions_of(names, given, default=None), strict=True))
     before = read_captions(existing) if existing.exists() else {}
-    return {key: before.get(key) or make_caption(key) for key in keyed}
+    return before | {key: make_caption(key) for key in keyed if key not in before}
 
 
 def _is_kept(folder: Path, files: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.images import encode_png
 from basicsr_m2trans.errors import InputError
 

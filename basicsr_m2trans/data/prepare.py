@@ -3,6 +3,8 @@
 `prepare` is the command `m2trans prepare`. Its output folder is described in `datasets/README.md`.
 """
 
+import contextlib
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -18,7 +20,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import list_images
 from basicsr_m2trans.data.lmdb_store import write_lmdb
@@ -71,7 +73,7 @@ def prepare(
     Args:
         hr_folder: folder of images, sub-folders included; their names become part of the image names.
         out: output folder: a new or empty one, or that of an earlier run with the same parameters.
-        scales: which of 2, 3 and 4.
+        scales: which of 2, 3 and 4; those of earlier runs are kept up to date too.
         seed: seed of the captions.
         sub_image: cut each image into overlapping squares of this side in pixels, a multiple of 12; a direction in
             which an image is smaller stays whole.
@@ -92,27 +94,48 @@ def prepare(
     names = _names(hr_folder)
     parameters = {
         "hr_folder": str(hr_folder.resolve()),
-        "scales": list(scales),
         "seed": seed,
         "sub_image": sub_image,
         "step": step,
     }
-    manifest = Manifest(out, parameters)
-    job = Job(hr_folder, out, scales, sub_image, step)
+    with _alone_in(out):
+        return _prepare(hr_folder, out, names, parameters, scales, lmdb, workers or os.cpu_count() or 1)
+
+
+def _prepare(
+    hr_folder: Path, out: Path, names: dict[str, str], parameters: dict, scales: Sequence[int], lmdb: bool, workers: int
+) -> Summary:
+    manifest = Manifest(out, parameters, scales)
+    job = Job(hr_folder, out, tuple(manifest.scales), parameters["sub_image"], parameters["step"])
 
     gone = [path for path in manifest.sources if path not in names]
     for path in gone:
         _delete(job, manifest.sources.pop(path).images)
     todo = {path: name for path, name in names.items() if not _is_current(job, path, manifest.sources.get(path))}
     if todo or gone:
-        _make(job, todo, manifest, workers or os.cpu_count() or 1)
+        _make(job, todo, manifest, workers)
     skipped = [source.skipped for _, source in sorted(manifest.sources.items()) if source.skipped]
     if not manifest.images():
         raise InputError(f"{hr_folder}: none of its {len(skipped)} images can be used: {first_few(skipped)}")
 
-    _write_lists(out, manifest, seed)
+    _write_lists(out, manifest, parameters["seed"])
     written, removed = _update_lmdbs(job, manifest, lmdb)
     return Summary(len(manifest.images()), len(todo), len(gone), skipped, written, removed)
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold a lock on the output folder, whose temporary files another run would take for its own."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(f"{out}: another run is writing here; wait for its end or choose another folder") from error
+    else:
+        yield
+    finally:
+        os.close(folder)
 
 
 def _check_arguments(
@@ -211,7 +234,8 @@ def _write_lists(out: Path, manifest: Manifest, seed: int) -> None:
     images = manifest.images()
     captions_file, meta_info_file = out / "captions.csv", out / "meta_info.txt"
     before = read_captions(captions_file) if captions_file.exists() else {}
-    captions = {name: before.get(name) or make_caption(name, seed) for name in images}
+    # Captions of images that have gone stay: a user may have written them, and the image may come back.
+    captions = before | {name: make_caption(name, seed) for name in images if name not in before}
     if captions != before:
         write_captions(captions_file, captions)
     meta_info = "".join(f"{name}.png ({h},{w},{c})\n" for name, (h, w, c) in images.items()).encode()

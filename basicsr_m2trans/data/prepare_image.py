@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.degradation import downsample_bicubic
 from basicsr_m2trans.data.images import encode_png, read_image
 from basicsr_m2trans.data.manifest import Source, fingerprint

@@ -6,6 +6,7 @@ pixels and token ids, `MedCLIPEncoder` adds its preprocessing and tokeniser.
 """
 
 import contextlib
+import io
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -149,7 +150,7 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: no such file, or not a file of plain weights; the message says where the file comes from.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(
             f"MedCLIP's weights are not at {path}.\n"
@@ -162,8 +163,9 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
         inner = next((name for name in members if Path(name).name == "pytorch_model.bin"), None)
         if inner is None:
             return as_weights(read_checkpoint(path), str(path))
-        with archive.open(inner) as stream:
-            return as_weights(read_checkpoint(stream, f"{path}: {inner}"), f"{path}: {inner}")
+        # In memory, because torch.load jumps back and forth, which a compressed member answers slowly.
+        content = io.BytesIO(archive.read(inner))
+        return as_weights(read_checkpoint(content, f"{path}: {inner}"), f"{path}: {inner}")
 
 
 def _tower(model: nn.Module, width: Any) -> nn.Module:

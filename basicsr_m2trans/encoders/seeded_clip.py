@@ -32,9 +32,9 @@ class SeededCLIPEncoder(ImageTextEncoder):
             torch.manual_seed(seed)
             layers: list[nn.Module] = []
             for narrow, wide in itertools.pairwise(widths):
-                layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.GELU()]
+                layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.GELU()]
             self.image_layers = nn.Sequential(*layers)
-            self.image_projection = nn.Linear(2 * widths[-1], embed_dim)
+            self.image_projection = nn.Linear(2 * widths[-1], embed_dim, bias=False)
             self.word_embedding = nn.Embedding(VOCABULARY_SIZE, embed_dim)
             self.text_projection = nn.Linear(embed_dim, embed_dim)
         self.freeze()
@@ -42,7 +42,10 @@ class SeededCLIPEncoder(ImageTextEncoder):
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1], any H, W >= 1 -> (N, D) of unit length."""
         features = self.image_layers(images.mean(dim=1, keepdim=True) - 0.5).flatten(2)
-        pooled = torch.cat((features.mean(dim=-1), features.square().mean(dim=-1)), dim=-1)
+        deviation = (features.var(dim=-1, correction=0) + 1e-8).sqrt()
+        # Without biases and with this normalisation no part that all images share outweighs their differences.
+        pooled = torch.cat((features.mean(dim=-1), deviation), dim=-1)
+        pooled = F.layer_norm(pooled, pooled.shape[-1:])
         return F.normalize(self.image_projection(pooled), dim=-1)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:

@@ -42,10 +42,9 @@ class ImageTextSemanticLoss(nn.Module):
         reduction: str = "sum",
     ) -> None:
         super().__init__()
-        if num_patches < 1:
-            raise InputError(f"num_patches must be at least 1, but is {num_patches!r}")
-        if patch_size < 1:
-            raise InputError(f"patch_size must be at least 1 pixel, but is {patch_size!r}")
+        for name, value in (("num_patches", num_patches), ("patch_size", patch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, but is {value!r}")
         if reduction not in REDUCTIONS:
             raise InputError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
         self.encoder = encoder if isinstance(encoder, ImageTextEncoder) else build_encoder(encoder)
@@ -74,7 +73,7 @@ class ImageTextSemanticLoss(nn.Module):
                 f"SR {tuple(sr.shape)}, HR {tuple(hr.shape)} and {len(captions)} captions do not fit together"
             )
         boxes = self._draw_boxes(*hr.shape[-2:], count=len(hr))
-        text = self._encode_captions(captions)
+        text = self._encode_captions(captions, sr.device)
         sr_similarity = self._similarity(sr, boxes, text)
         with torch.no_grad():
             hr_similarity = self._similarity(hr, boxes, text)
@@ -105,11 +104,11 @@ class ImageTextSemanticLoss(nn.Module):
         features = self.encoder.encode_image(patches.flatten(0, 1)).unflatten(0, (len(images), -1))
         return (features * text.unsqueeze(1)).sum(dim=-1)
 
-    def _encode_captions(self, captions: Sequence[str]) -> Tensor:
+    def _encode_captions(self, captions: Sequence[str], device: torch.device) -> Tensor:
         """(N, D) text features, from memory where the caption has been seen before."""
         for caption in captions:
             if caption not in self._text_features:
                 # One by one: in a batch, rounding would depend on the neighbours, and so on where a run was resumed.
                 with torch.no_grad():
                     self._text_features[caption] = self.encoder.encode_text([caption])[0]
-        return torch.stack([self._text_features[caption] for caption in captions])
+        return torch.stack([self._text_features[caption] for caption in captions]).to(device)

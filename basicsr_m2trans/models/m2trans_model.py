@@ -46,6 +46,9 @@ class M2TransModel(SRModel):
                     "add `captions: FILE.csv` to datasets: train (type PairedImageTextDataset)"
                 )
             losses["l_sem"] = self.cri_semantic(self.output, self.gt, self.text)
+            if self.opt["dist"] and self.cri_semantic.reduction == "sum":
+                # DDP averages gradients over processes, but Eq. 14 sums over the images of all of them.
+                losses["l_sem"] = losses["l_sem"] * self.opt["world_size"]
         sum(losses.values()).backward()
         self.optimizer_g.step()
 

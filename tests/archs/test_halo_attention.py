@@ -54,6 +54,15 @@ def test_maps_that_windows_do_not_divide(size):
     torch.testing.assert_close(attention(x), expected)
 
 
+def test_initialisation_is_the_released_code_s():
+    """qkv: kaiming normal by fan-out, so deviation sqrt(2 / 3d); positions: N(0, 1)."""
+    torch.manual_seed(0)
+    attention = HaloAttention(64)
+    torch.testing.assert_close(attention.qkv_conv.weight.std().item(), (2 / 192) ** 0.5, rtol=0.05, atol=0)
+    for position in (attention.rel_h, attention.rel_w):
+        torch.testing.assert_close(position.std().item(), 1.0, rtol=0.15, atol=0)
+
+
 def test_odd_width_is_refused():
     with pytest.raises(ValueError, match="even"):
         HaloAttention(5)

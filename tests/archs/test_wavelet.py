@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform, haar_dwt, haar_idwt
+from basicsr_m2trans.errors import InputError
 
 
 def test_haar_of_one_pixel_block():
@@ -35,6 +36,12 @@ def test_perfect_reconstruction(wave):
     assert transform.dwt(x).shape == (2, 12, 8, 12)
     torch.testing.assert_close(transform.idwt(transform.dwt(x)), x, atol=1e-5, rtol=0)
     assert not transform.state_dict()
+
+
+@pytest.mark.parametrize("wave", ["db9", "coif3", "sym20"])
+def test_filters_longer_than_the_smallest_map_are_refused(wave):
+    with pytest.raises(InputError, match="at most 16"):
+        WaveletTransform(wave)
 
 
 def test_both_transforms_share_one_interface():

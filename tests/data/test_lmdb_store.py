@@ -145,3 +145,12 @@ def test_bad_meta_information_is_refused(folder, content, message):
     (folder / "meta_info.txt").write_text(content)
     with pytest.raises(InputError, match=rf"meta_info\.txt: {message}"):
         read_meta_info(folder)
+
+
+def test_a_data_file_cut_short_is_named_not_fatal(tmp_path):
+    """LMDB maps the file; reading behind its end would end the process by a bus error."""
+    write_lmdb(tmp_path / "HR.lmdb", [(f"image{i}", os.urandom(50_000), (4, 5, 3)) for i in range(20)])
+    data = tmp_path / "HR.lmdb/data.mdb"
+    os.truncate(data, data.stat().st_size // 2)
+    with pytest.raises(InputError, match=r"data\.mdb is cut short"):
+        LmdbReader(tmp_path / "HR.lmdb")

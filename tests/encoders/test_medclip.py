@@ -12,8 +12,6 @@ from basicsr_m2trans.encoders.base import resize
 from basicsr_m2trans.encoders.medclip import (
     CHECKPOINT_URL,
     INDEX_BUFFER,
-    PIXEL_MEAN,
-    PIXEL_STD,
     MedCLIPEncoder,
     MedCLIPModel,
     read_medclip_checkpoint,
@@ -157,8 +155,23 @@ def test_captions_do_not_depend_on_their_neighbours(encoder):
     torch.testing.assert_close(together.norm(dim=1), torch.ones(2))
 
 
-def test_long_caption_is_cut(encoder):
+def test_long_caption_is_cut_before_its_closing_token(encoder):
+    seen = []
+    encoder.model.text_model.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     assert encoder.encode_text(["sharp " * 500]).shape == (1, 512)
+    assert seen[0].shape[1] == encoder.max_tokens
+    assert seen[0][0, [0, 1, -2, -1]].tolist() == [101, 4295, 4295, 102]
+
+
+def test_upper_case_is_kept(encoder):
+    """The vocabulary is cased: 'Clear' is another token than 'clear'."""
+    assert encoder.tokenizer.encode("Clear").ids != encoder.tokenizer.encode("clear").ids
+
+
+def test_checkpoint_below_the_home_folder(mini, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(mini[1], tmp_path / "pytorch_model.bin")
+    assert read_medclip_checkpoint("~/pytorch_model.bin").keys() == mini[1].keys()
 
 
 def test_image_preprocessing(encoder):
@@ -169,7 +182,8 @@ def test_image_preprocessing(encoder):
     features = encoder.encode_image(images)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     grey = (resize(images, 224) * weights).sum(1, keepdim=True)
-    torch.testing.assert_close(seen[0], ((grey - PIXEL_MEAN) / PIXEL_STD).expand(-1, 3, -1, -1))
+    expected = (grey - 0.5862785803043838) / 0.27950088968644304  # MedCLIP's own statistics
+    torch.testing.assert_close(seen[0], expected.expand(-1, 3, -1, -1))
     assert features.shape == (2, 512)
 
 

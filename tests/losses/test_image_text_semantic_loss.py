@@ -41,16 +41,17 @@ def loss_of(sr, hr, captions=CAPTIONS, **options):
     return loss(sr, hr, captions), encoder
 
 
-def test_equals_eq_11_to_14_written_out():
+@pytest.mark.parametrize("num_patches", [1, 3, 4])
+def test_equals_eq_11_to_14_written_out(num_patches):
     sr, hr = images(0), images(1)
-    value, encoder = loss_of(sr, hr, loss_weight=0.01)
-    sr_patches, hr_patches = (patches.unflatten(0, (2, 3)) for patches in encoder.images)
+    value, encoder = loss_of(sr, hr, loss_weight=0.01, num_patches=num_patches)
+    sr_patches, hr_patches = (patches.unflatten(0, (2, num_patches)) for patches in encoder.images)
     expected = 0
     for i in range(2):
         text = encoder.encode_text([CAPTIONS[i]])[0]
-        for j in range(3):
+        for j in range(num_patches):
             s_sr, s_hr = (encoder.encode_image(p[i, j : j + 1])[0] @ text for p in (sr_patches, hr_patches))
-            expected += (s_sr - s_hr).abs() / 3
+            expected += (s_sr - s_hr).abs() / num_patches
     torch.testing.assert_close(value, 0.01 * expected)
 
 
@@ -87,7 +88,7 @@ def test_gradient_against_finite_differences():
 
 
 def test_every_patch_contributes():
-    """The gradient is the sum of what each patch alone would give."""
+    """The loss has a gradient in each of the K patches, not only in the last as in the released code."""
     sr, hr = images(0).requires_grad_(), images(1)
     value, encoder = loss_of(sr, hr)
     (patch_gradient,) = torch.autograd.grad(value, encoder.images[0])
@@ -121,9 +122,10 @@ def test_one_encoder_pass_for_each_side():
 
 @pytest.mark.parametrize("size", [9, 16])
 def test_images_not_larger_than_the_patch(size):
-    value, encoder = loss_of(images(0, size), images(1, size))
-    assert value > 0
-    assert encoder.images[0].shape == (6, 3, 16, 16)
+    for turn in (lambda x: x, lambda x: x.transpose(2, 3)):  # the shorter side may be either
+        value, encoder = loss_of(turn(images(0, size)), turn(images(1, size)))
+        assert value > 0
+        assert encoder.images[0].shape == (6, 3, 16, 16)
 
 
 def test_one_patch_is_the_whole_image_alone():
@@ -141,7 +143,12 @@ def test_encoder_is_built_from_options_and_frozen():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"num_patches": 0}, "num_patches"), ({"patch_size": 0}, "patch_size"), ({"reduction": "max"}, "reduction")],
+    [
+        ({"num_patches": 0}, "num_patches"),
+        ({"num_patches": 2.5}, "whole number"),
+        ({"patch_size": 0}, "patch_size"),
+        ({"reduction": "max"}, "reduction"),
+    ],
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(InputError, match=message):

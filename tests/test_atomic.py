@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from basicsr_m2trans.data.atomic import write_atomic
+from basicsr_m2trans.atomic import write_atomic
 
 
 def test_replaces_the_file_and_leaves_nothing_beside_it(tmp_path):
