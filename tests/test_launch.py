@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch._utils import ExceptionWrapper
 
-from basicsr_m2trans import launch
+from basicsr_m2trans import launch, options
 from basicsr_m2trans.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def test_unusable_option_file_is_refused(tmp_path, content, message):
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        launch.read_options(str(path), "train", [])
+        options.read_options(str(path), "train", [])
 
 
 @pytest.mark.parametrize(
@@ -127,15 +127,15 @@ def test_unusable_option_file_is_refused(tmp_path, content, message):
 def test_malformed_section_is_refused(tmp_path, key, value, message):
     path = write_options(tmp_path, {**training_options(tmp_path), key: value})
     with pytest.raises(InputError, match=message):
-        launch.read_options(str(path), "train", [])
+        options.read_options(str(path), "train", [])
 
 
 def test_forced_values_are_those_of_basicsr(tmp_path):
     path = write_options(tmp_path, training_options(tmp_path))
     forced = ["num_gpu=0", "path:pretrain_network_g=none", "datasets:train:dataroot_gt = a b ", "path:new=[os.abort()]"]
-    opt = launch.read_options(str(path), "train", forced)
+    opt = options.read_options(str(path), "train", forced)
     assert opt["num_gpu"] == 0
-    assert opt["path"] == {"pretrain_network_g": None, "new": "[os.abort()]"}
+    assert opt["path"] == {"pretrain_network_g": None, "new": ["os.abort()"]}  # read, not executed
     assert opt["datasets"]["train"]["dataroot_gt"] == "a b"
 
 
@@ -151,7 +151,7 @@ def test_forced_values_are_those_of_basicsr(tmp_path):
 def test_unusable_forced_value_is_refused(tmp_path, entry, message):
     path = write_options(tmp_path, training_options(tmp_path))
     with pytest.raises(InputError, match=f"--force_yml {entry}: .*{message}"):
-        launch.read_options(str(path), "train", [entry])
+        options.read_options(str(path), "train", [entry])
 
 
 def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
         "path": {"pretrain_network_g": "net_g.pth", "pretrain_network_d": None, "strict_load_g": True},
         "train": {"semantic_opt": {"encoder": {"type": "MedCLIPEncoder", "checkpoint": "models/medclip.bin"}}},
     }
-    assert launch.missing_files(opt) == [
+    assert options.missing_files(opt) == [
         "  datasets: train: dataroot_gt: folder datasets/A/HR does not exist\n"
         "  datasets: train: dataroot_lq: folder datasets/A/LR_bicubic/X2 does not exist\n"
         "  datasets: train: meta_info_file: file datasets/A/meta_info.txt does not exist\n"
@@ -192,12 +192,12 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
 
 def test_resumed_run_needs_its_state_but_no_pretrained_network(tmp_path):
     path = {"resume_state": str(tmp_path / "7.state"), "pretrain_network_g": "absent.pth"}
-    (message,) = launch.missing_files({"datasets": {}, "path": path})
+    (message,) = options.missing_files({"datasets": {}, "path": path})
     assert message.startswith(
         f"  path: resume_state: file {tmp_path}/7.state does not exist\n    -> name a .state file"
     )
     (tmp_path / "7.state").touch()
-    assert launch.missing_files({"datasets": {}, "path": path}) == []
+    assert options.missing_files({"datasets": {}, "path": path}) == []
 
 
 @pytest.mark.parametrize("semantic_opt", [None, {"encoder": "SeededCLIPEncoder"}, {"encoder": {"type": "Other"}}])
@@ -205,7 +205,7 @@ def test_complete_options_miss_nothing(tmp_path, semantic_opt):
     write_pairs(tmp_path)
     opt = training_options(tmp_path)
     opt["train"]["semantic_opt"] = semantic_opt
-    assert launch.missing_files(opt) == []
+    assert options.missing_files(opt) == []
 
 
 def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
@@ -217,9 +217,9 @@ def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"files named in .*tiny.yml are missing\n  path: pretrain_network_g: .*absent"
     ):
-        launch.check_options("train", str(tmp_path))
+        options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "--force_yml", "path:pretrain_network_g=~", "-opt", path)
-    launch.check_options("train", str(tmp_path))
+    options.check_options("train", str(tmp_path))
 
 
 def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path, monkeypatch):
@@ -230,9 +230,9 @@ def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path,
     states.mkdir(parents=True)
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt), "--auto_resume", "--debug")
     with pytest.raises(InputError, match="pretrain_network_g"):
-        launch.check_options("train", str(tmp_path))
+        options.check_options("train", str(tmp_path))
     (states / "8.state").touch()
-    launch.check_options("train", str(tmp_path))
+    options.check_options("train", str(tmp_path))
 
 
 def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
@@ -241,9 +241,9 @@ def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     set_arguments(monkeypatch, "-opt", path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here; .*--force_yml num_gpu=0"):
-        launch.check_options("train", str(tmp_path))
+        options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "-opt", path, "--force_yml", "num_gpu=0")
-    launch.check_options("train", str(tmp_path))
+    options.check_options("train", str(tmp_path))
 
 
 @pytest.mark.parametrize("rank", [None, "1"])

@@ -13,6 +13,8 @@ from basicsr_m2trans import demo, register
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.options import check_options
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"num_feat": 8, "num_block": 1}
@@ -183,3 +185,29 @@ def test_the_demo_needs_the_project_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="run the demo in the project's folder"):
         demo.run_demo()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": {"optim_g": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_g: lr is the text '1e-4'"),
+        ({"train": {"total_iter": 2000}}, "total_iter 2000 goes beyond scheduler: periods [1000]"),
+        ({"name": "a/b"}, "name is 'a/b'"),
+        ({"path": {"pretrain_network_g": "official.pt"}}, "m2trans convert official.pt"),
+        ({"path": {"pretrain_network_g": "other.pth"}}, "other.pth has no entry 'params'"),
+        ({"path": {"pretrain_network_g": "text.pth"}}, "text.pth cannot be read"),
+    ],
+)
+def test_options_that_would_fail_later(changes, message, tmp_path, data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model_state_dict": {}}, "official.pt")
+    torch.save({"weights": {}}, "other.pth")
+    Path("text.pth").write_text("not found")
+    opt = tiny_options(data, "later")
+    for key, value in changes.items():
+        opt[key] = opt[key] | value if isinstance(value, dict) else value
+    Path("odd.yml").write_text(yaml.safe_dump(opt))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", "odd.yml"])
+    with pytest.raises(InputError) as error:
+        check_options("train", str(tmp_path))
+    assert message in str(error.value)

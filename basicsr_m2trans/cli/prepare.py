@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the captions (default: 0)")
     parser.add_argument("--sub-image", type=int, metavar="SIZE", help="cut images into overlapping squares, e.g. 480")
     parser.add_argument("--step", type=int, help="distance between sub-images (default: half of SIZE)")
+    parser.add_argument("--min-side", type=int, default=24, metavar="N", help="leave out smaller images (default: 24)")
     parser.add_argument("--no-lmdb", action="store_true", help="write image files only")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor core)")
 
@@ -22,7 +23,15 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.data.prepare import prepare
 
     summary = prepare(
-        args.hr_folder, args.out, args.scales, args.seed, args.sub_image, args.step, not args.no_lmdb, args.workers
+        args.hr_folder,
+        args.out,
+        args.scales,
+        args.seed,
+        args.sub_image,
+        args.step,
+        not args.no_lmdb,
+        args.workers,
+        args.min_side,
     )
     if summary.made or summary.removed or summary.lmdbs or summary.lmdbs_removed:
         print(f"{args.out}: {summary.images} HR images; {summary.made} sources read in this run")

@@ -109,17 +109,26 @@ def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes, tuple[int
     Args:
         folder: the LMDB folder; its name ends in `.lmdb`, as BasicSR demands.
         entries: key, PNG file and (h, w, c) of each image. Keys are safe names (see `names.safe_name`).
+
+    Raises:
+        InputError: LMDB cannot write, mostly because the disk is full.
     """
     folder = Path(folder)
     partial, old = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     lines = []
-    with lmdb.open(str(partial), map_size=2**26, sync=False) as environment:
-        for key, value, (h, w, c) in entries:
-            _put(environment, key.encode("ascii"), value)
-            lines.append(f"{key}.png ({h},{w},{c}) 1\n")
-        environment.sync(True)
+    try:
+        with lmdb.open(str(partial), map_size=2**26, sync=False) as environment:
+            for key, value, (h, w, c) in entries:
+                _put(environment, key.encode("ascii"), value)
+                lines.append(f"{key}.png ({h},{w},{c}) 1\n")
+            environment.sync(True)
+    except lmdb.Error as error:
+        raise InputError(f"{folder}: cannot be written ({error}); is the disk full?") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     Path(partial, "meta_info.txt").write_text("".join(lines), encoding="ascii")
 
     # A reader of this process would go on reading the replaced file.

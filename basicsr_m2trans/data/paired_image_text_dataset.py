@@ -147,22 +147,31 @@ class PairedImageTextDataset(Dataset):
     def _check_sizes(self) -> None:
         if self.training:
             problems = [problem for pair in self.pairs if (problem := size_problem(pair, self.scale))]
-            patch = self.opt["gt_size"]
-            problems = problems or [
-                f"{pair.gt_path} is {size_text(pair.gt_size)}, smaller than the patch of gt_size {patch} x {patch}"
-                for pair in self.pairs
-                if min(pair.gt_size) < patch
-            ]
         else:
+            # BasicSR crops HR images that `scale` does not divide; more than that is the wrong scale.
             problems = [
                 size_problem(pair, self.scale)
                 for pair in self.pairs
-                if any(gt < lq * self.scale for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
+                if any(gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
             ]
+        self._refuse(problems)
+        if self.training:
+            patch = self.opt["gt_size"]
+            too_small = f"smaller than the patch of gt_size {patch} x {patch}"
+            self._refuse(
+                [
+                    f"{pair.gt_path} is {size_text(pair.gt_size)}, {too_small}"
+                    for pair in self.pairs
+                    if min(pair.gt_size) < patch
+                ],
+                f"; lower gt_size, or leave small images out by m2trans prepare --min-side {patch}",
+            )
+
+    def _refuse(self, problems: list[str], advice: str = "") -> None:
         if problems:
             raise InputError(
                 f"{self.opt['dataroot_gt']}: {len(problems)} of {len(self.pairs)} images do not fit: "
-                f"{first_few(problems)}"
+                f"{first_few(problems)}{advice}"
             )
 
 

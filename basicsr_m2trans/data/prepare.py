@@ -64,6 +64,7 @@ def prepare(
     step: int | None = None,
     lmdb: bool = True,
     workers: int | None = None,
+    min_side: int = MIN_SIDE,
 ) -> Summary:
     """Make or complete a training data set; what an earlier run finished is kept.
 
@@ -81,6 +82,7 @@ def prepare(
         lmdb: also write LMDB folders that stock BasicSR reads.
         workers: number of processes; default one for each processor core. More than one needs a caller that is
             guarded by `if __name__ == "__main__":`.
+        min_side: leave out images of fewer pixels in height or width, at least 24; training needs `gt_size`.
 
     Raises:
         InputError: a folder is missing, empty or inside the other; a parameter is impossible or differs from that of
@@ -90,13 +92,14 @@ def prepare(
     scales = tuple(sorted(set(scales)))
     if sub_image is not None and step is None:
         step = sub_image // 2
-    _check_arguments(hr_folder, out, scales, sub_image, step, workers)
+    _check_arguments(hr_folder, out, scales, sub_image, step, workers, min_side)
     names = _names(hr_folder)
     parameters = {
         "hr_folder": str(hr_folder.resolve()),
         "seed": seed,
         "sub_image": sub_image,
         "step": step,
+        "min_side": min_side,
     }
     with _alone_in(out):
         return _prepare(hr_folder, out, names, parameters, scales, lmdb, workers or os.cpu_count() or 1)
@@ -106,7 +109,9 @@ def _prepare(
     hr_folder: Path, out: Path, names: dict[str, str], parameters: dict, scales: Sequence[int], lmdb: bool, workers: int
 ) -> Summary:
     manifest = Manifest(out, parameters, scales)
-    job = Job(hr_folder, out, tuple(manifest.scales), parameters["sub_image"], parameters["step"])
+    job = Job(
+        hr_folder, out, tuple(manifest.scales), parameters["sub_image"], parameters["step"], parameters["min_side"]
+    )
 
     gone = [path for path in manifest.sources if path not in names]
     for path in gone:
@@ -139,7 +144,13 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def _check_arguments(
-    hr_folder: Path, out: Path, scales: tuple[int, ...], sub_image: int | None, step: int | None, workers: int | None
+    hr_folder: Path,
+    out: Path,
+    scales: tuple[int, ...],
+    sub_image: int | None,
+    step: int | None,
+    workers: int | None,
+    min_side: int,
 ) -> None:
     if not scales or not set(scales) <= set(SCALES):
         raise InputError(f"scales: {list(scales)} is not a choice of {', '.join(map(str, SCALES))}")
@@ -149,6 +160,8 @@ def _check_arguments(
         raise InputError(f"sub_image: {sub_image} is not a multiple of {MULTIPLE} of at least {MIN_SIDE} pixels")
     if step is not None and not 0 < step <= sub_image:
         raise InputError(f"step: {step} is not between 1 and sub_image ({sub_image})")
+    if min_side < MIN_SIDE:
+        raise InputError(f"min_side: {min_side} is below the smallest possible, {MIN_SIDE}")
     if workers is not None and workers < 1:
         raise InputError(f"workers: {workers} is not a positive number")
     source, target = hr_folder.resolve(), out.resolve()

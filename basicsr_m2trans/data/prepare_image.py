@@ -25,6 +25,7 @@ class Job:
         hr_folder, out: folder of the sources, output folder.
         scales: scales of the LR images.
         sub_image, step: side of the sub-images and distance between their starts in pixels; None for whole images.
+        min_side: smaller sources are left out, in pixels after cropping.
     """
 
     hr_folder: Path
@@ -32,6 +33,7 @@ class Job:
     scales: tuple[int, ...]
     sub_image: int | None
     step: int | None
+    min_side: int = MIN_SIDE
 
     def hr_file(self, name: str) -> Path:
         """Where HR image `name` lies."""
@@ -68,10 +70,10 @@ def make_images(job: Job, path: str, name: str) -> Source:
         record.skipped = str(error)
         return record
     h, w = (length // MULTIPLE * MULTIPLE for length in image.shape[:2])
-    if min(h, w) < MIN_SIDE:
+    if min(h, w) < job.min_side:
         record.skipped = (
             f"{file}: too small: {size_text((h, w))} after cropping to multiples of {MULTIPLE}, "
-            f"and {size_text((MIN_SIDE, MIN_SIDE))} is needed"
+            f"and {size_text((job.min_side, job.min_side))} is needed"
         )
         return record
     for suffix, hr in _sub_images(image[:h, :w], job):

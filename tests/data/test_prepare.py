@@ -293,3 +293,11 @@ def test_two_runs_on_one_folder_at_once(hr, out):
     with module._alone_in(out), pytest.raises(InputError, match="another run is writing here"):
         prepare(hr, out, workers=1)
     assert prepare(hr, out, workers=1).images == 4
+
+
+def test_small_images_can_be_left_out(hr, out, save_image, random_image):
+    save_image(hr / "large.png", random_image(96, 120, 3))
+    summary = prepare(hr, out, scales=[2], workers=1, min_side=96)
+    assert list(LmdbReader(out / "HR.lmdb").shapes) == ["large"]
+    assert len(summary.skipped) == 4
+    assert all("96 x 96 is needed" in reason for reason in summary.skipped)
