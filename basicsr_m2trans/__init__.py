@@ -23,14 +23,14 @@ def register() -> None:
 
     from basicsr.utils import registry
 
-    from basicsr_m2trans.archs import M2Trans
+    from basicsr_m2trans.archs import Bicubic, M2Trans
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
     from basicsr_m2trans.losses import ImageTextSemanticLoss
     from basicsr_m2trans.metrics import calculate_fsim, calculate_gmsd
     from basicsr_m2trans.models.m2trans_model import M2TransModel
 
     members = {
-        registry.ARCH_REGISTRY: (M2Trans,),
+        registry.ARCH_REGISTRY: (Bicubic, M2Trans),
         registry.DATASET_REGISTRY: (PairedImageTextDataset,),
         registry.LOSS_REGISTRY: (ImageTextSemanticLoss,),
         registry.MODEL_REGISTRY: (M2TransModel,),
