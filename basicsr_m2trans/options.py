@@ -80,8 +80,8 @@ def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
     absent = [key for key in REQUIRED_KEYS[mode] if opt.get(key) is None]
     if absent:
         raise InputError(f"option file {path} lacks what a {mode} run needs; add {', '.join(absent)}")
-    for key in ("datasets", "path"):
-        if not isinstance(opt[key], dict):
+    for key in ("datasets", "path", "train", "val", "logger", "network_g"):
+        if not isinstance(opt.get(key) or {}, dict):
             raise InputError(f"option file {path}: {key} must be a section of keys and values")
     for phase, dataset in opt["datasets"].items():
         if not isinstance(dataset, dict):

@@ -193,6 +193,7 @@ def test_the_demo_needs_the_project_folder(tmp_path, monkeypatch):
         ({"train": {"optim_g": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_g: lr is the text '1e-4'"),
         ({"train": {"total_iter": 2000}}, "total_iter 2000 goes beyond scheduler: periods [1000]"),
         ({"name": "a/b"}, "name is 'a/b'"),
+        ({"val": "/home/me"}, "val must be a section"),
         ({"path": {"pretrain_network_g": "official.pt"}}, "m2trans convert official.pt"),
         ({"path": {"pretrain_network_g": "other.pth"}}, "other.pth has no entry 'params'"),
         ({"path": {"pretrain_network_g": "text.pth"}}, "text.pth cannot be read"),
