@@ -41,7 +41,7 @@ def folded_attention(x: Tensor, attention: HaloAttention, levels: int) -> Tensor
     weight = _folded_weight(attention.qkv_conv.weight.flatten(1), levels)
     qkv = pointwise(tokens, weight).view(n, rows, columns, size, size, 3 * dim)
     query, key_value = qkv.split((dim, 2 * dim), dim=-1)
-    key, value = _HaloWindows.apply(key_value, _position(attention).to(qkv.dtype))
+    key, value = _HaloWindows.apply(key_value, attention.position().to(qkv.dtype))
     out = F.scaled_dot_product_attention(*(t.reshape(-1, 1, t.shape[3] * t.shape[4], dim) for t in (query, key, value)))
     out = out.reshape(n, rows, columns, size, size, block, block, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
     return out.reshape(n, height, width, channels).permute(0, 3, 1, 2)
@@ -62,13 +62,6 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), weight[..., None, None], bias).permute(0, 2, 3, 1)
 
 
-def _position(attention: HaloAttention) -> Tensor:
-    """(10, 10, d): what is added to the keys of every window, by row and by column."""
-    size = attention.rel_h.shape[1]
-    parts = (attention.rel_h[0].expand(size, size, -1), attention.rel_w[0].expand(size, size, -1))
-    return torch.cat(parts, dim=-1)
-
-
 def _folded_weight(weight: Tensor, levels: int) -> Tensor:
     """W_q T, W_k T and T' W_v T of a projection (3d, d), one below the other."""
     if levels == 0:
@@ -85,10 +78,12 @@ def _folded_weight(weight: Tensor, levels: int) -> Tensor:
 @functools.cache
 def _haar_matrix(levels: int) -> Tensor:
     """(4^j, 4^j): the sub-bands that j Haar transforms make of each pixel of a block of 2^j x 2^j."""
-    pixels = torch.eye(4**levels).view(4**levels, 1, 2**levels, 2**levels)
-    for _ in range(levels):
-        pixels = haar_dwt(pixels)
-    return pixels.view(4**levels, 4**levels).T
+    # Kept for all later calls, so whatever mode or default device the first one runs under must not stick to it.
+    with torch.inference_mode(False):
+        pixels = torch.eye(4**levels, device="cpu").view(4**levels, 1, 2**levels, 2**levels)
+        for _ in range(levels):
+            pixels = haar_dwt(pixels)
+        return pixels.view(4**levels, 4**levels).T
 
 
 class _HaloWindows(torch.autograd.Function):

@@ -41,7 +41,7 @@ class HaloAttention(nn.Module):
         x = pad_to_multiple(x, self.window_size)
         query, key, value = self.qkv_conv(x).chunk(3, dim=1)
         query = self._query_windows(query)
-        key = self._key_windows(key) + self._position()
+        key = self._key_windows(key) + self.position().flatten(0, 1)
         value = self._key_windows(value)
         attention = (query @ key.transpose(-2, -1) * self.dim**-0.5).softmax(dim=-1)
         return self._merge_windows(attention @ value, x.shape)[..., :height, :width]
@@ -61,12 +61,11 @@ class HaloAttention(nn.Module):
         # Contiguous, because batched products of permuted windows fall back to loops.
         return windows.view(n, d, size * size, -1).permute(0, 3, 2, 1).contiguous()
 
-    def _position(self) -> Tensor:
-        """(1, 1, (window_size + 2 halo_size)^2, d): what is added to the keys of every window."""
+    def position(self) -> Tensor:
+        """(10, 10, d) with default sizes: what is added to the keys of every window, by row and by column."""
         size = self.rel_h.shape[1]
-        rows = self.rel_h.expand(1, size, size, -1)
-        columns = self.rel_w.expand(1, size, size, -1)
-        return torch.cat((rows, columns), dim=-1).view(1, 1, size * size, self.dim)
+        parts = (self.rel_h[0].expand(size, size, -1), self.rel_w[0].expand(size, size, -1))
+        return torch.cat(parts, dim=-1)
 
     def _merge_windows(self, windows: Tensor, shape: torch.Size) -> Tensor:
         """Inverse of `_query_windows` for a map of the given shape."""

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the folders and print what was done and the options that use the result."""
+    from basicsr_m2trans.cli.prepare import option_lines
     from basicsr_m2trans.data.paired_folders import convert_paired_folders
 
     done = convert_paired_folders(args.gt, args.lq, args.out, args.scale, args.captions)
@@ -26,10 +27,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"kept {', '.join(done.kept)}, which held the same images already")
     if done.renamed:
         print(f"renamed {done.renamed} images whose names do not suit BasicSR; see {args.out}/names.csv")
-    out = args.out.rstrip("/")
     print("options of the data set:")
-    print(f"  dataroot_gt: {out}/HR.lmdb")
-    print(f"  dataroot_lq: {out}/LR_bicubic_X{done.scale}.lmdb")
-    print(f"  captions: {out}/captions.csv")
-    print("  io_backend: {type: lmdb}")
+    print("\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, lmdb=True)))
     return 0

@@ -49,11 +49,12 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
         print(f"options of the data set for scale {scale}:")
-        print("\n".join(f"  {line}" for line in _options(out, scale, not args.no_lmdb)))
+        print("\n".join(f"  {line}" for line in option_lines(out, scale, not args.no_lmdb)))
     return 0
 
 
-def _options(out: str, scale: int, lmdb: bool) -> list[str]:
+def option_lines(out: str, scale: int, lmdb: bool) -> list[str]:
+    """What an option file needs to use the output folder."""
     gt, lq = ("HR.lmdb", f"LR_bicubic_X{scale}.lmdb") if lmdb else ("HR", f"LR_bicubic/X{scale}")
     backend = ["io_backend: {type: lmdb}"] if lmdb else [f"filename_tmpl: '{{}}x{scale}'", "io_backend: {type: disk}"]
     return [f"dataroot_gt: {out}/{gt}", f"dataroot_lq: {out}/{lq}", f"captions: {out}/captions.csv", *backend]
