@@ -122,13 +122,16 @@ class CFTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 32."""
+        return x + self.mix(instance_norm(x) if self.fast else self.norm(x))  # Eq. 10
+
+    def mix(self, x: Tensor) -> Tensor:
+        """The module without normalisation and residual: (N, C, H, W), normalised -> (N, C, H, W)."""
         outputs: list[Tensor] = []
-        normalized = instance_norm(x) if self.fast else self.norm(x)
-        for index, group in enumerate(normalized.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
+        for index, group in enumerate(x.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
                 group = (group + outputs[-1]) / 2  # Eq. 9
             outputs.append(group + self._attend(index, group))  # Eq. 8
-        return x + self.feed_forward(torch.cat(outputs, dim=1))  # Eq. 10
+        return self.feed_forward(torch.cat(outputs, dim=1))
 
     def _attend(self, branch: int, x: Tensor) -> Tensor:
         """Attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
