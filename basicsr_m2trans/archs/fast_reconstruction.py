@@ -1,17 +1,17 @@
-"""The fast path of the reconstruction module M_RC (Eq. 4): no pass over the high-resolution features but GELU's own.
+"""The fast path of the reconstruction module M_RC (Eq. 4): high-resolution features never leave the cache.
 
-The readable definition is `M2Trans.tail`; this computes the same from the same parameters. GELU and pixel shuffle
-change places, and the last convolution, whose output has few channels, is split into one product for each of its taps
-at the low resolution, so that only these few channels are shuffled, reflected and shifted.
+The readable definition is `M2Trans.tail`; this computes the same from the same parameters, in strips of rows. The
+features at high resolution are many times larger than all others and are read by one convolution only.
 """
-
-import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.folded_attention import pointwise
+
+# High-resolution pixels of one image that are computed at once: 64 channels of float32 take 6 MiB.
+PIXELS_AT_ONCE = 24_576
 
 
 def reconstruct(x: Tensor, tail: nn.Sequential) -> Tensor:
@@ -22,41 +22,32 @@ def reconstruct(x: Tensor, tail: nn.Sequential) -> Tensor:
         tail: (1x1 convolution, pixel shuffle, GELU) once or twice, then a 3x3 convolution with reflect padding.
 
     Returns:
-        (N, num_out_ch, s * H, s * W), float32 under autocast.
+        (N, num_out_ch, s * H, s * W).
     """
     *stages, last = (tail[index : index + 3] for index in range(0, len(tail), 3))
-    pixels = x.permute(0, 2, 3, 1)
-    for number, (expand, shuffle, gelu) in enumerate(stages, start=1):
-        scale, channels = shuffle.upscale_factor, pixels.shape[-1]
-        # Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory.
-        weight, bias = (p.unflatten(0, (channels, scale**2)).transpose(0, 1) for p in (expand.weight, expand.bias))
-        pixels = gelu(pointwise(pixels, weight.reshape(-1, channels), bias.flatten()))
-        pixels = pixels.unflatten(-1, (scale, scale, channels))
-        if number < len(stages):
-            pixels = pixels.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return _convolve_before_shuffle(pixels, last[0].weight)
+    height, width = x.shape[2:]
+    scale = 1
+    for _, shuffle, _ in stages:
+        scale *= shuffle.upscale_factor
+    rows = max(1, PIXELS_AT_ONCE // (width * scale**2))
+    strips = []
+    for top in range(0, height, rows):
+        # One row of each neighbour, of whose high-resolution rows the last convolution sees the nearest.
+        above, below = min(top, 1), min(max(height - top - rows, 0), 1)
+        strip = x[:, :, top - above : top + rows + below]
+        for stage in stages:
+            strip = _expand(strip, *stage)
+        strip = strip[:, :, above * (scale - 1) : strip.shape[2] - below * (scale - 1)]
+        strip = F.pad(strip, (1, 1, 1 - above, 1 - below), mode="reflect")
+        strips.append(F.conv2d(strip, last[0].weight))
+    return torch.cat(strips, dim=2)
 
 
-def _convolve_before_shuffle(pixels: Tensor, weight: Tensor) -> Tensor:
-    """3x3 convolution with reflect padding of the high-resolution map that `pixels` is before its shuffle.
-
-    Args:
-        pixels: (N, H, W, s, s, C), pixel (dy, dx) of each block.
-        weight: (K, C, 3, 3).
-
-    Returns:
-        (N, K, s * H, s * W).
-    """
-    n, height, width, scale, _, channels = pixels.shape
-    taps = weight.permute(2, 3, 0, 1).reshape(-1, channels)
-    with torch.autocast(pixels.device.type, enabled=False):  # nine rounded terms would add up their errors
-        # Channels first, so that the shuffle moves along rows of pixels.
-        products = taps @ pixels.to(weight.dtype).reshape(-1, channels).T
-    products = products.view(-1, n, height, width, scale, scale).permute(1, 0, 2, 4, 3, 5)
-    products = products.reshape(n, -1, height * scale, width * scale)
-    padded = F.pad(products, (1, 1, 1, 1), mode="reflect").unflatten(1, (3, 3, -1))
-    out = padded[:, 1, 1, :, 1:-1, 1:-1].clone()
-    for i, j in itertools.product(range(3), repeat=2):
-        if (i, j) != (1, 1):
-            out += padded[:, i, j, :, i : i + height * scale, j : j + width * scale]
-    return out
+def _expand(x: Tensor, expand: nn.Conv2d, shuffle: nn.PixelShuffle, gelu: nn.GELU) -> Tensor:
+    """One stage: GELU before the shuffle, which commutes, and pixels moved as runs of channels."""
+    scale, channels = shuffle.upscale_factor, x.shape[1]
+    # Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory.
+    weight, bias = (p.unflatten(0, (channels, scale**2)).transpose(0, 1) for p in (expand.weight, expand.bias))
+    pixels = gelu(pointwise(x.permute(0, 2, 3, 1), weight.reshape(-1, channels), bias.flatten()))
+    pixels = pixels.unflatten(-1, (scale, scale, channels)).transpose(2, 3)
+    return pixels.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

@@ -1,10 +1,13 @@
-"""The fast path of one branch: wavelets folded into the projections, attention without bias or mask.
+"""The fast path of one branch: wavelets and positions folded into the projections, windows read once.
 
 The readable definition is `CFTM._attend` with `HaloAttention`; this computes the same from the same parameters, by
-two identities. First, the position enters through the keys alone, so that halo attention is plain scaled dot-product
-attention. Second, a branch has one head and the Haar transform T is orthonormal, so attention between j transforms and
-their inverses equals attention on blocks of 2^j x 2^j pixels, taken as channels, with the weights W_q T, W_k T and
-T' W_v T. Maps are channels-last in memory, so that a pixel's channels move as one run.
+three identities. First, a branch has one head and the Haar transform T is orthonormal, so attention between j
+transforms and their inverses equals attention on blocks of 2^j x 2^j pixels, taken as channels, with the weights
+W_q T, W_k T and T' W_v T. Second, the score of query i and key j is x_i' W_q' W_k x_j, so that W_k' W_q can be applied
+to the queries alone, and W_v to the result: keys and values are then the same windows of x itself. Third, the
+positions p add x_i' W_q' p_j: with W_q' p as further channels of the queries, and the row and the column of each key
+as further one-hot channels of the keys, attention needs no bias. Maps are channels-last in memory, so that a pixel's
+channels move as one run.
 """
 
 import functools
@@ -19,9 +22,12 @@ from torch.autograd.function import once_differentiable
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.wavelet import haar_dwt
 
+# Windows whose scores are computed at once: 64 x 100 scores each, together what fits a core's cache.
+WINDOWS_AT_ONCE = 144
+
 
 def folded_attention(x: Tensor, attention: HaloAttention, levels: int) -> Tensor:
-    """Attention of one branch between `levels` Haar transforms and their inverses (Eq. 6-8).
+    """x plus the attention of one branch between `levels` Haar transforms and their inverses (Eq. 6-8).
 
     Args:
         x: (N, C, H, W) with C = attention.dim / 4^levels, best channels-last in memory; H and W are multiples of
@@ -33,28 +39,18 @@ def folded_attention(x: Tensor, attention: HaloAttention, levels: int) -> Tensor
         (N, C, H, W), channels-last in memory.
     """
     n, channels, height, width = x.shape
-    block, size, dim = 2**levels, attention.window_size, attention.dim
+    block, size = 2**levels, attention.window_size
     rows, columns = height // (size * block), width // (size * block)
     # Pixels (row, y, dy, column, x, dx) -> tokens y, x of the window at row, column, with channels dy, dx, c.
     tokens = x.permute(0, 2, 3, 1).reshape(n, rows, size, block, columns, size, block, channels)
-    tokens = tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(n, rows * columns, size * size, dim)
-    weight = _folded_weight(attention.qkv_conv.weight.flatten(1), levels)
-    qkv = pointwise(tokens, weight).view(n, rows, columns, size, size, 3 * dim)
-    query, key_value = qkv.split((dim, 2 * dim), dim=-1)
-    key, value = _HaloWindows.apply(key_value, attention.position().to(qkv.dtype))
-    out = F.scaled_dot_product_attention(*(t.reshape(-1, 1, t.shape[3] * t.shape[4], dim) for t in (query, key, value)))
-    out = out.reshape(n, rows, columns, size, size, block, block, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
+    tokens = tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(n, rows * columns, size * size, attention.dim)
+    query_weight, value_weight = _folded_weights(attention, levels)
+    query = pointwise(tokens, query_weight)
+    windows = tokens.to(query.dtype).view(n, rows, columns, size, size, attention.dim)
+    out = pointwise(_WindowAttention.apply(query, windows, attention.halo_size), value_weight)
+    out += tokens
+    out = out.view(n, rows, columns, size, size, block, block, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
     return out.reshape(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def instance_norm(x: Tensor) -> Tensor:
-    """`torch.nn.InstanceNorm2d` without parameters that leaves a channels-last map (N, C, H, W) channels-last.
-
-    Batch normalisation of one image is instance normalisation. Group normalisation would be too, but loses two
-    digits on the CPU, where it subtracts the squared mean from the mean square.
-    """
-    images = [F.batch_norm(image, None, None, training=True) for image in x.split(1)]
-    return images[0] if len(images) == 1 else torch.cat(images)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -62,17 +58,30 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), weight[..., None, None], bias).permute(0, 2, 3, 1)
 
 
-def _folded_weight(weight: Tensor, levels: int) -> Tensor:
-    """W_q T, W_k T and T' W_v T of a projection (3d, d), one below the other."""
-    if levels == 0:
-        return weight
-    haar = _haar_matrix(levels).to(weight)
-    bands = len(haar)
-    channels = weight.shape[1] // bands
-    # T mixes the bands of each channel alike: T = haar (x) identity.
-    weight = torch.einsum("qbckd,ks->qbcsd", weight.view(3, bands, channels, bands, channels), haar)
-    value = torch.einsum("bcsd,bt->tcsd", weight[2], haar)
-    return torch.cat((weight[:2], value[None])).view(3 * bands * channels, bands * channels)
+def _join(parts: list[Tensor]) -> Tensor:
+    """`torch.cat(parts)` that does not copy a single part."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _folded_weights(attention: HaloAttention, levels: int) -> tuple[Tensor, Tensor]:
+    """Weights of the queries, (d + 2 * key size, d), scaled by d^-0.5, and of the values, (d, d), for blocks."""
+    dim = attention.dim
+    query, key, value = attention.qkv_conv.weight.view(3, dim, dim)
+    # The first half of a query's channels meets the positions of rows, the second half those of columns.
+    rows, columns = attention.rel_h.view(-1, dim // 2), attention.rel_w.view(-1, dim // 2)
+    position = torch.cat((rows @ query[: dim // 2], columns @ query[dim // 2 :]))
+    query = key.T @ query
+    if levels:
+        haar = _haar_matrix(levels).to(query)
+        # T mixes the bands of each channel alike: T = haar (x) identity.
+        query, position, value = (_blocks_from_bands(weight, haar) for weight in (query, position, value))
+        query, value = (_blocks_from_bands(weight.T, haar).T for weight in (query, value))
+    return torch.cat((query, position)) * dim**-0.5, value
+
+
+def _blocks_from_bands(weight: Tensor, haar: Tensor) -> Tensor:
+    """weight T, for a weight (K, d) that takes sub-bands: the same for blocks of pixels."""
+    return torch.einsum("kbc,bs->ksc", weight.unflatten(1, (len(haar), -1)), haar).flatten(1)
 
 
 @functools.cache
@@ -86,40 +95,65 @@ def _haar_matrix(levels: int) -> Tensor:
         return pixels.view(4**levels, 4**levels).T
 
 
-class _HaloWindows(torch.autograd.Function):
-    """Windows of keys and values with their halo, the position added to the keys, in one pass over memory.
+class _WindowAttention(torch.autograd.Function):
+    """softmax(query key') value of each window with its halo, where the values are the keys but for their position.
 
-    Autograd's own backward of overlapping windows scatters element by element; here each of the nine neighbours'
-    parts is added as a slice.
+    Autograd alone would scatter the gradient of overlapping windows element by element and pass over keys and values
+    apart; here each of the nine neighbours' parts is added as a slice.
     """
 
     @staticmethod
-    def forward(ctx, key_value: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, rows, columns, 8, 8, 2d) and (10, 10, d) -> keys and values, (N, rows, columns, 10, 10, d) each."""
-        key_size, dim = position.shape[1:]
-        size = key_value.shape[4]
-        ctx.size = size
-        ctx.parts = list(_neighbour_parts(size, (key_size - size) // 2))
-        key = position.expand(*key_value.shape[:3], key_size, key_size, dim).contiguous()
-        value = torch.zeros_like(key)
-        for place, source in ctx.parts:
-            part = key_value[source]
-            torch.add(part[..., :dim], position[place[-2:]], out=key[place])
-            value[place] = part[..., dim:]
-        return key, value
+    def forward(ctx, query: Tensor, windows: Tensor, halo: int) -> Tensor:
+        """Queries (N, A, 64, d + 20) and windows (N, rows, columns, 8, 8, d), A = rows * columns -> (N, A, 64, d)."""
+        size, _, dim = windows.shape[-3:]
+        keys = _keys(windows, halo).view(-1, (size + 2 * halo) ** 2, query.shape[-1])
+        probabilities, outputs = [], []
+        # No autocast: softmax would go to float32 and back, which takes longer than both products.
+        with torch.autocast(query.device.type, enabled=False):
+            for q, k in zip(*(t.split(WINDOWS_AT_ONCE) for t in (query.flatten(0, 1), keys)), strict=True):
+                probabilities.append(torch.bmm(q, k.transpose(1, 2)).softmax(-1))
+                outputs.append(torch.bmm(probabilities[-1], k[..., :dim]))
+        ctx.save_for_backward(query, keys, *probabilities)
+        ctx.halo, ctx.windows_shape = halo, windows.shape
+        return _join(outputs).view(*query.shape[:-1], dim)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_key: Tensor, grad_value: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of both inputs."""
-        *windows, _, _, dim = grad_key.shape
-        size = ctx.size
-        grad = grad_key.new_zeros((*windows, size, size, 2 * dim))
-        for place, source in ctx.parts:
-            part = grad[source]
-            part[..., :dim] += grad_key[place]
-            part[..., dim:] += grad_value[place]
-        return grad, grad_key.sum(dim=(0, 1, 2))
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of queries and windows."""
+        query, keys, *probabilities = ctx.saved_tensors
+        *count, size, _, dim = ctx.windows_shape
+        grad_query, grad_keys = [], []
+        chunks = (t.split(WINDOWS_AT_ONCE) for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim)))
+        for q, k, g, p in zip(*chunks, probabilities, strict=True):
+            grad_p = torch.bmm(g, k[..., :dim].transpose(1, 2))
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
+            grad_query.append(torch.bmm(grad_scores, k))
+            # The values' part, then the keys'.
+            grad_keys.append(torch.bmm(p.transpose(1, 2), g).baddbmm_(grad_scores.transpose(1, 2), q[..., :dim]))
+        key_size = size + 2 * ctx.halo
+        grad_keys = _join(grad_keys).view(*count, key_size, key_size, dim)
+        grad_windows = grad_keys.new_zeros(ctx.windows_shape)
+        for place, source in _neighbour_parts(size, ctx.halo):
+            grad_windows[source] += grad_keys[place]
+        return _join(grad_query).view_as(query), grad_windows, None
+
+
+def _keys(windows: Tensor, halo: int) -> Tensor:
+    """Windows (N, rows, columns, 8, 8, d) with their halo, zero outside the map, then row and column as one-hot codes.
+
+    Returns:
+        (N, rows, columns, 10, 10, d + 10 + 10).
+    """
+    *count, size, _, dim = windows.shape
+    key_size = size + 2 * halo
+    keys = windows.new_zeros(*count, key_size, key_size, dim + 2 * key_size)
+    for place, source in _neighbour_parts(size, halo):
+        keys[(*place, slice(dim))] = windows[source]
+    code = torch.eye(key_size, dtype=keys.dtype, device=keys.device)
+    keys[..., dim : dim + key_size] = code[:, None]
+    keys[..., dim + key_size :] = code
+    return keys
 
 
 def _neighbour_parts(size: int, halo: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:

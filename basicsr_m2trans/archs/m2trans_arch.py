@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.fast_reconstruction import reconstruct
-from basicsr_m2trans.archs.folded_attention import folded_attention, instance_norm
+from basicsr_m2trans.archs.folded_attention import folded_attention
 from basicsr_m2trans.archs.halo_attention import HaloAttention
+from basicsr_m2trans.archs.instance_norm import instance_norm
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
 from basicsr_m2trans.errors import InputError
@@ -122,24 +123,25 @@ class CFTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 32."""
-        return x + self.mix(instance_norm(x) if self.fast else self.norm(x))  # Eq. 10
+        return self.mix(instance_norm(x) if self.fast else self.norm(x)).add_(x)  # Eq. 10
 
     def mix(self, x: Tensor) -> Tensor:
         """The module without normalisation and residual: (N, C, H, W), normalised -> (N, C, H, W)."""
         outputs: list[Tensor] = []
         for index, group in enumerate(x.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
-                group = (group + outputs[-1]) / 2  # Eq. 9
-            outputs.append(group + self._attend(index, group))  # Eq. 8
+                group = torch.lerp(group, outputs[-1], 0.5)  # Eq. 9
+            outputs.append(self._attend(index, group))  # Eq. 8
         return self.feed_forward(torch.cat(outputs, dim=1))
 
     def _attend(self, branch: int, x: Tensor) -> Tensor:
-        """Attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
+        """x plus the attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
         if self.fast:
             return folded_attention(x, self.get_submodule(f"attn{branch + 1}"), self.levels[branch])
+        bands = x
         for _ in range(self.levels[branch]):
-            x = self.wavelet.dwt(x)
-        x = self.get_submodule(f"attn{branch + 1}")(x)
+            bands = self.wavelet.dwt(bands)
+        bands = self.get_submodule(f"attn{branch + 1}")(bands)
         for _ in range(self.levels[branch]):
-            x = self.wavelet.idwt(x)
-        return x
+            bands = self.wavelet.idwt(bands)
+        return x + bands

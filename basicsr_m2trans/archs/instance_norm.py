@@ -1,0 +1,45 @@
+"""Instance normalisation of channels-last maps, accurate and without a pass more than it needs."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+EPSILON = 1e-5  # of torch.nn.InstanceNorm2d
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on channels-last maps.
+
+    Statistics are float32 or wider whatever the type of x. Normalisation by `batch_norm` or `group_norm` would lose
+    one or two digits on the CPU.
+
+    Args:
+        x: (N, C, H, W).
+
+    Returns:
+        (N, C, H, W), of the type and memory format of x.
+    """
+    return _InstanceNorm.apply(x)
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """(x - mean) / sqrt(variance + EPSILON) of each image and channel."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        centred = x - x.mean((2, 3), keepdim=True, dtype=dtype)
+        scale = centred.square().mean((2, 3), keepdim=True).add_(EPSILON).rsqrt_()
+        out = centred.mul_(scale).to(x.dtype)
+        ctx.save_for_backward(out, scale)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        """Gradient of x: that of the output without what mean and variance take away."""
+        out, scale = ctx.saved_tensors
+        along_out = (grad * out).mean((2, 3), keepdim=True, dtype=scale.dtype)
+        grad_x = grad - grad.mean((2, 3), keepdim=True, dtype=scale.dtype)
+        return grad_x.addcmul_(out, along_out, value=-1).mul_(scale).to(grad.dtype)

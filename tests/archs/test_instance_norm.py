@@ -1,0 +1,38 @@
+"""Our instance normalisation against PyTorch's."""
+
+import pytest
+import torch
+from torch import nn
+
+from basicsr_m2trans.archs.instance_norm import instance_norm
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_equals_pytorch_with_gradient(memory_format):
+    torch.manual_seed(0)
+    x = (torch.randn(2, 5, 6, 7, dtype=torch.float64) * 3 + 10).to(memory_format=memory_format).requires_grad_()
+    out = instance_norm(x)
+    assert out.is_contiguous(memory_format=memory_format)
+    expected = nn.InstanceNorm2d(5)(x)
+    torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
+    weight = torch.randn_like(out)
+    gradients = (torch.autograd.grad(y, x, weight)[0] for y in (out, expected))
+    torch.testing.assert_close(*gradients, atol=1e-12, rtol=0)
+
+
+def test_is_accurate_far_from_zero():
+    torch.manual_seed(0)
+    x = torch.randn(1, 64, 64, 64).add_(30).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(instance_norm(x).double(), nn.InstanceNorm2d(64)(x.double()), atol=5e-6, rtol=0)
+
+
+def test_bfloat16_has_float32_statistics():
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 128, 128).add_(3).bfloat16()
+    out = instance_norm(x)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), nn.InstanceNorm2d(2)(x.double()), atol=2e-2, rtol=4e-3)
+
+
+def test_constant_map_stays_finite():
+    assert torch.equal(instance_norm(torch.full((1, 1, 4, 4), 0.5)), torch.zeros(1, 1, 4, 4))
