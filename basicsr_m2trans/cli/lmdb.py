@@ -2,6 +2,8 @@
 
 import argparse
 
+from basicsr_m2trans.cli.prepare import LMDB_OPTION
+
 HELP = "store existing folders of HR and LR images in LMDB folders"
 
 
@@ -12,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: found from names and sizes")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="output folder, the same for all scales")
     parser.add_argument("--captions", metavar="CSV", help="captions by HR name (default: made from quality words)")
+    parser.add_argument("--lmdb", **LMDB_OPTION)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.cli.prepare import option_lines
     from basicsr_m2trans.data.paired_folders import convert_paired_folders
 
-    done = convert_paired_folders(args.gt, args.lq, args.out, args.scale, args.captions)
+    done = convert_paired_folders(args.gt, args.lq, args.out, args.scale, args.captions, args.lmdb)
     print(f"{args.out}: {done.images} pairs of scale {done.scale}")
     if done.written:
         print(f"wrote {', '.join(done.written)}")
@@ -28,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
     if done.renamed:
         print(f"renamed {done.renamed} images whose names do not suit BasicSR; see {args.out}/names.csv")
     print("options of the data set:")
-    print("\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, lmdb=True)))
+    print("\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, args.lmdb)))
     return 0

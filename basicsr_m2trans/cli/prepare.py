@@ -4,6 +4,14 @@ import argparse
 
 HELP = "make HR and LR images, LMDB, captions and meta information from a folder of images"
 
+# `m2trans lmdb` has the option too.
+LMDB_OPTION = {
+    "choices": ("png", "raw"),
+    "default": "png",
+    "help": "LMDB folders of PNG files, which stock BasicSR reads too (default), or of raw pixels, which take more "
+    "disk and are read many times faster",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -14,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sub-image", type=int, metavar="SIZE", help="cut images into overlapping squares, e.g. 480")
     parser.add_argument("--step", type=int, help="distance between sub-images (default: half of SIZE)")
     parser.add_argument("--min-side", type=int, default=24, metavar="N", help="leave out smaller images (default: 24)")
-    parser.add_argument("--no-lmdb", action="store_true", help="write image files only")
+    lmdb = parser.add_mutually_exclusive_group()
+    lmdb.add_argument("--lmdb", **LMDB_OPTION)
+    lmdb.add_argument("--no-lmdb", action="store_const", dest="lmdb", const=None, help="write image files only")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor core)")
 
 
@@ -29,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         args.seed,
         args.sub_image,
         args.step,
-        not args.no_lmdb,
+        args.lmdb,
         args.workers,
         args.min_side,
     )
@@ -49,12 +59,18 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
         print(f"options of the data set for scale {scale}:")
-        print("\n".join(f"  {line}" for line in option_lines(out, scale, not args.no_lmdb)))
+        print("\n".join(f"  {line}" for line in option_lines(out, scale, args.lmdb)))
     return 0
 
 
-def option_lines(out: str, scale: int, lmdb: bool) -> list[str]:
-    """What an option file needs to use the output folder."""
-    gt, lq = ("HR.lmdb", f"LR_bicubic_X{scale}.lmdb") if lmdb else ("HR", f"LR_bicubic/X{scale}")
-    backend = ["io_backend: {type: lmdb}"] if lmdb else [f"filename_tmpl: '{{}}x{scale}'", "io_backend: {type: disk}"]
+def option_lines(out: str, scale: int, lmdb: str | None) -> list[str]:
+    """What an option file needs to use the output folder and its LMDB folders, or its image files if `lmdb` is None."""
+    from basicsr_m2trans.data.prepare_lmdb import lmdb_name
+
+    if lmdb is None:
+        gt, lq = "HR", f"LR_bicubic/X{scale}"
+        backend = [f"filename_tmpl: '{{}}x{scale}'", "io_backend: {type: disk}"]
+    else:
+        gt, lq = lmdb_name(1, lmdb), lmdb_name(scale, lmdb)
+        backend = ["io_backend: {type: lmdb}"]
     return [f"dataroot_gt: {out}/{gt}", f"dataroot_lq: {out}/{lq}", f"captions: {out}/captions.csv", *backend]

@@ -110,5 +110,6 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
     A grey image gives three equal channels; uint16 keeps its 65,536 levels.
     """
-    planes = np.broadcast_to(image[..., ::-1], (*image.shape[:2], 3)).transpose(2, 0, 1)
-    return torch.from_numpy(planes.astype(np.float32, order="C") / np.float32(np.iinfo(image.dtype).max))
+    planes = np.stack(cv2.split(image)[::-1])  # (1 or 3, h, w)
+    values = planes / np.float32(np.iinfo(image.dtype).max)
+    return torch.from_numpy(values).expand(3, -1, -1).contiguous()

@@ -1,23 +1,51 @@
 """LMDB folders in BasicSR's layout: `data.mdb`, `lock.mdb` and `meta_info.txt`.
 
-Each value is a whole PNG file, each key an image name; a line of `meta_info.txt` reads `<key>.png (h,w,c) 1`, the last
-number being the PNG compression level.
+Each key is an image name. Each value is either a whole PNG file, as stock BasicSR wants it, or the image's raw pixels,
+of which a window can be copied out of the memory map without reading the rest. A line of `meta_info.txt` says which:
+
+    <key>.png (h,w,c) 1        PNG file; the last number is its compression level
+    <key>.raw (h,w,c) uint8    raw pixels, row by row, uint8 or little-endian uint16
+
+`FORMATS` names the two; images are as described in `images`.
 """
 
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import lmdb
+import numpy as np
 
+from basicsr_m2trans.data.images import decode_image
 from basicsr_m2trans.errors import InputError
 
-_META_LINE = re.compile(r"(?P<key>.+)\.\w+ \((?P<h>\d+), *(?P<w>\d+), *(?P<c>\d+)\)( \d+)?")
+FORMATS = ("png", "raw")
+
+Window = tuple[slice, slice]  # rows and columns in pixels, as in `image[window]`
+
+_RAW_TYPES = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
+_META_LINE = re.compile(
+    r"(?P<key>.+)\.(?P<extension>\w+) \((?P<h>\d+), *(?P<w>\d+), *(?P<c>\d+)\)( (?P<raw_type>uint8|uint16)| \d+)?"
+)
 
 # Real path -> (id of the process that opened it, environment).
 _environments: dict[str, tuple[int, lmdb.Environment]] = {}
+
+
+class StoredImage(NamedTuple):
+    """What `meta_info.txt` says of one image.
+
+    Attributes:
+        shape: (h, w, c) in pixels.
+        raw_type: type of the raw pixels; None for a PNG file.
+    """
+
+    shape: tuple[int, int, int]
+    raw_type: np.dtype | None
 
 
 class LmdbReader:
@@ -40,17 +68,50 @@ class LmdbReader:
     def __init__(self, folder: str | Path) -> None:
         self.folder = str(folder)
         self._real_path = os.path.realpath(folder)
-        self.shapes = read_meta_info(folder)
+        self._stored = read_meta_info(folder)
+        self.shapes = {key: stored.shape for key, stored in self._stored.items()}
         self._environment()
 
     def get(self, key: str) -> bytes:
-        """The value stored under `key`.
+        """The value stored under `key`, as it is: a PNG file or raw pixels.
 
         Raises:
             InputError: there is no such key.
         """
         with self._environment().begin() as transaction:
-            value = transaction.get(key.encode())
+            return self._value(transaction, key)
+
+    def image(self, key: str, window: Window = np.s_[:, :]) -> np.ndarray:
+        """A window of the image stored under `key`; of raw pixels nothing outside the window is read.
+
+        Args:
+            key: the image's key, one of `shapes`.
+            window: rows and columns, within the image; all of it by default.
+
+        Returns:
+            Image (h, w, 1 or 3) of the window's size, uint8 or uint16.
+
+        Raises:
+            InputError: there is no such key, or its value is damaged or differs in size from what `meta_info.txt`
+                says. The message names folder and key.
+        """
+        shape, raw_type = self._stored[key]
+        source = f"{self.folder}, key {key!r}"
+        if raw_type is not None:
+            with self._environment().begin(buffers=True) as transaction:
+                pixels = _as_image(self._value(transaction, key), shape, raw_type, source)
+                # The memory map may be read only while the transaction lasts.
+                return pixels[window].copy()
+        image = decode_image(self.get(key), source)
+        if image.shape[:2] != shape[:2]:
+            raise InputError(
+                f"{source}: is {image.shape[1]} x {image.shape[0]} but meta_info.txt says {shape[1]} x {shape[0]}; "
+                "make the LMDB again"
+            )
+        return image[window]
+
+    def _value(self, transaction: lmdb.Transaction, key: str) -> bytes | memoryview:
+        value = transaction.get(key.encode())
         if value is None:
             raise InputError(
                 f"{self.folder}: has no key {key!r} though its meta_info.txt may name it; make the LMDB again"
@@ -77,8 +138,19 @@ class LmdbReader:
         return environment
 
 
-def read_meta_info(folder: str | Path) -> dict[str, tuple[int, int, int]]:
-    """The (h, w, c) of every image of an LMDB folder by key, from its `meta_info.txt`.
+def _as_image(value: memoryview, shape: tuple[int, int, int], raw_type: np.dtype, source: str) -> np.ndarray:
+    """Raw pixels as an image that shares their memory."""
+    needed = math.prod(shape) * raw_type.itemsize
+    if len(value) != needed:
+        raise InputError(
+            f"{source}: has {len(value)} bytes but meta_info.txt says {shape} of {raw_type}, which makes {needed}; "
+            "make the LMDB again"
+        )
+    return np.frombuffer(value, raw_type).reshape(shape)
+
+
+def read_meta_info(folder: str | Path) -> dict[str, StoredImage]:
+    """Shape and format of every image of an LMDB folder by key, from its `meta_info.txt`.
 
     Unlike BasicSR's own reader, which cuts a key at its first dot, this takes off the extension only.
 
@@ -88,27 +160,31 @@ def read_meta_info(folder: str | Path) -> dict[str, tuple[int, int, int]]:
     path = Path(folder, "meta_info.txt")
     if not path.is_file():
         raise InputError(f"{folder}: is not an LMDB folder of BasicSR (it has no meta_info.txt)")
-    shapes = {}
+    images = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         match = _META_LINE.fullmatch(line.strip())
-        if match is None:
-            raise InputError(f"{path}: line {number} is not '<name>.png (h,w,c) 1': {line!r}")
-        if match["key"] in shapes:
+        if match is None or (match["extension"] == "raw") != (match["raw_type"] is not None):
+            raise InputError(
+                f"{path}: line {number} is neither '<name>.png (h,w,c) 1' nor '<name>.raw (h,w,c) uint8': {line!r}"
+            )
+        if match["key"] in images:
             raise InputError(f"{path}: line {number} repeats {match['key']!r}; make the LMDB again")
-        shapes[match["key"]] = (int(match["h"]), int(match["w"]), int(match["c"]))
-    if not shapes:
+        shape = (int(match["h"]), int(match["w"]), int(match["c"]))
+        images[match["key"]] = StoredImage(shape, _RAW_TYPES.get(match["raw_type"]))
+    if not images:
         raise InputError(f"{path}: names no image; make the LMDB again")
-    return shapes
+    return images
 
 
-def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes, tuple[int, int, int]]]) -> None:
-    """Make an LMDB folder that stock BasicSR reads, replacing one that exists.
+def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]) -> None:
+    """Make an LMDB folder, replacing one that exists; stock BasicSR reads it if all values are PNG files.
 
     It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or complete.
 
     Args:
-        folder: the LMDB folder; its name ends in `.lmdb`, as BasicSR demands.
-        entries: key, PNG file and (h, w, c) of each image. Keys are safe names (see `names.safe_name`).
+        folder: the LMDB folder. BasicSR opens only folders whose name ends in `.lmdb`.
+        entries: key, value and (h, w, c) of each image. A value of bytes is a PNG file; an image (uint8 or uint16) is
+            stored as raw pixels. Keys are safe names (see `names.safe_name`).
 
     Raises:
         InputError: LMDB cannot write, mostly because the disk is full.
@@ -121,8 +197,13 @@ def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes, tuple[int
     try:
         with lmdb.open(str(partial), map_size=2**26, sync=False) as environment:
             for key, value, (h, w, c) in entries:
+                if isinstance(value, np.ndarray):
+                    line = f"{key}.raw ({h},{w},{c}) {value.dtype.name}\n"
+                    value = value.astype(_RAW_TYPES[value.dtype.name]).tobytes()
+                else:
+                    line = f"{key}.png ({h},{w},{c}) 1\n"
                 _put(environment, key.encode("ascii"), value)
-                lines.append(f"{key}.png ({h},{w},{c}) 1\n")
+                lines.append(line)
             environment.sync(True)
     except lmdb.Error as error:
         raise InputError(f"{folder}: cannot be written ({error}); is the disk full?") from error

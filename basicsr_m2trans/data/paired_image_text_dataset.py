@@ -1,14 +1,15 @@
 """The data set of training and validation: pairs of LR and HR images, each with its text description."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from basicsr_m2trans.data.images import decode_image, read_image, to_tensor
-from basicsr_m2trans.data.lmdb_store import LmdbReader
+from basicsr_m2trans.data.images import read_image, to_tensor
+from basicsr_m2trans.data.lmdb_store import LmdbReader, Window
 from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.data.pairs import (
     Pair,
@@ -42,7 +43,8 @@ class PairedImageTextDataset(Dataset):
     Args:
         opt: options, named as in BasicSR:
             dataroot_gt, dataroot_lq (str): folders or LMDB folders of the HR and the LR images.
-            io_backend (dict): `type` is `disk` or `lmdb`.
+            io_backend (dict): `type` is `disk` or `lmdb`. An LMDB folder says itself whether it holds PNG files or
+                raw pixels (see `lmdb_store`); the items are the same.
             meta_info_file (str): optional; `<file> (h,w,c)` in each line, the files relative to `dataroot_gt`.
             filename_tmpl (str): name of the LR file without extension, `{}` being the HR name. Default `{}`.
             scale (int): HR size over LR size. BasicSR fills it in.
@@ -101,48 +103,50 @@ class PairedImageTextDataset(Dataset):
             raise IndexError(f"index {index} is negative; an item's index is image number + draw * {len(self)}")
         draw, number = divmod(int(index), len(self))
         pair = self.pairs[number]
-        gt, lq = self._read(pair)
+        rng = np.random.default_rng([self.seed, number, draw]) if self.training else None
+        lq_window = self._lq_window(pair, rng)
+        gt_window = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in lq_window)
+        lq = self._read("lq", pair.lq_path, pair.lq_size, lq_window)
+        gt = self._read("gt", pair.gt_path, pair.gt_size, gt_window)
         if self.training:
-            gt, lq = self._augment(gt, lq, np.random.default_rng([self.seed, number, draw]))
-        else:
-            gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
+            lq, gt = self._augment((lq, gt), rng)
         item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": pair.lq_path, "gt_path": pair.gt_path}
         if self.texts is not None:
             item["text"] = self.texts[number]
         return item
 
-    def _read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        images = []
-        for side, path, size in (("gt", pair.gt_path, pair.gt_size), ("lq", pair.lq_path, pair.lq_size)):
-            if self._stores is None:
-                source, image = path, read_image(path)
-            else:
-                store = self._stores[side]
-                source = f"{store.folder}, key {path!r}"
-                image = decode_image(store.get(path), source)
-            if image.shape[:2] != size:
-                raise InputError(
-                    f"{source}: is {size_text(image.shape[:2])} but was announced as {size_text(size)}; make the data "
-                    "set again, and do not change it while it is in use"
-                )
-            images.append(image)
-        return images[0], images[1]
-
-    def _augment(self, gt: np.ndarray, lq: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _lq_window(self, pair: Pair, rng: np.random.Generator | None) -> Window:
+        if rng is None:
+            height, width = pair.lq_size
+            return slice(0, height), slice(0, width)
         size = self.opt["gt_size"] // self.scale
-        top, left = (int(rng.integers(length - size + 1)) for length in lq.shape[:2])
+        top, left = (int(rng.integers(length - size + 1)) for length in pair.lq_size)
+        return slice(top, top + size), slice(left, left + size)
+
+    def _read(self, side: str, path: str, size: tuple[int, int], window: Window) -> np.ndarray:
+        if self._stores is not None:
+            return self._stores[side].image(path, window)
+        image = read_image(path)
+        if image.shape[:2] != size:
+            raise InputError(
+                f"{path}: is {size_text(image.shape[:2])} but was announced as {size_text(size)}; make the data set "
+                "again, and do not change it while it is in use"
+            )
+        return image[window]
+
+    def _augment(self, patches: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         hflip, vflip, rotate = rng.random(3) < 0.5
-        patches = []
-        for image, factor in ((gt, self.scale), (lq, 1)):
-            patch = image[top * factor : (top + size) * factor, left * factor : (left + size) * factor]
+        augmented = []
+        for patch in patches:
             if hflip and self.opt["use_hflip"]:
-                patch = patch[:, ::-1]
+                patch = cv2.flip(patch, 1)
             if vflip and self.opt["use_rot"]:
-                patch = patch[::-1]
+                patch = cv2.flip(patch, 0)
             if rotate and self.opt["use_rot"]:
-                patch = np.rot90(patch)
-            patches.append(patch)
-        return patches[0], patches[1]
+                patch = cv2.rotate(patch, cv2.ROTATE_90_COUNTERCLOCKWISE)
+            # OpenCV drops the axis of a single channel.
+            augmented.append(patch.reshape(*patch.shape[:2], -1))
+        return augmented
 
     def _check_sizes(self) -> None:
         if self.training:

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 import time
@@ -23,10 +22,10 @@ from tqdm import tqdm
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import list_images
-from basicsr_m2trans.data.lmdb_store import write_lmdb
 from basicsr_m2trans.data.manifest import Manifest, Source, fingerprint
 from basicsr_m2trans.data.names import first_few, safe_name
 from basicsr_m2trans.data.prepare_image import MIN_SIDE, MULTIPLE, Job, make_images
+from basicsr_m2trans.data.prepare_lmdb import check_lmdb_format, update_lmdbs
 from basicsr_m2trans.errors import InputError
 
 SCALES = (2, 3, 4)
@@ -44,7 +43,7 @@ class Summary:
         removed: how many sources have gone since the last run; their images were deleted.
         skipped: one sentence for each source that gives no image, naming it.
         lmdbs, lmdbs_removed: names of the LMDB folders that were written, and of those that were deleted because
-            they had become out of date and none were wanted.
+            they had become out of date and were not wanted.
     """
 
     images: int
@@ -62,7 +61,7 @@ def prepare(
     seed: int = 0,
     sub_image: int | None = None,
     step: int | None = None,
-    lmdb: bool = True,
+    lmdb: str | None = "png",
     workers: int | None = None,
     min_side: int = MIN_SIDE,
 ) -> Summary:
@@ -79,7 +78,8 @@ def prepare(
         sub_image: cut each image into overlapping squares of this side in pixels, a multiple of 12; a direction in
             which an image is smaller stays whole.
         step: distance in pixels between the starts of neighbouring sub-images; default half of `sub_image`.
-        lmdb: also write LMDB folders that stock BasicSR reads.
+        lmdb: also write LMDB folders: `png`, which stock BasicSR reads as well; `raw`, which `PairedImageTextDataset`
+            reads many times faster; None for image files only.
         workers: number of processes; default one for each processor core. More than one needs a caller that is
             guarded by `if __name__ == "__main__":`.
         min_side: leave out images of fewer pixels in height or width, at least 24; training needs `gt_size`.
@@ -92,7 +92,7 @@ def prepare(
     scales = tuple(sorted(set(scales)))
     if sub_image is not None and step is None:
         step = sub_image // 2
-    _check_arguments(hr_folder, out, scales, sub_image, step, workers, min_side)
+    _check_arguments(hr_folder, out, scales, sub_image, step, lmdb, workers, min_side)
     names = _names(hr_folder)
     parameters = {
         "hr_folder": str(hr_folder.resolve()),
@@ -106,7 +106,13 @@ def prepare(
 
 
 def _prepare(
-    hr_folder: Path, out: Path, names: dict[str, str], parameters: dict, scales: Sequence[int], lmdb: bool, workers: int
+    hr_folder: Path,
+    out: Path,
+    names: dict[str, str],
+    parameters: dict,
+    scales: Sequence[int],
+    lmdb: str | None,
+    workers: int,
 ) -> Summary:
     manifest = Manifest(out, parameters, scales)
     job = Job(
@@ -124,7 +130,7 @@ def _prepare(
         raise InputError(f"{hr_folder}: none of its {len(skipped)} images can be used: {first_few(skipped)}")
 
     _write_lists(out, manifest, parameters["seed"])
-    written, removed = _update_lmdbs(job, manifest, lmdb)
+    written, removed = update_lmdbs(job, manifest, lmdb)
     return Summary(len(manifest.images()), len(todo), len(gone), skipped, written, removed)
 
 
@@ -149,6 +155,7 @@ def _check_arguments(
     scales: tuple[int, ...],
     sub_image: int | None,
     step: int | None,
+    lmdb: str | None,
     workers: int | None,
     min_side: int,
 ) -> None:
@@ -162,6 +169,8 @@ def _check_arguments(
         raise InputError(f"step: {step} is not between 1 and sub_image ({sub_image})")
     if min_side < MIN_SIDE:
         raise InputError(f"min_side: {min_side} is below the smallest possible, {MIN_SIDE}")
+    if lmdb is not None:
+        check_lmdb_format(lmdb)
     if workers is not None and workers < 1:
         raise InputError(f"workers: {workers} is not a positive number")
     source, target = hr_folder.resolve(), out.resolve()
@@ -254,32 +263,3 @@ def _write_lists(out: Path, manifest: Manifest, seed: int) -> None:
     meta_info = "".join(f"{name}.png ({h},{w},{c})\n" for name, (h, w, c) in images.items()).encode()
     if not meta_info_file.exists() or meta_info_file.read_bytes() != meta_info:
         write_atomic(meta_info_file, meta_info)
-
-
-def lmdb_name(scale: int) -> str:
-    """Name of the LMDB folder of the images of one scale; scale 1 is HR."""
-    return "HR.lmdb" if scale == 1 else f"LR_bicubic_X{scale}.lmdb"
-
-
-def _update_lmdbs(job: Job, manifest: Manifest, wanted: bool) -> tuple[list[str], list[str]]:
-    """Write the LMDB folders that are missing or out of date; if they are not wanted, delete those out of date."""
-    digest, written, removed = manifest.digest(), [], []
-    for scale in (1, *job.scales):
-        folder = job.out / lmdb_name(scale)
-        if manifest.lmdbs.get(folder.name) == digest and folder.is_dir():
-            continue
-        if wanted:
-            write_lmdb(folder, tqdm(_entries(job, manifest, scale), folder.name, len(manifest.images()), unit="image"))
-            manifest.lmdbs[folder.name] = digest
-            manifest.save()
-            written.append(folder.name)
-        elif folder.is_dir():
-            shutil.rmtree(folder)
-            removed.append(folder.name)
-    return written, removed
-
-
-def _entries(job: Job, manifest: Manifest, scale: int) -> Iterator[tuple[str, bytes, tuple[int, int, int]]]:
-    for name, (h, w, c) in manifest.images().items():
-        file = job.hr_file(name) if scale == 1 else job.lr_file(name, scale)
-        yield name, file.read_bytes(), (h // scale, w // scale, c)

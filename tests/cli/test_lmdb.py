@@ -38,6 +38,20 @@ def test_prints_what_was_done_and_the_options_to_use(folders, capsys):
     assert "kept HR.lmdb, which held the same images already" in capsys.readouterr().out
 
 
+def test_raw_pixels(folders, capsys):
+    out = folders / "out"
+    arguments = ["--gt", str(folders / "hr"), "--lq", str(folders / "X2"), "--out", str(out)]
+    assert main(["lmdb", *arguments, "--lmdb", "raw"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "wrote HR.raw_lmdb, LR_bicubic_X2.raw_lmdb"
+    assert lines[-4:] == [
+        f"  dataroot_gt: {out}/HR.raw_lmdb",
+        f"  dataroot_lq: {out}/LR_bicubic_X2.raw_lmdb",
+        f"  captions: {out}/captions.csv",
+        "  io_backend: {type: lmdb}",
+    ]
+
+
 def test_mistakes_give_status_2(folders, capsys):
     arguments = ["--gt", str(folders / "hr"), "--lq", str(folders / "X2"), "--out", str(folders / "out")]
     assert main(["lmdb", *arguments, "--scale", "3"]) == 2

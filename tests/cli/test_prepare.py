@@ -32,6 +32,21 @@ def test_prints_counts_and_the_options_to_use(hr, tmp_path, capsys):
     ]
 
 
+def test_raw_pixels(hr, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["prepare", str(hr), str(out), "--scales", "3", "--workers", "1", "--lmdb", "raw"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "wrote HR.raw_lmdb, LR_bicubic_X3.raw_lmdb" in lines
+    assert lines[-4:-2] == [f"  dataroot_gt: {out}/HR.raw_lmdb", f"  dataroot_lq: {out}/LR_bicubic_X3.raw_lmdb"]
+    assert lines[-1] == "  io_backend: {type: lmdb}"
+
+
+def test_a_format_and_no_lmdb_exclude_each_other(hr, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", str(hr), str(tmp_path / "out"), "--lmdb", "raw", "--no-lmdb"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_a_second_run_says_that_there_is_nothing_to_do(hr, tmp_path, capsys):
     command = [
         "prepare",

@@ -94,3 +94,11 @@ def lmdb(tmp_path, images, disk, enlarge):
         "dataroot_lq": str(tmp_path / "lq.lmdb"),
         "io_backend": {"type": "lmdb"},
     }
+
+
+@pytest.fixture
+def raw_lmdb(tmp_path, images, lmdb, enlarge):
+    """Options of the same data set in LMDB folders of raw pixels."""
+    write_lmdb(tmp_path / "gt.raw_lmdb", ((k, enlarge(v), enlarge(v).shape) for k, v in images.items()))
+    write_lmdb(tmp_path / "lq.raw_lmdb", ((k, v, v.shape) for k, v in images.items()))
+    return lmdb | {"dataroot_gt": str(tmp_path / "gt.raw_lmdb"), "dataroot_lq": str(tmp_path / "lq.raw_lmdb")}

@@ -55,6 +55,24 @@ def test_to_tensor_is_rgb_in_unit_range():
     assert tensor[:, 0, 0].tolist() == [1.0, pytest.approx(0.2), 0.0]
 
 
+@pytest.mark.parametrize(("dtype", "levels"), [(np.uint8, 256), (np.uint16, 65536)])
+def test_to_tensor_divides_every_level_exactly(dtype, levels):
+    image = np.arange(levels, dtype=dtype).reshape(16, -1, 1)
+    expected = torch.from_numpy(np.arange(levels, dtype=np.float32) / np.float32(levels - 1)).view(16, -1)
+    assert torch.equal(to_tensor(image), expected.expand(3, -1, -1))
+    assert torch.equal(to_tensor(image.repeat(3, axis=2)), expected.expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_to_tensor_of_a_window_is_contiguous(random_image, channels):
+    image = random_image(9, 8, channels)
+    tensor = to_tensor(image[2:7, 1:4])
+    assert tensor.is_contiguous()
+    assert torch.equal(tensor, to_tensor(image)[:, 2:7, 1:4])
+    tensor[0] = 2
+    assert tensor[1:].max() <= 1
+
+
 def test_grey_gives_three_equal_channels(random_image):
     tensor = to_tensor(random_image(4, 5, 1))
     assert tensor.shape == (3, 4, 5)

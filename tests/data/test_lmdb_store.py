@@ -28,6 +28,100 @@ def test_round_trip(folder):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.fixture
+def raw_images(random_image):
+    return {
+        "colour": random_image(4, 5, 3),
+        "grey": random_image(7, 6, 1),
+        "deep": random_image(5, 3, 3, dtype=np.uint16),
+        "deep_grey": random_image(3, 3, 1, dtype=np.uint16),
+    }
+
+
+@pytest.fixture
+def raw_folder(tmp_path, raw_images):
+    write_lmdb(tmp_path / "HR.raw_lmdb", ((key, image, image.shape) for key, image in raw_images.items()))
+    return tmp_path / "HR.raw_lmdb"
+
+
+def test_raw_pixels_round_trip(raw_folder, raw_images):
+    assert (raw_folder / "meta_info.txt").read_text().splitlines() == [
+        "colour.raw (4,5,3) uint8",
+        "grey.raw (7,6,1) uint8",
+        "deep.raw (5,3,3) uint16",
+        "deep_grey.raw (3,3,1) uint16",
+    ]
+    reader = LmdbReader(raw_folder)
+    assert reader.shapes == {key: image.shape for key, image in raw_images.items()}
+    assert reader.get("grey") == raw_images["grey"].tobytes()
+    for key, image in raw_images.items():
+        stored = reader.image(key)
+        assert stored.dtype == image.dtype
+        assert np.array_equal(stored, image)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_windows_are_cut_out(tmp_path, random_image, raw):
+    image = random_image(9, 12, 3)
+    write_lmdb(tmp_path / "HR.lmdb", [("a", image if raw else encode_png(image), image.shape)])
+    reader = LmdbReader(tmp_path / "HR.lmdb")
+    for window in (np.s_[0:9, 0:12], np.s_[2:7, 3:4], np.s_[8:9, 11:12]):
+        assert np.array_equal(reader.image("a", window), image[window])
+
+
+def test_raw_windows_are_copies(raw_folder, raw_images):
+    reader = LmdbReader(raw_folder)
+    window = reader.image("colour", np.s_[1:3, 1:3])
+    write_lmdb(raw_folder, [("colour", np.zeros((4, 5, 3), np.uint8), (4, 5, 3))])
+    assert np.array_equal(window, raw_images["colour"][1:3, 1:3])
+    window[:] = 1
+    assert not LmdbReader(raw_folder).image("colour").any()
+
+
+def test_raw_pixels_are_stored_whatever_the_memory_layout(tmp_path, random_image):
+    image = np.rot90(random_image(6, 4, 3, dtype=np.uint16).astype(">u2"))[:, ::2]
+    write_lmdb(tmp_path / "HR.raw_lmdb", [("a", image, image.shape)])
+    assert np.array_equal(LmdbReader(tmp_path / "HR.raw_lmdb").image("a"), image)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("grey.raw (7,6,3) uint8", r"has 42 bytes but meta_info\.txt says \(7, 6, 3\) of uint8, which makes 126"),
+        ("grey.raw (7,6,1) uint16", r"has 42 bytes but meta_info\.txt says \(7, 6, 1\) of uint16, which makes 84"),
+        ("grey.raw (6,6,1) uint8", r"has 42 bytes but .* which makes 36"),
+        ("grey.png (7,6,1) 1", "cannot be read as an image"),
+        ("gray.raw (7,6,1) uint8", "has no key 'gray'"),
+    ],
+)
+def test_raw_pixels_that_do_not_fit_their_announcement_are_named(raw_folder, line, message):
+    (raw_folder / "meta_info.txt").write_text(f"{line}\n")
+    (key,) = (reader := LmdbReader(raw_folder)).shapes
+    with pytest.raises(InputError, match=rf"HR\.raw_lmdb.*key '{key}'") as caught:
+        reader.image(key, np.s_[0:1, 0:1])
+    assert caught.match(message)
+
+
+def test_png_files_of_another_size_are_named(tmp_path, random_image):
+    write_lmdb(tmp_path / "HR.lmdb", [("a", encode_png(random_image(4, 5, 3)), (8, 5, 3))])
+    with pytest.raises(InputError, match=r"HR\.lmdb, key 'a': is 5 x 4 but meta_info\.txt says 5 x 8"):
+        LmdbReader(tmp_path / "HR.lmdb").image("a")
+
+
+def test_stock_basicsr_refuses_raw_pixels(raw_folder):
+    """By the folder's name, before it reads anything; under a name that it accepts, at the first image."""
+    compat.apply()
+    from basicsr.data.single_image_dataset import SingleImageDataset
+
+    opt = {"dataroot_lq": str(raw_folder), "io_backend": {"type": "lmdb"}}
+    with pytest.raises(ValueError, match=r"Folder .*HR\.raw_lmdb.*lmdb format"):
+        SingleImageDataset(opt)
+    renamed = raw_folder.rename(raw_folder.with_suffix(".lmdb"))
+    dataset = SingleImageDataset(opt | {"dataroot_lq": str(renamed), "io_backend": {"type": "lmdb"}})
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'astype'"):
+        dataset[0]
+
+
 def test_reads_what_basicsr_writes(tmp_path, random_image):
     compat.apply()
     from basicsr.utils.lmdb_util import LmdbMaker
@@ -137,7 +231,10 @@ def test_folders_that_other_code_holds_open_are_refused(folder):
     ("content", "message"),
     [
         ("", "names no image"),
-        ("a.png (4,5,3) 1\na (4,5)\n", "line 2 is not"),
+        ("a.png (4,5,3) 1\na (4,5)\n", "line 2 is neither"),
+        ("a.raw (4,5,3) 1\n", "line 1 is neither '<name>.png .h,w,c. 1' nor '<name>.raw .h,w,c. uint8'"),
+        ("a.png (4,5,3) uint8\n", "line 1 is neither"),
+        ("a.raw (4,5,3) float32\n", "line 1 is neither"),
         ("a.png (4,5,3) 1\na.png (4,5,3) 1\n", "line 2 repeats 'a'"),
     ],
 )

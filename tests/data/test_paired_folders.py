@@ -79,6 +79,32 @@ def test_hr_of_an_earlier_scale_is_kept(mmus1k, tmp_path):
     assert (again.written, again.kept) == ([], ["HR.lmdb", "LR_bicubic_X4.lmdb"])
 
 
+def test_raw_pixels(mmus1k, tmp_path, save_image, random_image):
+    gt, lq = mmus1k
+    out = tmp_path / "out"
+    save_image(gt / "0001.png", random_image(24, 36, dtype=np.uint16))
+    convert_paired_folders(gt, lq / "X2", out)
+    lmdbs = ["HR.raw_lmdb", "LR_bicubic_X2.raw_lmdb"]
+    done = convert_paired_folders(gt, lq / "X2", out, lmdb="raw")
+    assert (done.written, done.kept) == (lmdbs, [])
+    for name in lmdbs:
+        raw, png = LmdbReader(out / name), LmdbReader(out / name.replace("raw_", ""))
+        assert raw.shapes == png.shapes
+        assert all(np.array_equal(raw.image(key), png.image(key)) for key in raw.shapes)
+        assert raw.image("0001").dtype == png.image("0001").dtype
+    assert convert_paired_folders(gt, lq / "X2", out, lmdb="raw").kept == lmdbs
+    save_image(gt / "0002.png", random_image(24, 36, 3))
+    with pytest.raises(InputError, match=r"HR\.raw_lmdb: exists and holds other images"):
+        convert_paired_folders(gt, lq / "X2", out, lmdb="raw")
+
+
+def test_unknown_formats_are_refused(mmus1k, tmp_path):
+    gt, lq = mmus1k
+    with pytest.raises(InputError, match="lmdb: 'jpg' is none of png, raw"):
+        convert_paired_folders(gt, lq / "X2", tmp_path / "out", lmdb="jpg")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_folder_with_other_images_is_refused(mmus1k, tmp_path, save_image, random_image):
     gt, lq = mmus1k
     out = tmp_path / "out"

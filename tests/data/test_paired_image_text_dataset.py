@@ -58,6 +58,51 @@ def test_all_ways_of_naming_pairs_give_the_same_items(disk, lmdb, tmp_path):
         assert all(same_item(first, other) for other in others)
 
 
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_raw_pixels_give_the_same_items_as_png(lmdb, raw_lmdb, phase):
+    png, raw = (PairedImageTextDataset(opt | {"phase": phase}) for opt in (lmdb, raw_lmdb))
+    for index in range(10 * COUNT):
+        item = raw[index]
+        assert same_item(item, png[index])
+        assert (item["gt_path"], item["lq_path"]) == (png[index]["gt_path"], png[index]["lq_path"])
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (1, np.uint16), (3, np.uint16)])
+@pytest.mark.parametrize("phase", ["train", "val"])
+def test_raw_pixels_of_every_format_give_the_same_items_as_png(
+    lmdb, raw_lmdb, random_image, enlarge, phase, channels, dtype
+):
+    lq = random_image(9, 11, channels, dtype=dtype)
+    larger = np.pad(enlarge(lq), ((0, 1), (0, 1), (0, 0))) if phase == "val" else enlarge(lq)
+    for root, image in (("dataroot_gt", larger), ("dataroot_lq", lq)):
+        write_lmdb(lmdb[root], [("a", encode_png(image), image.shape)])
+        write_lmdb(raw_lmdb[root], [("a", image, image.shape)])
+    changes = {"phase": phase, "captions": None}
+    png, raw = (PairedImageTextDataset(opt | changes) for opt in (lmdb, raw_lmdb))
+    assert all(same_item(raw[draw], png[draw]) for draw in range(40))
+
+
+@pytest.mark.parametrize("backend", ["disk", "lmdb", "raw_lmdb"])
+def test_patches_are_what_the_documentation_says(request, backend, images, enlarge):
+    opt = request.getfixturevalue(backend)
+    dataset = PairedImageTextDataset(opt)
+    orientations = set()
+    for index in range(8 * COUNT):
+        draw, number = divmod(index, COUNT)
+        rng = np.random.default_rng([opt["seed"], number, draw])
+        top, left = rng.integers(16 - 8 + 1), rng.integers(20 - 8 + 1)
+        hflip, vflip, rotate = rng.random(3) < 0.5
+        lq = images[f"{number:04d}"][top : top + 8, left : left + 8, ::-1]
+        lq = lq[:, ::-1] if hflip else lq
+        lq = lq[::-1] if vflip else lq
+        lq = np.rot90(lq) if rotate else lq
+        for side, patch in (("lq", lq), ("gt", enlarge(lq))):
+            expected = patch.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+            assert np.array_equal(dataset[index][side], expected)
+        orientations.add((bool(hflip), bool(vflip), bool(rotate)))
+    assert len(orientations) == 8
+
+
 def test_items_depend_on_seed_and_index_only(disk):
     first, second = PairedImageTextDataset(disk), PairedImageTextDataset(dict(disk))
     indices = list(range(3 * COUNT))
@@ -164,7 +209,7 @@ def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, enlarge):
         assert torch.equal(item["gt"], reference["gt"])
 
 
-@pytest.mark.parametrize("backend", ["disk", "lmdb"])
+@pytest.mark.parametrize("backend", ["disk", "lmdb", "raw_lmdb"])
 def test_captions_stay_with_their_images_in_shuffled_workers(request, backend):
     dataset = PairedImageTextDataset(request.getfixturevalue(backend))
     expected = [dataset[index] for index in range(COUNT)]
@@ -181,8 +226,9 @@ def test_captions_stay_with_their_images_in_shuffled_workers(request, backend):
         assert sorted(seen) == list(range(COUNT))
 
 
-def test_spawned_workers(lmdb):
-    dataset = PairedImageTextDataset(lmdb)
+@pytest.mark.parametrize("backend", ["lmdb", "raw_lmdb"])
+def test_spawned_workers(request, backend):
+    dataset = PairedImageTextDataset(request.getfixturevalue(backend))
     loader = DataLoader(dataset, batch_size=COUNT, num_workers=1, multiprocessing_context="spawn")
     (batch,) = loader
     assert batch["text"] == [f"image {number}" for number in range(COUNT)]
@@ -280,6 +326,13 @@ def test_damaged_images_are_named(disk, lmdb, tmp_path, images):
     write_lmdb(tmp_path / "lq.lmdb", ((k, encode_png(v)[:60], v.shape) for k, v in images.items()))
     with pytest.raises(InputError, match=r"lq\.lmdb, key '0002': cannot be read as an image"):
         PairedImageTextDataset(lmdb)[2]
+
+
+def test_damaged_raw_pixels_are_named(raw_lmdb, tmp_path, images):
+    write_lmdb(tmp_path / "lq.raw_lmdb", ((k, v[:, :-1], v.shape) for k, v in images.items()))
+    dataset = PairedImageTextDataset(raw_lmdb)
+    with pytest.raises(InputError, match=r"lq\.raw_lmdb, key '0002': has 912 bytes but .* makes 960; make the LMDB"):
+        dataset[2]
 
 
 def test_images_that_change_their_size_are_named(disk, tmp_path, save_image, random_image):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from basicsr_m2trans.data import prepare as module
+from basicsr_m2trans.data import prepare_lmdb
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.data.lmdb_store import LmdbReader
 from basicsr_m2trans.data.prepare import prepare
 from basicsr_m2trans.errors import InputError
 
+RAW_LMDBS = ["HR.raw_lmdb", "LR_bicubic_X2.raw_lmdb"]
 LMDBS = ["HR.lmdb", "LR_bicubic_X2.lmdb", "LR_bicubic_X3.lmdb", "LR_bicubic_X4.lmdb"]
 
 
@@ -96,18 +98,18 @@ def test_an_interrupted_run_goes_on(hr, out, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_lmdb_is_made_again(hr, out, monkeypatch):
-    original = module.write_lmdb
+    original = prepare_lmdb.write_lmdb
 
     def interrupted(folder, entries):
         if folder.name == "LR_bicubic_X3.lmdb":
             entries = iter([next(iter(entries)), None])
         original(folder, entries)
 
-    monkeypatch.setattr(module, "write_lmdb", interrupted)
+    monkeypatch.setattr(prepare_lmdb, "write_lmdb", interrupted)
     with pytest.raises(TypeError):
         prepare(hr, out, workers=1)
     assert not (out / "LR_bicubic_X3.lmdb").exists()
-    monkeypatch.setattr(module, "write_lmdb", original)
+    monkeypatch.setattr(prepare_lmdb, "write_lmdb", original)
     summary = prepare(hr, out, workers=1)
     assert (summary.made, summary.lmdbs) == (0, LMDBS[2:])
     assert not list(out.glob("*.partial"))
@@ -143,13 +145,38 @@ def test_changed_added_and_removed_sources_are_followed(hr, out, made, save_imag
 
 
 def test_lmdbs_come_later_and_never_stay_out_of_date(hr, out, save_image, random_image):
-    assert prepare(hr, out, lmdb=False, workers=1).lmdbs == []
+    assert prepare(hr, out, lmdb=None, workers=1).lmdbs == []
     summary = prepare(hr, out, workers=1)
     assert (summary.made, summary.lmdbs) == (0, LMDBS)
-    assert prepare(hr, out, lmdb=False, workers=1).lmdbs_removed == []
+    assert prepare(hr, out, lmdb=None, workers=1).lmdbs_removed == []
     save_image(hr / "new.png", random_image(24, 24, 3))
-    assert prepare(hr, out, lmdb=False, workers=1).lmdbs_removed == LMDBS
+    assert prepare(hr, out, lmdb=None, workers=1).lmdbs_removed == LMDBS
     assert not list(out.glob("*.lmdb"))
+
+
+def test_lmdbs_of_raw_pixels(hr, out):
+    assert prepare(hr, out, scales=[2], lmdb="raw", workers=1).lmdbs == RAW_LMDBS
+    assert not list(out.glob("*.lmdb"))
+    for name, file in zip(RAW_LMDBS, ("HR/{}.png", "LR_bicubic/X2/{}x2.png"), strict=True):
+        reader = LmdbReader(out / name)
+        assert sorted(reader.shapes) == ["0000", "0001", "0002", "grey"]
+        for key, shape in reader.shapes.items():
+            image = read_image(out / file.format(key))
+            assert image.shape == shape
+            assert np.array_equal(reader.image(key), image)
+
+
+def test_lmdbs_of_both_formats_stand_side_by_side(hr, out, save_image, random_image):
+    prepare(hr, out, scales=[2], workers=1)
+    before = files_of(out / "HR.lmdb")
+    summary = prepare(hr, out, scales=[2], lmdb="raw", workers=1)
+    assert (summary.made, summary.lmdbs, summary.lmdbs_removed) == (0, RAW_LMDBS, [])
+    assert prepare(hr, out, scales=[2], lmdb="raw", workers=1).lmdbs == []
+    assert files_of(out / "HR.lmdb") == before
+    save_image(hr / "new.png", random_image(24, 24, 3))
+    summary = prepare(hr, out, scales=[2], lmdb="raw", workers=1)
+    assert (summary.lmdbs, summary.lmdbs_removed) == (RAW_LMDBS, LMDBS[:2])
+    assert "new" in LmdbReader(out / "HR.raw_lmdb").shapes
 
 
 def test_edited_captions_are_kept(hr, out, save_image, random_image):
@@ -225,6 +252,7 @@ def test_other_parameters_are_refused(hr, out, changes, message):
         ({"sub_image": 12}, "sub_image: 12 is not a multiple of 12 of at least 24"),
         ({"sub_image": 24, "step": 25}, r"step: 25 is not between 1 and sub_image \(24\)"),
         ({"sub_image": 24, "step": 0}, "step: 0 is not between"),
+        ({"lmdb": "bmp"}, "lmdb: 'bmp' is none of png, raw"),
         ({"workers": 0}, "workers: 0 is not a positive number"),
     ],
 )

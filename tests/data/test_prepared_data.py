@@ -9,6 +9,7 @@ from basicsr_m2trans.data.captions import make_caption
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 from basicsr_m2trans.data.prepare import prepare
+from basicsr_m2trans.data.prepare_lmdb import lmdb_name
 
 
 def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):
@@ -36,13 +37,13 @@ def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):
             environment.close()
 
 
-@pytest.mark.parametrize("lmdb", [True, False])
+@pytest.mark.parametrize("lmdb", ["png", "raw", None])
 def test_our_data_set_reads_all_of_it(hr, tmp_path, lmdb):
     out = tmp_path / "out"
     prepare(hr, out, lmdb=lmdb, workers=1)
     opt = {
-        "dataroot_gt": str(out / ("HR.lmdb" if lmdb else "HR")),
-        "dataroot_lq": str(out / ("LR_bicubic_X2.lmdb" if lmdb else "LR_bicubic/X2")),
+        "dataroot_gt": str(out / (lmdb_name(1, lmdb) if lmdb else "HR")),
+        "dataroot_lq": str(out / (lmdb_name(2, lmdb) if lmdb else "LR_bicubic/X2")),
         "io_backend": {"type": "lmdb" if lmdb else "disk"},
         "filename_tmpl": "{}x2",
         "captions": str(out / "captions.csv"),
