@@ -30,6 +30,8 @@ setup(
         "tqdm>=4.66",
         "transformers>=5.9",
         "piq>=0.8",
+        "spandrel>=0.4.2",
+        "matplotlib>=3.8",
         "pytorch-wavelets==1.3.0",
         "PyWavelets>=1.5",
         "setuptools<82",

@@ -12,7 +12,7 @@ def register() -> None:
     """Add this plugin's classes to BasicSR's registries; calling it again changes nothing.
 
     After it, `build_network`, `build_dataset`, `build_loss`, `build_model` and `calculate_metric` of stock BasicSR
-    know the names listed in the README.
+    know the names listed in the README, and BasicSR's PSNR and SSIM take less time for the same values.
 
     Raises:
         RuntimeError: another package has already registered a different object under one of the names.
@@ -23,14 +23,19 @@ def register() -> None:
 
     from basicsr.utils import registry
 
-    from basicsr_m2trans.archs import Bicubic, M2Trans
+    from basicsr_m2trans.archs import ELAN, ESRT, Bicubic, M2Trans
+    from basicsr_m2trans.archs.hat_arch import HAT
+    from basicsr_m2trans.archs.padding import pad_swinir_input
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
     from basicsr_m2trans.losses import ImageTextSemanticLoss
-    from basicsr_m2trans.metrics import calculate_fsim, calculate_gmsd
+    from basicsr_m2trans.metrics import basicsr_metrics, calculate_fsim, calculate_gmsd
     from basicsr_m2trans.models.m2trans_model import M2TransModel
 
+    basicsr_metrics.accelerate()
+    pad_swinir_input()
+
     members = {
-        registry.ARCH_REGISTRY: (Bicubic, M2Trans),
+        registry.ARCH_REGISTRY: (Bicubic, ELAN, ESRT, HAT, M2Trans),
         registry.DATASET_REGISTRY: (PairedImageTextDataset,),
         registry.LOSS_REGISTRY: (ImageTextSemanticLoss,),
         registry.MODEL_REGISTRY: (M2TransModel,),

@@ -1,4 +1,7 @@
-"""Reflection padding that works for maps of any size."""
+"""Reflection padding that works for maps of any size, and networks that need it around them."""
+
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,3 +28,40 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
             position = torch.arange(padded, device=x.device) % period
             x = x.index_select(dim, torch.minimum(position, period - position))
     return x
+
+
+def enlarge_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int) -> Tensor:
+    """Enlarge images of any size with a network that takes only multiples of `multiple`.
+
+    Args:
+        network: maps (N, C, H', W') to (N, C', upscale * H', upscale * W') for multiples H' and W'.
+        x: (N, C, H, W), any H, W >= 1; reflected at its right and bottom edge.
+        multiple: what both sides of the network's input must be multiples of.
+
+    Returns:
+        (N, C', upscale * H, upscale * W): the network's output without what comes from the padding.
+    """
+    height, width = x.shape[-2:]
+    padded = pad_to_multiple(x, multiple)
+    out = network(padded)
+    upscale = out.shape[-1] // padded.shape[-1]
+    return out[..., : height * upscale, : width * upscale]
+
+
+def pad_swinir_input() -> None:
+    """Let BasicSR's SwinIR take images of any size, like every other network here; calling it again changes nothing.
+
+    The original network pads its input and crops its output. BasicSR leaves that to its `SwinIRModel`, so that SwinIR
+    fails in every other model, and there too on images that are smaller than a window.
+    """
+    from basicsr.archs.swinir_arch import SwinIR
+
+    stock_forward = SwinIR.forward
+    if stock_forward.__module__ == __name__:
+        return
+
+    def forward(self: SwinIR, x: Tensor) -> Tensor:
+        window_size = self.layers[0].residual_group.blocks[0].window_size
+        return enlarge_padded(functools.partial(stock_forward, self), x, window_size)
+
+    SwinIR.forward = forward

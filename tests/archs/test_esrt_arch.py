@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from basicsr_m2trans.archs.esrt_arch import ESRT, EfficientAttention, EfficientTransformer
+from basicsr_m2trans.errors import InputError
+
+REFERENCE = Path(__file__).parents[1] / "data/reference"
+
+
+def reference(upscale):
+    """The official network's weights, input and output, and our network with those weights."""
+    arrays = np.load(REFERENCE / f"esrt_small_x{upscale}.npz")
+    values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+    net = ESRT(upscale, num_feat=16, num_block=1).eval()
+    weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
+    result = net.load_state_dict(weights, strict=False)
+    assert result.missing_keys == []
+    assert len(result.unexpected_keys) == 12
+    assert all(key.endswith(".weight1.scale") for key in result.unexpected_keys)
+    return net, values
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_equals_official_network(upscale):
+    net, expected = reference(upscale)
+    with torch.no_grad():
+        output = net(expected["input"])
+    torch.testing.assert_close(output, expected["output"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 3e-2)])
+def test_float_types(dtype, tolerance):
+    net, expected = reference(2)
+    with torch.no_grad():
+        output = net.to(dtype)(expected["input"].to(dtype))
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.float(), expected["output"], atol=tolerance, rtol=0)
+
+
+def test_every_parameter_is_trained():
+    torch.manual_seed(0)
+    net = ESRT(2, num_feat=16, num_block=2)
+    net(torch.rand(2, 3, 9, 8)).square().mean().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+
+
+def test_eight_blocks_do_not_explode_at_the_start():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        assert ESRT(2)(torch.rand(1, 3, 8, 8)).abs().max() < 5
+
+
+@pytest.mark.parametrize("count", [8, 11])
+def test_tokens_attend_to_their_own_quarter(count):
+    """Written out token by token; a remainder is a part of its own."""
+    torch.manual_seed(0)
+    attention = EfficientAttention(32)
+    tokens = torch.randn(1, count, 32)
+    query, key, value = attention.qkv(attention.reduce(tokens)).view(count, 3, 8, 2).unbind(1)
+    rows = []
+    for token in range(count):
+        size = count // 4
+        part = slice(token // size * size, token // size * size + size)
+        weight = torch.einsum("hd,thd->ht", query[token], key[part]) * (32 / 8) ** -0.5
+        rows.append(torch.einsum("ht,thd->hd", weight.softmax(dim=-1), value[part]).flatten())
+    torch.testing.assert_close(attention(tokens)[0], attention.proj(torch.stack(rows)))
+
+
+def test_neighbourhoods_are_summed():
+    """Without attention and MLP every pixel comes back once for each neighbourhood that holds it."""
+    layer = EfficientTransformer(16)
+    for last in (layer.atten.proj, layer.mlp["fc2"]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    x = torch.randn(1, 16, 4, 5)
+    counts = F.conv2d(torch.ones(1, 1, 4, 5), torch.ones(1, 1, 3, 3), padding=1)
+    torch.testing.assert_close(layer(x), x * counts)
+
+
+def test_img_range_scales_the_inside_only():
+    """Without blocks and biases the network is linear for images that are not negative anywhere inside."""
+    net, expected = reference(2)
+    net.body = torch.nn.ModuleList([torch.nn.Identity()])
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        once = net(expected["input"])
+        net.img_range = 255.0
+        torch.testing.assert_close(net(expected["input"]), once)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"upscale": 5}, "upscale"),
+        ({"upscale": 2, "num_feat": 24}, "num_feat"),
+        ({"upscale": 2, "num_block": 0}, "num"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        ESRT(**settings)
