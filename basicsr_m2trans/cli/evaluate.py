@@ -1,0 +1,47 @@
+"""`m2trans evaluate`: measure checkpoints on a prepared set of images."""
+
+import argparse
+from pathlib import Path
+
+HELP = "measure trained networks (PSNR, SSIM, FSIM, GMSD) on a prepared set of images under both protocols"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth"
+    )
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
+    parser.add_argument(
+        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the one in experiments/NAME)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure each checkpoint and print the averages; with --out keep the images' values."""
+    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
+    from basicsr_m2trans.report import evaluation
+
+    files = {path: result_name(path) for path in args.checkpoints}
+    if args.out and len(set(files.values())) < len(files):
+        raise InputError(f"--out {args.out}: some checkpoints have equal names; measure them one by one")
+    networks = {path: evaluation.checkpoint_network(path, args.opt) for path in files}
+    for path, (network, scale) in networks.items():
+        scores = evaluation.evaluate(network, args.data, scale)
+        print(f"{path}, x{scale}, {len(scores.images)} images of {args.data}")
+        print(f"  {'protocol':10}" + "".join(f"{name.upper():>10}" for name in METRICS))
+        for protocol in PROTOCOLS:
+            means = [scores.values[protocol, name].mean() for name in METRICS]
+            print(f"  {protocol:10}" + "".join(f"{value:10.4f}" for value in means))
+        if args.out:
+            scores.write(args.out / f"{files[path]}.csv")
+            print(f"  values of each image: {args.out / files[path]}.csv")
+    return 0
+
+
+def result_name(checkpoint: Path) -> str:
+    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the file's own name."""
+    folder = checkpoint.resolve().parent
+    return f"{folder.parent.name}_{checkpoint.stem}" if folder.name == "models" else checkpoint.stem

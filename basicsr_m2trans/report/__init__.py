@@ -1,0 +1,1 @@
+"""Comparing methods on one data set: training under one budget, evaluation, complexity, tables and figures."""

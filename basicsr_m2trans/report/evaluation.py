@@ -1,0 +1,175 @@
+"""Measures trained networks on sets of images under both evaluation protocols."""
+
+import copy
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
+from basicsr_m2trans.report.methods import network_section, prepared_dataset
+from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one network reached on one set of images.
+
+    Attributes:
+        images: the images' names, sorted.
+        values: (len(images),) for each protocol and metric.
+    """
+
+    images: tuple[str, ...]
+    values: dict[tuple[str, str], np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in full."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["image", "protocol", *METRICS])
+        for index, image in enumerate(self.images):
+            for protocol in PROTOCOLS:
+                writer.writerow([image, protocol, *(float(self.values[protocol, name][index]) for name in METRICS)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, stream.getvalue().encode())
+
+    @classmethod
+    def read(cls, path: Path) -> "Scores":
+        """Read what `write` wrote.
+
+        Raises:
+            InputError: the file is something else.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            values = {
+                (protocol, name): np.array([float(row[name]) for row in rows if row["protocol"] == protocol])
+                for protocol in PROTOCOLS
+                for name in METRICS
+            }
+            images = tuple(dict.fromkeys(row["image"] for row in rows))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a table of scores; delete it, and it is made again") from error
+        return cls(images, values)
+
+
+def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
+    """Build a network and load trained weights: their average `params_ema` where the file has one, as BasicSR does.
+
+    Args:
+        network_g: the section of that name of the option file.
+        checkpoint: a BasicSR checkpoint; None for a network without parameters.
+
+    Returns:
+        The network in evaluation mode, on the GPU if there is one.
+
+    Raises:
+        InputError: the file cannot be read or does not fit the network.
+    """
+    from basicsr_m2trans import register
+
+    register()
+    from basicsr.archs import build_network
+
+    network = build_network(copy.deepcopy(network_g))
+    if checkpoint is not None:
+        entries = read_checkpoint(checkpoint)
+        key = "params_ema" if isinstance(entries, dict) and "params_ema" in entries else "params"
+        if not isinstance(entries, dict) or key not in entries:
+            raise InputError(f"{checkpoint} has no entry 'params'; name a file of experiments/NAME/models")
+        weights = as_weights(entries[key], str(checkpoint))
+        check_weights(weights, network.state_dict(), str(checkpoint), network_g["type"])
+        network.load_state_dict(weights)
+    return network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def enlarge(network: nn.Module, lq: Tensor) -> Tensor:
+    """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
+    device = next(network.parameters(), lq).device
+    with torch.no_grad():
+        return network(lq.to(device)).float().cpu().clamp(0, 1)
+
+
+def build_set(folder: Path, scale: int) -> Any:
+    """The images that `m2trans prepare` wrote to `folder`, as a data set for testing.
+
+    Raises:
+        InputError: the folder lacks images of this scale.
+    """
+    from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
+
+    return PairedImageTextDataset(prepared_dataset(folder, scale) | {"phase": "test", "scale": scale})
+
+
+def image_names(folder: Path, scale: int) -> list[str]:
+    """Names of the images of a prepared set, sorted as `evaluate` visits them."""
+    return [pair.name for pair in build_set(folder, scale).pairs]
+
+
+def evaluate(network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None) -> Scores:
+    """Enlarge every image of a prepared set and measure it under both protocols.
+
+    Args:
+        network: as `load_network` returns it.
+        folder: what `m2trans prepare` wrote.
+        scale: the network's.
+        report: called after each image with the number done and the number of all.
+
+    Raises:
+        InputError: the set cannot be read, or an image is too small to be measured.
+    """
+    dataset = build_set(folder, scale)
+    scores: list[dict[tuple[str, str], float]] = []
+    for item in dataset:
+        lq, hr = item["lq"][None], item["gt"][None]
+        sr = enlarge(network, lq)
+        scores.append(
+            {
+                (protocol, name): value
+                for protocol, measure in PROTOCOLS.items()
+                for name, value in measure(sr, hr, scale).items()
+            }
+        )
+        if report is not None:
+            report(len(scores), len(dataset))
+    names = tuple(pair.name for pair in dataset.pairs)
+    return Scores(names, {key: np.array([score[key] for score in scores]) for key in scores[0]})
+
+
+def options_of_checkpoint(checkpoint: Path) -> Path:
+    """The option file that BasicSR left in the experiment's folder of a checkpoint (experiments/NAME/models/FILE).
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = sorted(checkpoint.resolve().parent.parent.glob("*.yml"))
+    if len(found) != 1:
+        raise InputError(
+            f"{checkpoint}: found {len(found)} option files in {checkpoint.resolve().parent.parent}, not one; "
+            "give the file with the network's settings by --opt"
+        )
+    return found[0]
+
+
+def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
+    """A checkpoint's network and scale; its settings come from `options` or the checkpoint's experiment.
+
+    Raises:
+        InputError: the settings are not found, name no scale, or do not fit the weights.
+    """
+    path = options or options_of_checkpoint(checkpoint)
+    network_g = network_section(path)
+    scale = network_g.get("upscale", network_g.get("scale"))
+    if not isinstance(scale, int):
+        raise InputError(f"option file {path}: network_g has no upscale; add it")
+    return load_network(network_g, checkpoint), scale

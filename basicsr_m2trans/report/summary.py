@@ -1,0 +1,98 @@
+"""Averages over images, spread over seeds, and paired differences between methods with confidence intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.report.evaluation import Scores
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean over images of one method's value minus another's, with its bootstrap confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method's value of one metric on one test set.
+
+    Attributes:
+        mean: over the images, then over the seeds.
+        deviation: standard deviation (n - 1) of the seeds' means; None for a single seed.
+        seeds, images: how many.
+        difference: the reference method minus this one; None for the reference itself or where it is missing.
+    """
+
+    mean: float
+    deviation: float | None
+    seeds: int
+    images: int
+    difference: Difference | None
+
+
+# (scale, method, test set, protocol, metric)
+Key = tuple[int, str, str, str, str]
+
+
+def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference: str) -> dict[Key, Cell]:
+    """Reduce per-image scores to the cells of the tables.
+
+    Args:
+        scores: for each scale, method and test set the scores of each seed.
+        reference: the method that is compared with all others, image by image.
+
+    Raises:
+        InputError: two runs were measured on different images.
+    """
+    cells = {}
+    for (scale, method, test), runs in scores.items():
+        others = scores.get((scale, reference, test)) if method != reference else None
+        for other in [*runs, *(others or [])]:
+            if other.images != runs[0].images:
+                raise InputError(
+                    f"results of {method} x{scale} on {test} are of other images than the rest; the test set has "
+                    "changed: delete the comparison's folder results/"
+                )
+        for protocol, metric in runs[0].values:
+            values = np.stack([run.values[protocol, metric] for run in runs])
+            means = values.mean(axis=1)
+            difference = None
+            if others:
+                expected = np.stack([other.values[protocol, metric] for other in others]).mean(axis=0)
+                difference = paired_bootstrap(expected - values.mean(axis=0))
+            cells[scale, method, test, protocol, metric] = Cell(
+                mean=float(means.mean()),
+                deviation=float(means.std(ddof=1)) if len(runs) > 1 else None,
+                seeds=len(runs),
+                images=len(runs[0].images),
+                difference=difference,
+            )
+    return cells
+
+
+def paired_bootstrap(differences: np.ndarray, seed: int = 0) -> Difference:
+    """Percentile bootstrap of a mean: the images are drawn anew, with replacement, 10,000 times.
+
+    The interval says how the result depends on the choice of test images; it says nothing of the training's chance,
+    which several seeds show.
+
+    Args:
+        differences: (n,), one method minus the other for each image.
+        seed: of the random draws.
+    """
+    rng = np.random.default_rng(seed)
+    draws = np.array(
+        [differences[rng.integers(len(differences), size=len(differences))].mean() for _ in range(RESAMPLES)]
+    )
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, (tail, 1 - tail))
+    return Difference(float(differences.mean()), float(low), float(high))

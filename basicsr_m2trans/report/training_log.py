@@ -1,0 +1,86 @@
+"""What the log files of a BasicSR training say: how far it came, how long it took, what its validations found."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+_ITERATION = re.compile(
+    r"^(?P<stamp>\S+ \S+) INFO: \[.*\]\[epoch:.*, iter: *(?P<iter>[\d,]+), lr:.*"
+    r"time \(data\): (?P<time>[\d.]+) \((?P<data>[\d.]+)\)\]"
+)
+_METRIC = re.compile(r"^\s*# (?P<name>\w+): (?P<value>-?[\d.]+|inf|nan)")
+_VALIDATION = " INFO: Validation "
+_END = " INFO: End of training"
+
+
+@dataclass
+class TrainingLog:
+    """The contents of a run's logs.
+
+    Attributes:
+        times: when each logged iteration ended, by iteration.
+        durations: mean seconds of an iteration, loading included, at each logged iteration.
+        validations: metric values by name, by iteration.
+    """
+
+    times: dict[int, datetime] = field(default_factory=dict)
+    durations: dict[int, float] = field(default_factory=dict)
+    validations: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def iteration(self) -> int:
+        """The last logged iteration, 0 before the first."""
+        return max(self.durations, default=0)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training steps, without validations, checkpoints and start-up."""
+        return self.seconds_until(self.iteration)
+
+    def seconds_until(self, iteration: int) -> float:
+        """Time spent in the training steps up to this iteration."""
+        total, before = 0.0, 0
+        for logged, duration in sorted(self.durations.items()):
+            if logged > iteration:
+                break
+            total += (logged - before) * duration
+            before = logged
+        return total
+
+
+def read_training_log(folder: Path, total: int) -> TrainingLog:
+    """Read all log files of an experiment, one for each start; what was repeated after a resume counts once.
+
+    Args:
+        folder: the experiment's folder; it need not exist.
+        total: the training's length, at which the validation behind its end took place.
+    """
+    files = sorted(folder.glob("train_*.log"), key=lambda path: path.stat().st_mtime)
+    return parse_training_log((line for path in files for line in _lines(path)), total)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+def parse_training_log(lines: Iterable[str], total: int) -> TrainingLog:
+    """Collect iterations and validations from the lines of a log; other lines are passed over.
+
+    BasicSR does not say at which iteration it validates: it is that of the iteration line before.
+    """
+    log = TrainingLog()
+    iteration, values = 0, None
+    for line in lines:
+        if match := _ITERATION.match(line):
+            iteration = int(match["iter"].replace(",", ""))
+            log.times[iteration] = datetime.strptime(match["stamp"], "%Y-%m-%d %H:%M:%S,%f")
+            log.durations[iteration] = float(match["time"])
+        elif _END in line:
+            iteration = total
+        elif _VALIDATION in line:
+            values = log.validations[iteration] = {}
+        elif values is not None and (match := _METRIC.match(line)):
+            values[match["name"]] = float(match["value"])
+    return log

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from basicsr_m2trans.cli import main
+from basicsr_m2trans.cli.compare import named_folders, names, numbers
+from basicsr_m2trans.errors import InputError
+
+
+def test_lists_are_split_and_repetitions_dropped():
+    assert names("EDSR, HAT,EDSR,") == ["EDSR", "HAT"]
+    assert numbers("2,4,2") == [2, 4]
+    with pytest.raises(ValueError, match="invalid literal"):
+        numbers("two")
+
+
+def test_sets_are_named():
+    assert named_folders(["carotid=a/b", "multi=c=d"]) == {"carotid": Path("a/b"), "multi": Path("c=d")}
+
+
+@pytest.mark.parametrize("entry", ["carotid", "=a", "carotid=", "a/b=c"])
+def test_sets_of_another_form_are_refused(entry):
+    with pytest.raises(InputError, match="write it as NAME=DIR"):
+        named_folders([entry])
+
+
+def test_sets_of_one_name_are_refused():
+    with pytest.raises(InputError, match="given twice"):
+        named_folders(["a=b", "a=c"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "use --iters, --time-budget or both"),
+        (["--iters", "0"], "--iters 0: give a number above 0"),
+        (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
+        (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
+        (["--iters", "5", "--methods", ","], "--methods names nothing"),
+        (["--iters", "5", "--validations", "-1"], "--validations -1: give 0 or more"),
+    ],
+)
+def test_mistakes_give_status_2(arguments, message, tmp_path, capsys):
+    command = ["compare", "--data", str(tmp_path), "--methods", "EDSR", "--scales", "2", "--out", str(tmp_path / "out")]
+    assert main([*command, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

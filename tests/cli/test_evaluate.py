@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.cli import main
+from basicsr_m2trans.data.phantom import write_phantoms
+from basicsr_m2trans.data.prepare import prepare
+from basicsr_m2trans.report.evaluation import Scores
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A prepared set of two images, and an experiment with a checkpoint and its option file."""
+    write_phantoms(tmp_path / "images", 2, height=72, width=96)
+    prepare(tmp_path / "images", tmp_path / "set", scales=(2,), workers=1)
+    models = tmp_path / "experiments/tiny/models"
+    models.mkdir(parents=True)
+    torch.save({"params": M2Trans(2, num_feat=8, num_block=1).state_dict()}, models / "net_g_latest.pth")
+    (models.parent / "tiny.yml").write_text("network_g: {type: M2Trans, upscale: 2, num_feat: 8, num_block: 1}\n")
+    return tmp_path
+
+
+def test_prints_averages_and_keeps_the_images_values(run, capsys):
+    checkpoint = run / "experiments/tiny/models/net_g_latest.pth"
+    assert main(["evaluate", str(checkpoint), "--data", str(run / "set"), "--out", str(run / "out")]) == 0
+    scores = Scores.read(run / "out/tiny_net_g_latest.csv")
+    assert scores.images == ("phantom_0001", "phantom_0002")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{checkpoint}, x2, 2 images of {run / 'set'}"
+    assert lines[1].split() == ["protocol", "PSNR", "SSIM", "FSIM", "GMSD"]
+    for line, protocol in zip(lines[2:4], ("standard", "paper"), strict=True):
+        means = [scores.values[protocol, name].mean() for name in ("psnr", "ssim", "fsim", "gmsd")]
+        assert line.split() == [protocol, *(f"{value:.4f}" for value in means)]
+
+
+def test_checkpoints_elsewhere_need_their_options(run, capsys):
+    checkpoint = run / "experiments/tiny/models/net_g_latest.pth"
+    moved = checkpoint.rename(run / "images/moved.pth")
+    command = ["evaluate", str(moved), "--data", str(run / "set")]
+    assert main(command) == 2
+    assert "give the file with the network's settings by --opt" in capsys.readouterr().err
+    assert main([*command, "--opt", str(run / "experiments/tiny/tiny.yml")]) == 0
+
+
+def test_equal_names_would_overwrite_each_other(run, capsys):
+    checkpoint = str(run / "experiments/tiny/models/net_g_latest.pth")
+    other = run / "other/tiny/models/net_g_latest.pth"
+    assert main(["evaluate", checkpoint, str(other), "--data", str(run / "set"), "--out", str(run / "out")]) == 2
+    assert "equal names" in capsys.readouterr().err

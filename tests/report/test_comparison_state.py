@@ -1,0 +1,74 @@
+import pytest
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.report import comparison_state
+from basicsr_m2trans.report.comparison_state import ComparisonState, locked
+from basicsr_m2trans.report.training import Trained
+
+SETTINGS = {
+    "data": "/data",
+    "iterations": 100,
+    "tests": {"val": "/data/val"},
+    "options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.1}, "milestones": [5]}}},
+}
+
+
+def test_finished_parts_are_remembered(tmp_path):
+    state = ComparisonState(tmp_path, SETTINGS)
+    state.iterations["EDSR_x2"] = 100
+    state.trained["EDSR_x2_seed0"] = Trained(95, 60.5, "experiments/a/models/net_g_95.pth")
+    state.save()
+    again = ComparisonState(tmp_path, SETTINGS)
+    assert again.iterations == {"EDSR_x2": 100}
+    assert again.trained == state.trained
+
+
+def test_methods_and_test_sets_may_be_added_and_left_out(tmp_path):
+    ComparisonState(tmp_path, SETTINGS)
+    more = SETTINGS | {"tests": {"other": "/other"}, "options": {"HAT_x2": {}}}
+    assert ComparisonState(tmp_path, more).settings["options"].keys() == {"EDSR_x2", "HAT_x2"}
+    assert ComparisonState(tmp_path, SETTINGS).settings["tests"] == {"val": "/data/val", "other": "/other"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iterations": 200}, "iterations was 100 and is now 200"),
+        ({"tests": {"val": "/elsewhere"}}, "val was '/data/val' and is now '/elsewhere'"),
+        (
+            {"options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.2}, "milestones": [5]}}}},
+            "EDSR_x2: train: optim_g: lr was 0.1 and is now 0.2",
+        ),
+        (
+            {"options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.1}, "milestones": [5], "ema_decay": 0.9}}}},
+            "EDSR_x2: train: ema_decay was None and is now 0.9",
+        ),
+    ],
+)
+def test_changed_settings_are_refused_by_name(change, message, tmp_path):
+    ComparisonState(tmp_path, SETTINGS)
+    with pytest.raises(InputError) as error:
+        ComparisonState(tmp_path, SETTINGS | change)
+    assert f"({message})" in str(error.value)
+    ComparisonState(tmp_path, SETTINGS)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "comparison.json").write_text("{")
+    with pytest.raises(InputError, match=r"comparison\.json: is damaged"):
+        ComparisonState(tmp_path, SETTINGS)
+
+
+def test_one_comparison_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison_state, "LOCK_SECONDS", 0.1)
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="still works here"), locked(tmp_path / "out"):
+        pass
+    with locked(tmp_path / "out"):
+        pass
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="is not empty and holds no comparison"), locked(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

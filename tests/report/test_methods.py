@@ -1,0 +1,147 @@
+import pytest
+import yaml
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.report.methods import (
+    Run,
+    base_options,
+    network_options,
+    option_file,
+    plan_runs,
+    prepared_dataset,
+    run_options,
+    write_options,
+)
+
+METHODS = ("Bicubic", "EDSR", "M2Trans")
+
+
+def base(method, options, data, *overrides):
+    return base_options(method, 2, options, data, overrides, METHODS)
+
+
+def test_runs_compare_all_methods_before_the_next_seed():
+    runs = plan_runs(METHODS, [2], [0, 7])
+    assert [run.name for run in runs] == [
+        "Bicubic_x2",
+        "EDSR_x2_seed0",
+        "M2Trans_x2_seed0",
+        "EDSR_x2_seed7",
+        "M2Trans_x2_seed7",
+    ]
+
+
+def test_option_files_are_found_by_name(options):
+    assert option_file("M2Trans", 2, options) == options / "train_M2Trans_x2.yml"
+    assert option_file("EDSR", 2, options) == options / "baselines/train_EDSR_x2.yml"
+    with pytest.raises(InputError, match=r"'EDRS' has no option file .*choose from bicubic, EDSR, M2Trans, or"):
+        option_file("EDRS", 2, options)
+
+
+def test_networks_of_methods(options):
+    assert network_options("Bicubic", 3, options) == {"type": "Bicubic", "upscale": 3}
+    assert network_options("EDSR", 2, options)["num_feat"] == 8
+
+
+def test_prepared_folders_are_read_as_lmdb_or_files(data, tmp_path):
+    assert prepared_dataset(data / "val", 2)["io_backend"] == {"type": "lmdb"}
+    for folder in ("HR", "LR_bicubic/X3"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = prepared_dataset(tmp_path, 3)
+    assert files["dataroot_lq"] == str(tmp_path / "LR_bicubic/X3")
+    assert files["filename_tmpl"] == "{}x3"
+    with pytest.raises(InputError, match="no HR and LR images of scale 4"):
+        prepared_dataset(data / "val", 4)
+
+
+def test_only_data_budget_and_seed_change(options, data):
+    opt = run_options(base("EDSR", options, data), Run("EDSR", 2, 7), 2000, 10)
+    file = yaml.safe_load((options / "baselines/train_EDSR_x2.yml").read_text())
+    assert opt["manual_seed"] == 7
+    assert opt["name"] == "EDSR_x2_seed7"
+    assert opt["train"] == file["train"] | {
+        "total_iter": 2000,
+        "scheduler": {"type": "MultiStepLR", "milestones": [1000, 1600], "gamma": 0.5},
+    }
+    assert opt["network_g"] == file["network_g"]
+    assert (opt["logger"]["print_freq"], opt["logger"]["save_checkpoint_freq"], opt["val"]["val_freq"]) == (
+        20,
+        100,
+        200,
+    )
+    kept = ("gt_size", "use_hflip", "use_rot", "batch_size_per_gpu", "dataset_enlarge_ratio")
+    assert all(opt["datasets"]["train"][key] == file["datasets"]["train"][key] for key in kept)
+    assert opt["datasets"]["train"]["dataroot_gt"] == str(data / "train/HR.lmdb")
+    assert opt["datasets"]["train"]["captions"] == str(data / "train/captions.csv")
+    assert opt["datasets"]["val"]["dataroot_lq"] == str(data / "val/LR_bicubic_X2.lmdb")
+
+
+@pytest.mark.parametrize(("iterations", "validations"), [(7, 3), (99, 10), (350, 7), (1234, 10), (50_000, 4)])
+def test_validations_fall_on_logged_iterations(options, data, iterations, validations):
+    opt = run_options(base("M2Trans", options, data), Run("M2Trans", 2, 0), iterations, validations)
+    assert opt["val"]["val_freq"] % opt["logger"]["print_freq"] == 0
+    assert opt["train"]["scheduler"]["periods"] == [iterations]
+    assert validations - 1 <= iterations // opt["val"]["val_freq"] <= 2 * validations
+
+
+def test_the_schedule_keeps_its_proportions(options, data):
+    opt = base("M2Trans", options, data, "train:scheduler:periods=[300,300,400]", "train:warmup_iter=100")
+    train = run_options(opt, Run("M2Trans", 2, 0), 55, 0)["train"]
+    assert train["scheduler"]["periods"] == [16, 17, 22]
+    assert train["warmup_iter"] == 6
+
+
+def test_no_validation(options, data):
+    opt = run_options(base("M2Trans", options, data), Run("M2Trans", 2, 0), 10, 0)
+    assert "val" not in opt
+    assert list(opt["datasets"]) == ["train"]
+
+
+def test_overrides_for_all_and_for_one(options, data):
+    overrides = ("datasets:train:gt_size=24", "EDSR.train:optim_g:lr=0.5", "network_g:img_range=2", "train:amp=bf16")
+    edsr, m2trans = (base(method, options, data, *overrides) for method in ("EDSR", "M2Trans"))
+    assert [opt["datasets"]["train"]["gt_size"] for opt in (edsr, m2trans)] == [24, 24]
+    assert [opt["train"]["optim_g"]["lr"] for opt in (edsr, m2trans)] == [0.5, 0.002]
+    assert m2trans["train"]["amp"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("train:total_iter=5", "sets train:total_iter by itself; see --iters or --time-budget"),
+        ("datasets:train:dataroot_gt=x", "see --data"),
+        ("HAT.train:ema_decay=0.5", "'HAT' is not among --methods"),
+        ("train:semantic_opt:num_patches=1", "the options of M2Trans have no section train:semantic_opt"),
+        ("train", "write it as key:key=value"),
+        ("train:optim_g:lr=1e-4", "write !!float 1e-4"),
+        ("network_g:upscale=3", "scale is 2, but network_g: upscale is 3"),
+        ("val:metrics={", "not valid YAML"),
+    ],
+)
+def test_overrides_that_cannot_be(entry, message, options, data):
+    with pytest.raises(InputError) as error:
+        base("M2Trans", options, data, entry)
+    assert message in str(error.value)
+
+
+def test_methods_may_have_dots_in_their_names(options, data):
+    (options / "ablations").mkdir()
+    text = (options / "train_M2Trans_x2.yml").read_text()
+    (options / "ablations/train_M2Trans_beta_0.1_x2.yml").write_text(text)
+    overrides = ["M2Trans_beta_0.1.train:ema_decay=0.5"]
+    methods = ("M2Trans", "M2Trans_beta_0.1")
+    changed, other = (base_options(method, 2, options, data, overrides, methods) for method in methods[::-1])
+    assert changed["train"]["ema_decay"] == 0.5
+    assert "ema_decay" not in other["train"]
+
+
+def test_paths_become_absolute(options, data, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    opt = base("M2Trans", options, data, "path:pretrain_network_g=a/b.pth")
+    assert opt["path"]["pretrain_network_g"] == str(tmp_path / "a/b.pth")
+
+
+def test_written_options_read_back(options, data, tmp_path):
+    opt = run_options(base("M2Trans", options, data), Run("M2Trans", 2, 0), 10, 2)
+    write_options(tmp_path / "out/options/run.yml", opt)
+    assert yaml.safe_load((tmp_path / "out/options/run.yml").read_text()) == opt

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from basicsr_m2trans.report.methods import Run, base_options, run_options
+from basicsr_m2trans.report.training import Trainer, TrainingError, discard_torn_checkpoints
+
+STATE = {"epoch": 0, "iter": 5, "optimizers": [], "schedulers": []}
+
+
+def checkpoint(folder, iteration):
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    (folder / "training_states").mkdir(exist_ok=True)
+    torch.save({"params": {"weight": torch.zeros(2)}}, folder / f"models/net_g_{iteration}.pth")
+    torch.save(STATE, folder / f"training_states/{iteration}.state")
+
+
+def test_torn_checkpoints_are_discarded(tmp_path):
+    for iteration in (5, 10, 15, 20):
+        checkpoint(tmp_path, iteration)
+    for torn in ("training_states/20.state", "models/net_g_15.pth"):
+        path = tmp_path / torn
+        path.write_bytes(path.read_bytes()[:100])
+    discard_torn_checkpoints(tmp_path)
+    assert sorted(path.stem for path in (tmp_path / "training_states").iterdir()) == ["10", "5"]
+    assert sorted(path.stem for path in (tmp_path / "models").iterdir()) == ["net_g_10", "net_g_5"]
+
+
+def test_nothing_to_discard(tmp_path):
+    discard_torn_checkpoints(tmp_path / "nothing")
+    checkpoint(tmp_path, 5)
+    discard_torn_checkpoints(tmp_path)
+    assert (tmp_path / "training_states/5.state").is_file()
+
+
+@pytest.mark.slow
+def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_path):
+    opt = run_options(base_options("EDSR", 2, options, data, [], ["EDSR"]), Run("EDSR", 2, 0), 2000, 0)
+    trained = Trainer(tmp_path / "out").train(opt, 0.05, lambda log: None)  # noqa: ARG005
+    assert 0 < trained.iterations < 2000
+    assert trained.iterations % 100 == 0
+    assert trained.checkpoint == f"experiments/EDSR_x2_seed0/models/net_g_{trained.iterations}.pth"
+    assert "params" in torch.load(tmp_path / "out" / trained.checkpoint, weights_only=True)
+
+
+@pytest.mark.slow
+def test_the_probe_leaves_nothing_but_its_output(options, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("basicsr_m2trans.report.training.PROBE_ITERATIONS", 8)
+    opt = run_options(base_options("EDSR", 2, options, data, [], ["EDSR"]), Run("EDSR", 2, 0), 8, 0)
+    assert 0 < Trainer(tmp_path / "out").probe(opt) < 60
+    files = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert files == ["probe_EDSR_x2_seed0.txt"]
+
+
+def test_a_failing_training_names_its_output(options, data, tmp_path):
+    opt = run_options(base_options("EDSR", 2, options, data, [], ["EDSR"]), Run("EDSR", 2, 0), 8, 0)
+    opt["datasets"]["train"]["gt_size"] = 480
+    with pytest.raises(TrainingError, match=r"ended with status 2; its messages are in .*/logs/EDSR_x2_seed0\.txt"):
+        Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
+    assert "smaller than the patch of gt_size 480" in (tmp_path / "out/logs/EDSR_x2_seed0.txt").read_text()

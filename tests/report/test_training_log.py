@@ -1,0 +1,50 @@
+from datetime import datetime
+
+import pytest
+
+from basicsr_m2trans.report.training_log import parse_training_log, read_training_log
+
+LINE = "2026-01-02 03:04:{second:02d},500 INFO: [M2Tra..][epoch:  0, iter:{iteration}, lr:(1.000e-04,)] "
+TIME = "[eta: 0:00:07, time (data): {time:.3f} (0.100)] l_pix: 1.0000e-01 l_sem: 2.0000e-02 "
+
+
+def line(iteration, time, second=0):
+    return (LINE + TIME).format(iteration=f"{iteration:8,d}", time=time, second=second)
+
+
+LOG = [
+    "2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: 0",
+    line(1000, 0.5, 1),
+    "2026-01-02 03:04:02,000 INFO: Saving models and training states.",
+    "2026-01-02 03:04:03,000 INFO: Validation val",
+    "\t # psnr: 30.2500\tBest: 30.2500 @ 1000 iter",
+    "\t # gmsd: 0.0210\tBest: 0.0210 @ 1000 iter",
+    "",
+    line(2000, 0.25, 5),
+]
+
+
+def test_iterations_validations_and_time():
+    log = parse_training_log(LOG, 2500)
+    assert log.iteration == 2000
+    assert log.seconds == pytest.approx(750)
+    assert log.seconds_until(1999) == pytest.approx(500)
+    assert log.times[1000] == datetime(2026, 1, 2, 3, 4, 1, 500_000)
+    assert log.validations == {1000: {"psnr": 30.25, "gmsd": 0.021}}
+
+
+def test_the_last_validation_is_that_of_the_end():
+    end = ["2026-01-02 03:05:00,000 INFO: End of training. Time consumed: 0:01:00", *LOG[3:5]]
+    assert parse_training_log([*LOG, *end], 2500).validations[2500] == {"psnr": 30.25}
+
+
+def test_repeated_iterations_count_once(tmp_path):
+    (tmp_path / "train_a_1.log").write_text("\n".join(LOG))
+    (tmp_path / "train_a_2.log").write_text("\n".join([line(2000, 0.35), line(3000, 0.1)]))
+    log = read_training_log(tmp_path, 3000)
+    assert log.seconds == pytest.approx(500 + 350 + 100)
+
+
+def test_no_log_yet(tmp_path):
+    log = read_training_log(tmp_path / "nothing", 10)
+    assert (log.iteration, log.seconds, log.validations) == (0, 0, {})
