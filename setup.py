@@ -30,12 +30,17 @@ setup(
         "tqdm>=4.66",
         "transformers>=5.9",
         "piq>=0.8",
+        "requests>=2.31",
+        "scipy>=1.11",
         "spandrel>=0.4.2",
         "matplotlib>=3.8",
         "pytorch-wavelets==1.3.0",
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require={"test": ["pytest>=8", "ruff>=0.14"]},
+    extras_require={
+        "open-clip": ["open_clip_torch>=3.0"],
+        "test": ["open_clip_torch>=3.0", "pytest>=8", "ruff>=0.14"],
+    },
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

@@ -19,7 +19,8 @@ class ImageTextSemanticLoss(nn.Module):
     Each image gives K patches: the first is the whole image resized (p_1), the others are random crops at the same
     place in both images. With s the cosine of image and text features (Eq. 11-12), the loss of one image is
     sum_k |s_sr - s_hr| / K (Eq. 13-14), summed over the batch. The gradient reaches the SR image through the frozen
-    encoder; HR and text features need none, and each distinct caption is encoded once in the life of the loss.
+    encoder; HR and text features need none. Each distinct caption is encoded once in the life of the loss; HR features
+    cannot be kept as exactly, because random crops and flips show other HR patches in every step.
 
     Args:
         encoder: an option file's entry (see `encoders.build_encoder`) or an encoder itself.

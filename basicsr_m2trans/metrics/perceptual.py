@@ -4,13 +4,13 @@ The authors of M2Trans report both on uncropped RGB images: `crop_border: 0` and
 those of the library piq. `basicsr_m2trans.register()` adds both functions to BasicSR's METRIC_REGISTRY.
 """
 
-from types import ModuleType
-
+import cv2
 import numpy as np
 import torch
 
 from basicsr_m2trans import compat
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.metrics.feature_similarity import YIQ_OF_BGR, feature_similarity
 
 # GMSD compares gradients at half resolution and FSIM filters with wavelengths of 6 pixels and more: smaller images
 # leave too few positions (piq gives GMSD 0 or FSIM NaN for images of 1 or 2 pixels without an error).
@@ -46,8 +46,7 @@ def calculate_fsim(
         InputError: the shapes differ, are of another kind, or leave less than 16 pixels after the crop; values
             outside [0, 255]; an unknown input order or a negative crop.
     """
-    x, y = _to_tensors(img, img2, crop_border, input_order, test_y_channel)
-    return _piq().fsim(x, y, chromatic=x.shape[1] == 3).item()
+    return feature_similarity(*_prepare(img, img2, crop_border, input_order, test_y_channel))
 
 
 def calculate_gmsd(
@@ -65,33 +64,30 @@ def calculate_gmsd(
     Returns:
         0 for equal images; higher is worse.
     """
-    x, y = _to_tensors(img, img2, crop_border, input_order, test_y_channel)
-    return _piq().gmsd(x, y).item()
-
-
-def _piq() -> ModuleType:
-    """The library piq, whose import needs a torchvision that imports."""
-    compat.declare_torchvision_operators()
+    images = _prepare(img, img2, crop_border, input_order, test_y_channel)
+    # piq would take the luma of float tensors too, but at several times the cost.
+    lumas = [image[..., 0] if image.shape[2] == 1 else cv2.transform(image, YIQ_OF_BGR[:1]) for image in images]
+    compat.declare_torchvision_operators()  # piq imports torchvision
     import piq
 
-    return piq
+    return piq.gmsd(*(torch.from_numpy(luma)[None, None] for luma in lumas), data_range=255).item()
 
 
-def _to_tensors(
+def _prepare(
     img: np.ndarray, img2: np.ndarray, crop_border: int, input_order: str, test_y_channel: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both images as float32 tensors (1, C, H, W) in [0, 1], RGB or one channel, cropped."""
+) -> list[np.ndarray]:
+    """Both images as float32 (H, W, C) in [0, 255], BGR or one channel, cropped."""
     if input_order not in ("HWC", "CHW"):
         raise InputError(f"input_order {input_order!r} is unknown: use HWC or CHW")
     if crop_border < 0:
         raise InputError(f"crop_border is {crop_border}: use 0 or a positive number of pixels")
     if img.shape != img2.shape:
         raise InputError(f"images of shapes {img.shape} and {img2.shape} cannot be compared: give a pair of one shape")
-    return tuple(_to_tensor(image, crop_border, input_order, test_y_channel) for image in (img, img2))
+    return [_prepare_one(image, crop_border, input_order, test_y_channel) for image in (img, img2)]
 
 
-def _to_tensor(image: np.ndarray, crop_border: int, input_order: str, test_y_channel: bool) -> torch.Tensor:
-    """One image of the pair; see `_to_tensors`."""
+def _prepare_one(image: np.ndarray, crop_border: int, input_order: str, test_y_channel: bool) -> np.ndarray:
+    """One image of the pair; see `_prepare`."""
     if image.ndim == 2:
         image, input_order = image[..., None], "HWC"
     channel_axis = input_order.index("C")
@@ -106,7 +102,9 @@ def _to_tensor(image: np.ndarray, crop_border: int, input_order: str, test_y_cha
         )
     if not (image.min() >= 0 and image.max() <= 255):
         raise InputError(f"pixel values of [{image.min()}, {image.max()}]: give images with values in [0, 255]")
-    image = image[crop_border : height - crop_border, crop_border : width - crop_border, ::-1].astype(np.float64) / 255
+    cropped = image[crop_border : height - crop_border, crop_border : width - crop_border]
+    cropped = np.ascontiguousarray(cropped, dtype=np.float32)
     if test_y_channel and image.shape[2] == 3:
-        image = (image @ LUMA_WEIGHTS + LUMA_OFFSET)[..., None] / 255
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))[None]
+        red, green, blue = (weight / 255 for weight in LUMA_WEIGHTS)
+        return cv2.transform(cropped, np.array([(blue, green, red, LUMA_OFFSET)]))[..., None]
+    return cropped

@@ -1,0 +1,54 @@
+"""Time and peak memory of the forward pass against image area and against batch, with the log-log slope.
+
+A slope of 1 is proportional growth. Ratios compare time or memory per pixel with that of the smallest size.
+"""
+
+import math
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from measuring import Report, parse_arguments, peak_memory, time_in_turn
+from networks import forward, networks
+
+SCALE = 2
+Shape = tuple[int, int, int, int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    args = parse_arguments(__doc__, argv)
+    report = Report("scaling", args)
+    sides, batches, side = ((32, 64), (1, 2), 32) if args.quick else ((96, 128, 192, 256, 384), (1, 2, 4, 8), 96)
+    measure(report, "image area", [(1, 3, length, length) for length in sides], args.quick)
+    measure(report, "batch", [(batch, 3, side, side) for batch in batches], args.quick)
+    return report.finish()
+
+
+def measure(report: Report, variable: str, shapes: Sequence[Shape], quick: bool) -> None:
+    """Figures of one series of shapes."""
+    runs = [make_forward(shape, quick) for shape in shapes]
+    times = time_in_turn(runs, report.repetitions)
+    memory = [[peak_memory(make_forward, shape, quick)] for shape in shapes]
+    sizes = [math.prod(shape) / math.prod(shapes[0]) for shape in shapes]
+    for quantity, unit, series in (("time", "s", times), ("peak memory", "MiB", memory)):
+        case = f"{quantity} of the forward pass x{SCALE} against {variable}"
+        for shape, size, values in zip(shapes, sizes, series, strict=True):
+            ratios = [size * first / value for first, value in zip(series[0], values, strict=True)]
+            report.add(case, f"LR {shape[0]}x{shape[2]}x{shape[3]}", unit, values, ratios)
+        medians = [statistics.median(values) for values in series]
+        slope = statistics.linear_regression([math.log(s) for s in sizes], [math.log(m) for m in medians]).slope
+        report.add(case, "log-log slope", "", [slope])
+
+
+def make_forward(shape: Shape, quick: bool) -> Callable[[], torch.Tensor]:
+    """The fast path on random input."""
+    network = networks(SCALE, quick)[1]
+    # The first pass of a process loads libraries, which does not grow with the image.
+    forward(network, torch.rand(1, 3, 32, 32))()
+    return forward(network, torch.rand(shape))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

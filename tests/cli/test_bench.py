@@ -1,0 +1,161 @@
+"""The benchmarks run and their figures are consistent; nothing here depends on how long anything takes."""
+
+import functools
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+import basicsr_m2trans
+from basicsr_m2trans.cli import main
+from basicsr_m2trans.cli.bench import BENCHMARKS
+
+FOLDER = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
+
+
+def figures_of(name: str, folder: Path) -> dict[tuple[str, str], dict]:
+    """Run a benchmark on tiny sizes; its figures by case and name."""
+    file = folder / "figures.json"
+    assert main(["bench", name, "--quick", "--repetitions", "3", "--threads", "1", "--json", str(file)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["figures.json"]
+    content = json.loads(file.read_text())
+    assert content["benchmark"] == name
+    assert content["settings"] == {"threads": 1, "repetitions": 3, "quick": True}
+    assert set(content["machine"]) == {"processor", "cores", "GPU"}
+    assert content["versions"]["basicsr"] == "1.4.2"
+    for figure in content["figures"]:
+        for spread in (figure, figure.get("ratio", figure)):
+            assert spread["min"] == min(spread["values"])
+            assert spread["median"] == statistics.median(spread["values"])
+            assert spread["max"] == max(spread["values"])
+    return {(figure["case"], figure["name"]): figure for figure in content["figures"]}
+
+
+def check_ratios(figures: dict, case: str, reference: str, name: str) -> None:
+    """Seconds of the reference over those of the other path, repetition by repetition."""
+    pairs = zip(figures[case, reference]["values"], figures[case, name]["values"], strict=True)
+    assert figures[case, name]["ratio"]["values"] == [a / b for a, b in pairs]
+    assert len(figures[case, name]["values"]) == 3
+    assert "ratio" not in figures[case, reference]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "cases"),
+    [
+        ("forward", ("forward x2, LR 32x32", "forward x4, LR 32x32")),
+        ("train", ("training step x2, batch 2, LR 32x32",)),
+    ],
+)
+def test_network(name, cases, tmp_path, capfd):
+    figures = figures_of(name, tmp_path)
+    assert list(figures) == [(case, path) for case in cases for path in ("literal", "fast", "fast, bfloat16")]
+    for case in cases:
+        check_ratios(figures, case, "literal", "fast")
+        check_ratios(figures, case, "literal", "fast, bfloat16")
+    table = capfd.readouterr().out
+    assert all(case in table for case in cases)
+    assert "torch 2" in table
+
+
+def test_validate(tmp_path):
+    figures = figures_of("validate", tmp_path)
+    for metric in ("PSNR", "SSIM", "FSIM", "GMSD"):
+        case = f"{metric}, 128x96"
+        check_ratios(figures, case, "library", "here")
+        assert figures[case, "difference of values"]["max"] < 1e-6
+    check_ratios(figures, "all four, 128x96", "library", "here")
+
+
+@pytest.mark.slow
+def test_loader(tmp_path):
+    figures = figures_of("loader", tmp_path)
+    (pairs, step) = dict.fromkeys(case for case, _ in figures)
+    png, raw = figures[pairs, "PNG LMDB"], figures[pairs, "raw LMDB"]
+    rates = zip(raw["values"], png["values"], strict=True)
+    assert raw["ratio"]["values"] == pytest.approx([a / b for a, b in rates])
+    supply = figures[step, "networks that one process feeds from raw LMDB"]["median"]
+    assert supply == raw["median"] / figures[step, "network on this machine"]["median"]
+
+
+@pytest.mark.slow
+def test_semantic(tmp_path):
+    figures = figures_of("semantic", tmp_path)
+    step = "training step x2, batch 2, HR 64"
+    for encoder in ("SeededCLIP", "MedCLIP"):
+        check_ratios(figures, step, "L1", f"L1 and semantic loss, {encoder}")
+        share = figures[step, f"share of the semantic loss, {encoder}"]["median"]
+        both = figures[step, f"L1 and semantic loss, {encoder}"]["median"]
+        assert share == pytest.approx(100 * (both - figures[step, "L1"]["median"]) / both)
+    loss = "loss, forward and backward, batch 2, HR 64, K = 3"
+    # Six normalised patches of 224x224 and their gradients alone take 7 MiB.
+    assert figures[loss, "MedCLIP, peak memory"]["median"] > 7
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path):
+    figures = figures_of("scaling", tmp_path)
+    for variable, large in (("image area", "LR 1x64x64"), ("batch", "LR 2x32x32")):
+        for quantity in ("time", "peak memory"):
+            case = f"{quantity} of the forward pass x2 against {variable}"
+            assert figures[case, "LR 1x32x32"]["ratio"]["median"] == 1
+            assert figures[case, large]["median"] > 0
+            assert (case, "log-log slope") in figures
+
+
+def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    import measuring
+    import scaling
+
+    def proportional(runs, repetitions):
+        return [[4.0**index] * repetitions for index in range(len(runs))]
+
+    args = measuring.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")])
+    report = measuring.Report("scaling", args)
+    monkeypatch.setattr(scaling, "time_in_turn", proportional)
+    monkeypatch.setattr(scaling, "peak_memory", lambda _make, shape, _quick: 7.0 * shape[2] ** 2)
+    scaling.measure(report, "image area", [(1, 3, side, side) for side in (32, 64, 128)], quick=True)
+    figures = {(figure["case"].split(" of ")[0], figure["name"]): figure for figure in report.figures}
+    for quantity in ("time", "peak memory"):
+        assert figures[quantity, "log-log slope"]["median"] == pytest.approx(1)
+        assert figures[quantity, "LR 1x128x128"]["ratio"]["median"] == pytest.approx(1)
+    assert report.finish() == 0
+    assert json.loads((tmp_path / "f.json").read_text())["figures"] == report.figures
+
+
+def test_peak_memory_is_that_of_the_run(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import measuring
+
+    assert measuring.peak_memory(functools.partial, bytearray, 64 << 20) == pytest.approx(64, abs=1)
+
+
+def test_without_a_name_all_are_listed(capsys):
+    assert main(["bench"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines] == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_has_its_script(name):
+    assert (FOLDER / f"{name}.py").is_file()
+
+
+def test_an_installation_without_checkout_is_explained(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(basicsr_m2trans, "__file__", str(tmp_path / "basicsr_m2trans/__init__.py"))
+    assert main(["bench", "forward"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/benchmarks/forward.py does not exist" in error
+    assert "clone the repository" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--json", "nowhere/f.json"], "its folder does not exist"), (["--repetitions", "0"], "must be at least 1")],
+)
+def test_mistakes_are_named_before_measuring(arguments, message, monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "forward", *arguments]) == 2
+    assert message in capfd.readouterr().err
