@@ -1,5 +1,6 @@
 """Installs the package `basicsr_m2trans` and the command `m2trans`."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -7,6 +8,13 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "basicsr_m2trans/__init__.py").read_text())[1]
+
+# What only some users need; the tests need all of it.
+EXTRAS = {
+    "crop": ["imagehash>=4.3", "defusedxml>=0.7"],
+    "dicom": ["pydicom>=3.0", "python-gdcm>=3.0.24"],
+    "open-clip": ["open_clip_torch>=3.0"],
+}
 
 setup(
     name="basicsr_m2trans",
@@ -38,9 +46,6 @@ setup(
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require={
-        "open-clip": ["open_clip_torch>=3.0"],
-        "test": ["open_clip_torch>=3.0", "pytest>=8", "ruff>=0.14"],
-    },
+    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), "pytest>=8", "ruff>=0.14"]},
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from basicsr_m2trans import __version__
 from basicsr_m2trans.errors import InputError
 
-VERBS = ("demo", "prepare", "lmdb", "convert")
+VERBS = (
+    "demo",
+    "crop",
+    "prepare",
+    "lmdb",
+    "convert",
+    "compare",
+    "evaluate",
+    "complexity",
+    "bench",
+    "caption",
+    "weights",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
-"""`m2trans prepare`: training data from a folder of images."""
+"""`m2trans prepare`: training data from a folder of images and DICOM files, or from a published data set."""
 
 import argparse
 
-HELP = "make HR and LR images, LMDB, captions and meta information from a folder of images"
+HELP = "make HR and LR images, LMDB, captions and meta information from a folder of images or ultrasound DICOM"
 
 # `m2trans lmdb` has the option too.
 LMDB_OPTION = {
@@ -12,16 +12,40 @@ LMDB_OPTION = {
     "disk and are read many times faster",
 }
 
+# What has no meaning for published data sets, whose images are taken as they are; with the default values.
+_OWN_IMAGES = {
+    "seed": 0,
+    "sub_image": None,
+    "step": None,
+    "min_side": 24,
+    "frame_step": 1,
+    "whole_frames": False,
+    "workers": None,
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("hr_folder", help="folder of images (png, jpg, bmp, tif, webp), sub-folders included")
+    parser.add_argument(
+        "hr_folder", help="folder of images (png, jpg, bmp, tif, webp) and ultrasound DICOM files, sub-folders included"
+    )
     parser.add_argument("out", help="output folder; a run that was interrupted goes on where it stopped")
+    parser.add_argument(
+        "--preset",
+        choices=("mmus1k", "cca-us", "us-case"),
+        help="the folder is this published data set with its own LR images: check it and store it as it is",
+    )
     parser.add_argument("--scales", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4], help="default: 2 3 4")
     parser.add_argument("--seed", type=int, default=0, help="seed of the captions (default: 0)")
     parser.add_argument("--sub-image", type=int, metavar="SIZE", help="cut images into overlapping squares, e.g. 480")
     parser.add_argument("--step", type=int, help="distance between sub-images (default: half of SIZE)")
     parser.add_argument("--min-side", type=int, default=24, metavar="N", help="leave out smaller images (default: 24)")
+    parser.add_argument(
+        "--frame-step", type=int, default=1, metavar="N", help="use every N-th frame of a DICOM cine loop"
+    )
+    parser.add_argument(
+        "--whole-frames", action="store_true", help="take DICOM frames whole, not the region of the scan they state"
+    )
     lmdb = parser.add_mutually_exclusive_group()
     lmdb.add_argument("--lmdb", **LMDB_OPTION)
     lmdb.add_argument("--no-lmdb", action="store_const", dest="lmdb", const=None, help="write image files only")
@@ -30,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the data and print what was done and the options that use it."""
+    if args.preset:
+        return _run_preset(args)
     from basicsr_m2trans.data.prepare import prepare
 
     summary = prepare(
@@ -42,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         args.lmdb,
         args.workers,
         args.min_side,
+        args.frame_step,
+        args.whole_frames,
     )
     if summary.made or summary.removed or summary.lmdbs or summary.lmdbs_removed:
         print(f"{args.out}: {summary.images} HR images; {summary.made} sources read in this run")
@@ -56,21 +84,52 @@ def run(args: argparse.Namespace) -> int:
     if summary.skipped:
         print(f"skipped {len(summary.skipped)} sources:")
         print("\n".join(f"  {reason}" for reason in summary.skipped))
+    if summary.dicom:
+        print(f"{summary.dicom} sources are DICOM: look over their images, names may be burnt into the picture")
     out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
-        print(f"options of the data set for scale {scale}:")
-        print("\n".join(f"  {line}" for line in option_lines(out, scale, args.lmdb)))
+        _print_options(f"scale {scale}", option_lines(out, scale, args.lmdb))
     return 0
 
 
-def option_lines(out: str, scale: int, lmdb: str | None) -> list[str]:
-    """What an option file needs to use the output folder and its LMDB folders, or its image files if `lmdb` is None."""
+def _run_preset(args: argparse.Namespace) -> int:
+    from basicsr_m2trans.data.presets import prepare_published
+    from basicsr_m2trans.errors import InputError
+
+    unused = [option for option, default in _OWN_IMAGES.items() if getattr(args, option) != default]
+    unused += ["no_lmdb"] if args.lmdb is None else []
+    if unused:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in unused)
+        raise InputError(f"{options}: has no meaning with --preset, which stores the published images as they are")
+    done = prepare_published(args.preset, args.hr_folder, args.out, args.scales, args.lmdb)
+    print("\n".join(done.notes), end="\n" if done.notes else "")
+    for (part, scale), conversion in done.conversions.items():
+        out = f"{args.out.rstrip('/')}/{part}"
+        print(f"{out}: {conversion.images} pairs of scale {scale}; wrote {', '.join(conversion.written) or 'nothing'}")
+        _print_options(f"{part}, scale {scale}", option_lines(out, scale, args.lmdb, conversion.hr))
+    return 0
+
+
+def _print_options(title: str, lines: list[str]) -> None:
+    print(f"options of the data set for {title}:")
+    print("\n".join(f"  {line}" for line in lines))
+
+
+def option_lines(out: str, scale: int, lmdb: str | None, hr: str | None = None) -> list[str]:
+    """What an option file needs to use an output folder.
+
+    Args:
+        out: the folder.
+        scale: 2, 3 or 4.
+        lmdb: format of the LMDB folders, or None to use the image files.
+        hr: name of the HR images' LMDB folder, if it is not `HR.lmdb` or `HR.raw_lmdb`.
+    """
     from basicsr_m2trans.data.prepare_lmdb import lmdb_name
 
     if lmdb is None:
         gt, lq = "HR", f"LR_bicubic/X{scale}"
         backend = [f"filename_tmpl: '{{}}x{scale}'", "io_backend: {type: disk}"]
     else:
-        gt, lq = lmdb_name(1, lmdb), lmdb_name(scale, lmdb)
+        gt, lq = hr or lmdb_name(1, lmdb), lmdb_name(scale, lmdb)
         backend = ["io_backend: {type: lmdb}"]
     return [f"dataroot_gt: {out}/{gt}", f"dataroot_lq: {out}/{lq}", f"captions: {out}/captions.csv", *backend]

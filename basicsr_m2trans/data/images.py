@@ -5,6 +5,7 @@ the range of the type, with c = 1 (grey) or c = 3 in OpenCV's order blue, green,
 where this becomes the network's RGB float tensor.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,8 +19,15 @@ from basicsr_m2trans.errors import InputError
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 
 
-def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, sorted; hidden files and files of other types are passed over.
+def is_image_file(path: Path) -> bool:
+    """Whether a file has one of `IMAGE_EXTENSIONS`, in any case."""
+    return path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file()
+
+
+def list_images(
+    folder: str | Path, recursive: bool = False, accept: Callable[[Path], bool] = is_image_file
+) -> list[Path]:
+    """The image files of a folder, sorted; hidden files and files that `accept` refuses are passed over.
 
     Raises:
         InputError: the folder does not exist or holds no image.
@@ -30,7 +38,7 @@ def list_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     files = sorted(
         path
         for path in (folder.rglob("*") if recursive else folder.iterdir())
-        if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".") and path.is_file()
+        if not path.name.startswith(".") and accept(path)
     )
     if not files:
         raise InputError(f"{folder}: this folder holds no image ({', '.join(IMAGE_EXTENSIONS)})")

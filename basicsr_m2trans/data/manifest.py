@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.data.dicom import is_dicom_file
 from basicsr_m2trans.errors import InputError
 
 FILE_NAME = "manifest.json"
@@ -18,7 +19,8 @@ class Source:
     """What became of one source file.
 
     Attributes:
-        size, mtime_ns: the file's bytes and time of change when it was read; if they differ it is read again.
+        size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives them; if they
+            differ it is read again.
         images: (h, w, c) in pixels of each HR image made from it, by image name; empty if it was skipped.
         skipped: why it was skipped, or None.
     """
@@ -34,7 +36,8 @@ class Manifest:
 
     Attributes:
         scales: those of earlier runs and those wanted now, sorted.
-        sources: by path relative to the HR folder, with `/`.
+        sources: by path relative to the HR folder, with `/`; DICOM files, whose paths may hold patient names, by
+            their image name, which stands for their content (see `dicom.anonymous_name`).
         lmdbs: digest of the images that each finished LMDB folder holds, by folder name.
 
     Args:
@@ -102,6 +105,9 @@ class Manifest:
 
 
 def fingerprint(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change in ns of a file: what `Source` is compared by."""
+    """Size in bytes and time of change in ns of a file: what `Source` is compared by.
+
+    For DICOM files the time is 0: it may be the day of the examination, and their key changes with their content.
+    """
     status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, 0 if is_dicom_file(path) else status.st_mtime_ns

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from basicsr_m2trans.data.prepare import SCALES
 from basicsr_m2trans.data.prepare_lmdb import check_lmdb_format, lmdb_name
 from basicsr_m2trans.errors import InputError
 
+_Sized = tuple[str, tuple[int, int]]  # an image file, and the height and width that are kept of it
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -27,12 +29,14 @@ class Conversion:
     Attributes:
         images: number of pairs.
         scale: HR size over LR size.
+        hr: name of the HR images' LMDB folder.
         written, kept: names of the LMDB folders that were written, and that held the same images already.
         renamed: number of images whose key differs from their file name.
     """
 
     images: int
     scale: int
+    hr: str
     written: list[str]
     kept: list[str]
     renamed: int
@@ -45,6 +49,7 @@ def convert_paired_folders(
     scale: int | None = None,
     captions: str | Path | None = None,
     lmdb: str = "png",
+    crop: bool = False,
 ) -> Conversion:
     """Store the images of two folders in LMDB folders.
 
@@ -61,10 +66,12 @@ def convert_paired_folders(
             `make_caption`.
         lmdb: `png`, which stock BasicSR reads as well, or `raw`, which `PairedImageTextDataset` reads many
             times faster.
+        crop: cut HR images right and bottom to `scale` times their LR image where less than `scale` pixels hang over,
+            as the authors' code does. If there are any, the HR folder is called after the scale (see `lmdb_name`).
 
     Raises:
-        InputError: images do not pair up, an HR image is not exactly `scale` times as large as its LR image (all such
-            pairs are listed), captions are missing, or `out` holds other images. Nothing has been written then.
+        InputError: images do not pair up, an HR image is not `scale` times as large as its LR image (all such pairs
+            are listed), captions are missing, or `out` holds other images. Nothing has been written then.
     """
     check_lmdb_format(lmdb)
     out = Path(out)
@@ -73,6 +80,10 @@ def convert_paired_folders(
     scale = scale or suffix_scale or round(pairs[0].gt_size[0] / pairs[0].lq_size[0])
     if scale not in SCALES:
         raise InputError(f"scale: {scale} is none of {', '.join(map(str, SCALES))}; check the two folders")
+    hr_scale = None
+    if crop:
+        whole, pairs = pairs, [without_overhang(pair, scale) for pair in pairs]
+        hr_scale = scale if pairs != whole else None
     problems = [problem for pair in pairs if (problem := size_problem(pair, scale))]
     if problems:
         listed = "\n  ".join(problems)
@@ -82,9 +93,10 @@ def convert_paired_folders(
         )
     keyed = {safe_name(pair.name): pair for pair in pairs}
     texts = _captions(keyed, captions, out / "captions.csv")
+    hr = lmdb_name(1, lmdb, hr_scale)
     files = {
-        lmdb_name(1, lmdb): {key: pair.gt_path for key, pair in keyed.items()},
-        lmdb_name(scale, lmdb): {key: pair.lq_path for key, pair in keyed.items()},
+        hr: {key: (pair.gt_path, pair.gt_size) for key, pair in keyed.items()},
+        lmdb_name(scale, lmdb): {key: (pair.lq_path, pair.lq_size) for key, pair in keyed.items()},
     }
     kept = [name for name in files if _is_kept(out / name, files[name])]
 
@@ -95,7 +107,17 @@ def convert_paired_folders(
     for name in written:
         write_lmdb(out / name, tqdm(_entries(files[name], lmdb), name, len(pairs), unit="image"))
     renamed = sum(key != pair.name for key, pair in keyed.items())
-    return Conversion(len(pairs), scale, written, kept, renamed)
+    return Conversion(len(pairs), scale, hr, written, kept, renamed)
+
+
+def without_overhang(pair: Pair, scale: int) -> Pair:
+    """The pair with its HR size cut to `scale` times its LR size if less than `scale` pixels hang over, else as it is.
+
+    Images whose sides `scale` does not divide have such LR images; the authors' code cuts them right and bottom too.
+    """
+    fitting = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
+    overhang = [hr - fit for hr, fit in zip(pair.gt_size, fitting, strict=True)]
+    return replace(pair, gt_size=fitting) if all(0 <= pixels < scale for pixels in overhang) else pair
 
 
 def _template(gt_folder: str | Path, lq_folder: str | Path) -> tuple[str, int | None]:
@@ -113,13 +135,13 @@ def _captions(keyed: Mapping[str, Pair], given: str | Path | None, existing: Pat
     return before | {key: make_caption(key) for key in keyed if key not in before}
 
 
-def _is_kept(folder: Path, files: Mapping[str, str]) -> bool:
+def _is_kept(folder: Path, files: Mapping[str, _Sized]) -> bool:
     """Whether the LMDB folder exists; it must hold exactly these images then."""
     if not folder.exists():
         return False
     reader = LmdbReader(folder)
     same = reader.shapes.keys() == files.keys() and all(
-        np.array_equal(reader.image(key), read_image(file))
+        np.array_equal(reader.image(key), _read(file))
         for key, file in tqdm(files.items(), f"compare {folder.name}", unit="image")
     )
     if not same:
@@ -135,7 +157,12 @@ def _write_names(path: Path, keyed: Mapping[str, Pair]) -> None:
     write_atomic(path, buffer.getvalue().encode(errors="surrogateescape"))
 
 
-def _entries(files: Mapping[str, str], lmdb: str) -> Iterator[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]:
+def _entries(files: Mapping[str, _Sized], lmdb: str) -> Iterator[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]:
     for key, file in files.items():
-        image = read_image(file)
+        image = _read(file)
         yield key, encode_png(image) if lmdb == "png" else image, image.shape
+
+
+def _read(file: _Sized) -> np.ndarray:
+    path, (h, w) = file
+    return read_image(path)[:h, :w]

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
-from basicsr_m2trans.data.images import list_images
 from basicsr_m2trans.data.manifest import Manifest, Source, fingerprint
-from basicsr_m2trans.data.names import first_few, safe_name
+from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.data.prepare_image import MIN_SIDE, MULTIPLE, Job, make_images
 from basicsr_m2trans.data.prepare_lmdb import check_lmdb_format, update_lmdbs
+from basicsr_m2trans.data.prepare_sources import SourceFile, find_sources
 from basicsr_m2trans.errors import InputError
 
 SCALES = (2, 3, 4)
@@ -42,6 +42,7 @@ class Summary:
         made: how many sources were read in this run.
         removed: how many sources have gone since the last run; their images were deleted.
         skipped: one sentence for each source that gives no image, naming it.
+        dicom: number of DICOM files among the sources.
         lmdbs, lmdbs_removed: names of the LMDB folders that were written, and of those that were deleted because
             they had become out of date and were not wanted.
     """
@@ -50,6 +51,7 @@ class Summary:
     made: int
     removed: int
     skipped: list[str]
+    dicom: int
     lmdbs: list[str]
     lmdbs_removed: list[str]
 
@@ -64,6 +66,8 @@ def prepare(
     lmdb: str | None = "png",
     workers: int | None = None,
     min_side: int = MIN_SIDE,
+    frame_step: int = 1,
+    whole_frames: bool = False,
 ) -> Summary:
     """Make or complete a training data set; what an earlier run finished is kept.
 
@@ -71,7 +75,8 @@ def prepare(
     were edited in `captions.csv` are kept. Images whose source has gone are deleted.
 
     Args:
-        hr_folder: folder of images, sub-folders included; their names become part of the image names.
+        hr_folder: folder of images and ultrasound DICOM files, sub-folders included. Names of sub-folders and files
+            become the image names; DICOM files are named after their content instead (see `dicom.anonymous_name`).
         out: output folder: a new or empty one, or that of an earlier run with the same parameters.
         scales: which of 2, 3 and 4; those of earlier runs are kept up to date too.
         seed: seed of the captions.
@@ -83,6 +88,8 @@ def prepare(
         workers: number of processes; default one for each processor core. More than one needs a caller that is
             guarded by `if __name__ == "__main__":`.
         min_side: leave out images of fewer pixels in height or width, at least 24; training needs `gt_size`.
+        frame_step: of a DICOM cine loop use every so many frames.
+        whole_frames: take DICOM frames whole instead of the region of the scan (see `dicom.scan_region`).
 
     Raises:
         InputError: a folder is missing, empty or inside the other; a parameter is impossible or differs from that of
@@ -92,46 +99,48 @@ def prepare(
     scales = tuple(sorted(set(scales)))
     if sub_image is not None and step is None:
         step = sub_image // 2
-    _check_arguments(hr_folder, out, scales, sub_image, step, lmdb, workers, min_side)
-    names = _names(hr_folder)
-    parameters = {
-        "hr_folder": str(hr_folder.resolve()),
-        "seed": seed,
-        "sub_image": sub_image,
-        "step": step,
-        "min_side": min_side,
-    }
+    _check_arguments(hr_folder, out, scales, sub_image, step, lmdb, workers, min_side, frame_step)
+    files, copies = find_sources(hr_folder)
+    job = Job(hr_folder, out, scales, sub_image, step, min_side, frame_step, whole_frames)
     with _alone_in(out):
-        return _prepare(hr_folder, out, names, parameters, scales, lmdb, workers or os.cpu_count() or 1)
+        return _prepare(job, files, copies, seed, lmdb, workers or os.cpu_count() or 1)
 
 
 def _prepare(
-    hr_folder: Path,
-    out: Path,
-    names: dict[str, str],
-    parameters: dict,
-    scales: Sequence[int],
-    lmdb: str | None,
-    workers: int,
+    job: Job, files: dict[str, SourceFile], copies: list[str], seed: int, lmdb: str | None, workers: int
 ) -> Summary:
-    manifest = Manifest(out, parameters, scales)
-    job = Job(
-        hr_folder, out, tuple(manifest.scales), parameters["sub_image"], parameters["step"], parameters["min_side"]
-    )
+    parameters = {
+        "hr_folder": str(job.hr_folder.resolve()),
+        "seed": seed,
+        "sub_image": job.sub_image,
+        "step": job.step,
+        "min_side": job.min_side,
+        "frame_step": job.frame_step,
+        "whole_frames": job.whole_frames,
+    }
+    manifest = Manifest(job.out, parameters, job.scales)
+    job = replace(job, scales=tuple(manifest.scales))
 
-    gone = [path for path in manifest.sources if path not in names]
-    for path in gone:
-        _delete(job, manifest.sources.pop(path).images)
-    todo = {path: name for path, name in names.items() if not _is_current(job, path, manifest.sources.get(path))}
+    gone = [key for key in manifest.sources if key not in files]
+    for key in gone:
+        _delete(job, manifest.sources.pop(key).images)
+    todo = {key: file for key, file in files.items() if not _is_current(job, file, manifest.sources.get(key))}
     if todo or gone:
         _make(job, todo, manifest, workers)
-    skipped = [source.skipped for _, source in sorted(manifest.sources.items()) if source.skipped]
+    skipped = [_reason(job, files[key], record) for key, record in sorted(manifest.sources.items()) if record.skipped]
+    skipped += copies
     if not manifest.images():
-        raise InputError(f"{hr_folder}: none of its {len(skipped)} images can be used: {first_few(skipped)}")
+        raise InputError(f"{job.hr_folder}: none of its {len(files)} images can be used: {first_few(skipped)}")
 
-    _write_lists(out, manifest, parameters["seed"])
+    _write_lists(job.out, manifest, seed)
     written, removed = update_lmdbs(job, manifest, lmdb)
-    return Summary(len(manifest.images()), len(todo), len(gone), skipped, written, removed)
+    dicom = sum(file.dicom for file in files.values())
+    return Summary(len(manifest.images()), len(todo), len(gone), skipped, dicom, written, removed)
+
+
+def _reason(job: Job, file: SourceFile, record: Source) -> str:
+    # The record of a DICOM file must not hold its path, but the caller wants to know which file it is.
+    return f"{job.hr_folder / file.path}: {record.skipped}" if file.dicom else record.skipped
 
 
 @contextlib.contextmanager
@@ -158,6 +167,7 @@ def _check_arguments(
     lmdb: str | None,
     workers: int | None,
     min_side: int,
+    frame_step: int,
 ) -> None:
     if not scales or not set(scales) <= set(SCALES):
         raise InputError(f"scales: {list(scales)} is not a choice of {', '.join(map(str, SCALES))}")
@@ -169,6 +179,8 @@ def _check_arguments(
         raise InputError(f"step: {step} is not between 1 and sub_image ({sub_image})")
     if min_side < MIN_SIDE:
         raise InputError(f"min_side: {min_side} is below the smallest possible, {MIN_SIDE}")
+    if frame_step < 1:
+        raise InputError(f"frame_step: {frame_step} is not a positive number")
     if lmdb is not None:
         check_lmdb_format(lmdb)
     if workers is not None and workers < 1:
@@ -178,24 +190,13 @@ def _check_arguments(
         raise InputError(f"{out}: the output folder and the HR folder {hr_folder} may not contain each other")
 
 
-def _names(hr_folder: Path) -> dict[str, str]:
-    """Image name of each source, by its path relative to the HR folder."""
-    names: dict[str, str] = {}
-    owners: dict[str, str] = {}
-    for file in list_images(hr_folder, recursive=True):
-        relative = file.relative_to(hr_folder)
-        path, name = relative.as_posix(), safe_name("_".join(relative.with_suffix("").parts))
-        if name in owners:
-            raise InputError(f"{hr_folder}: {owners[name]} and {path} would both be called {name}; rename one of them")
-        owners[name] = path
-        names[path] = name
-    return names
-
-
-def _is_current(job: Job, path: str, source: Source | None) -> bool:
-    if source is None or (source.size, source.mtime_ns) != fingerprint(job.hr_folder / path):
+def _is_current(job: Job, file: SourceFile, record: Source | None) -> bool:
+    if record is None or (record.size, record.mtime_ns) != fingerprint(job.hr_folder / file.path):
         return False
-    return all(file.is_file() for name in source.images for file in job.files(name))
+    if file.dicom and record.skipped:
+        # pydicom or a decoder may have been installed since.
+        return False
+    return all(made.is_file() for name in record.images for made in job.files(name))
 
 
 def _delete(job: Job, names: Iterable[str]) -> None:
@@ -204,16 +205,16 @@ def _delete(job: Job, names: Iterable[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _make(job: Job, todo: dict[str, str], manifest: Manifest, workers: int) -> None:
+def _make(job: Job, todo: dict[str, SourceFile], manifest: Manifest, workers: int) -> None:
     """Make the images of the sources in `todo` and record each source in the manifest."""
     for file in job.files("any"):
         file.parent.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
     try:
-        for path, source in tqdm(_records(job, todo, workers), "images", len(todo), unit="image", disable=not todo):
-            before = manifest.sources.get(path, source)
+        for key, source in tqdm(_records(job, todo, workers), "images", len(todo), unit="file", disable=not todo):
+            before = manifest.sources.get(key, source)
             _delete(job, before.images.keys() - source.images.keys())
-            manifest.sources[path] = source
+            manifest.sources[key] = source
             if time.monotonic() > saved + _SAVE_EVERY:
                 manifest.save()
                 saved = time.monotonic()
@@ -221,16 +222,16 @@ def _make(job: Job, todo: dict[str, str], manifest: Manifest, workers: int) -> N
         manifest.save()
 
 
-def _records(job: Job, todo: dict[str, str], workers: int) -> Iterator[tuple[str, Source]]:
+def _records(job: Job, todo: dict[str, SourceFile], workers: int) -> Iterator[tuple[str, Source]]:
     workers = min(workers, len(todo))
     if workers <= 1:
-        for path, name in todo.items():
-            yield path, make_images(job, path, name)
+        for key, file in todo.items():
+            yield key, make_images(job, file.path, file.name)
         return
     # Not 'fork': it copies the locks of PyTorch's and OpenCV's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        futures = {pool.submit(make_images, job, path, name): path for path, name in todo.items()}
+        futures = {pool.submit(make_images, job, file.path, file.name): key for key, file in todo.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()

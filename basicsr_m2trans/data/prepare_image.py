@@ -1,4 +1,4 @@
-"""One source file of a training set: its HR image or sub-images and their LR images (Sec. V-A)."""
+"""One source file of a training set: its HR images, frames or sub-images, and their LR images (Sec. V-A)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.degradation import downsample_bicubic
+from basicsr_m2trans.data.dicom import frame_count, is_dicom_file, read_frames, read_header, scan_region
 from basicsr_m2trans.data.images import encode_png, read_image
 from basicsr_m2trans.data.manifest import Source, fingerprint
 from basicsr_m2trans.data.pairs import size_text
@@ -26,6 +27,8 @@ class Job:
         scales: scales of the LR images.
         sub_image, step: side of the sub-images and distance between their starts in pixels; None for whole images.
         min_side: smaller sources are left out, in pixels after cropping.
+        frame_step: of a DICOM cine loop every so many frames are used.
+        whole_frames: take DICOM frames whole instead of the region of the scan.
     """
 
     hr_folder: Path
@@ -34,6 +37,8 @@ class Job:
     sub_image: int | None
     step: int | None
     min_side: int = MIN_SIDE
+    frame_step: int = 1
+    whole_frames: bool = False
 
     def hr_file(self, name: str) -> Path:
         """Where HR image `name` lies."""
@@ -51,37 +56,58 @@ class Job:
 def make_images(job: Job, path: str, name: str) -> Source:
     """Write the HR and LR images of one source file.
 
-    The image is converted to 8 bits, stored with one channel if its channels are equal, and cropped right and bottom
+    Images are converted to 8 bits, stored with one channel if their channels are equal, and cropped right and bottom
     to multiples of 12 before sub-images are cut.
 
     Args:
         job: what to make.
         path: the source, relative to the HR folder.
-        name: its image name; sub-images are called `<name>_s001` and so on, row by row.
+        name: its image name; frames of a cine loop are called `<name>_f0001` and so on, by their number in the loop,
+            and sub-images `<name>_s001` and so on, row by row.
 
     Returns:
-        The source's record, with the reason if it cannot be used.
+        The source's record, with the reason if it cannot be used. For a DICOM file the reason does not hold its path.
     """
     file = job.hr_folder / path
     record = Source(*fingerprint(file))
+    source = name if is_dicom_file(file) else str(file)
     try:
-        image = _one_channel_if_grey(_to_8_bits(read_image(file)))
+        for frame, image in _frames(job, file, source):
+            image = _cropped(_one_channel_if_grey(_to_8_bits(image)), job.min_side, source)
+            for part, hr in _sub_images(image, job):
+                _write(job, name + frame + part, hr)
+                record.images[name + frame + part] = hr.shape
     except InputError as error:
-        record.skipped = str(error)
-        return record
-    h, w = (length // MULTIPLE * MULTIPLE for length in image.shape[:2])
-    if min(h, w) < job.min_side:
-        record.skipped = (
-            f"{file}: too small: {size_text((h, w))} after cropping to multiples of {MULTIPLE}, "
-            f"and {size_text((job.min_side, job.min_side))} is needed"
-        )
-        return record
-    for suffix, hr in _sub_images(image[:h, :w], job):
-        write_atomic(job.hr_file(name + suffix), encode_png(hr))
-        for scale in job.scales:
-            write_atomic(job.lr_file(name + suffix, scale), encode_png(downsample_bicubic(hr, scale)))
-        record.images[name + suffix] = hr.shape
+        for made in (made for image_name in record.images for made in job.files(image_name)):
+            made.unlink()
+        record.images, record.skipped = {}, str(error)
     return record
+
+
+def _frames(job: Job, file: Path, source: str) -> Iterator[tuple[str, np.ndarray]]:
+    if not is_dicom_file(file):
+        yield "", read_image(file)
+        return
+    header = read_header(file, source)
+    window = None if job.whole_frames else scan_region(header, source)
+    for number, image in read_frames(file, header, source, job.frame_step):
+        yield f"_f{number:04d}" if frame_count(header) > 1 else "", image if window is None else image[window]
+
+
+def _cropped(image: np.ndarray, min_side: int, source: str) -> np.ndarray:
+    h, w = (length // MULTIPLE * MULTIPLE for length in image.shape[:2])
+    if min(h, w) < min_side:
+        raise InputError(
+            f"{source}: too small: {size_text((h, w))} after cropping to multiples of {MULTIPLE}, "
+            f"and {size_text((min_side, min_side))} is needed"
+        )
+    return image[:h, :w]
+
+
+def _write(job: Job, name: str, hr: np.ndarray) -> None:
+    write_atomic(job.hr_file(name), encode_png(hr))
+    for scale in job.scales:
+        write_atomic(job.lr_file(name, scale), encode_png(downsample_bicubic(hr, scale)))
 
 
 def _to_8_bits(image: np.ndarray) -> np.ndarray:

@@ -23,13 +23,15 @@ def check_lmdb_format(lmdb: str) -> None:
         raise InputError(f"lmdb: {lmdb!r} is none of {', '.join(FORMATS)}")
 
 
-def lmdb_name(scale: int, lmdb: str) -> str:
+def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
     """Name of the LMDB folder of the images of one scale in one of `lmdb_store.FORMATS`; scale 1 is HR.
+
+    HR images that were cropped to fit the LR images of one scale only are told apart by `hr_scale`.
 
     Folders of raw pixels do not end in `.lmdb`: stock BasicSR, which would take their values for PNG files, then
     refuses them by name before it reads any.
     """
-    images = "HR" if scale == 1 else f"LR_bicubic_X{scale}"
+    images = f"LR_bicubic_X{scale}" if scale > 1 else f"HR_X{hr_scale}" if hr_scale else "HR"
     return f"{images}.lmdb" if lmdb == "png" else f"{images}.raw_lmdb"
 
 

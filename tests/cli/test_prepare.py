@@ -1,8 +1,13 @@
+import shutil
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from pydicom.data import get_testdata_file
 
 from basicsr_m2trans.cli import main
+from basicsr_m2trans.data import presets
 
 
 @pytest.fixture
@@ -84,3 +89,39 @@ def test_mistakes_give_status_2(hr, tmp_path, capsys):
     capsys.readouterr()
     assert main(["prepare", str(hr), str(tmp_path / "out"), "--seed", "1"]) == 2
     assert "seed was 0 and is now 1" in capsys.readouterr().err
+
+
+def test_dicom_files_are_pointed_out(tmp_path, capsys):
+    (tmp_path / "scans").mkdir()
+    shutil.copy(get_testdata_file("examples_ybr_color.dcm", download=False), tmp_path / "scans")
+    command = ["prepare", str(tmp_path / "scans"), str(tmp_path / "out"), "--scales", "2", "--workers", "1"]
+    assert main(command) == 2
+    assert "does not lie in its frame of 320 x 240" in capsys.readouterr().err
+    command[2] = str(tmp_path / "out2")
+    assert main([*command, "--whole-frames", "--frame-step", "10", "--no-lmdb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}/out2: 3 HR images; 1 sources read in this run"
+    assert lines[1] == "1 sources are DICOM: look over their images, names may be burnt into the picture"
+
+
+def test_a_published_data_set(tmp_path, monkeypatch, capsys):
+    part = presets.PRESETS["cca-us"][0]
+    monkeypatch.setitem(presets.PRESETS, "cca-us", (replace(part, count=1),))
+    rng = np.random.default_rng(0)
+    for path, shape in {"HR/0001.jpg": (25, 36), "LR_bicubic/X2/0001x2.jpg": (12, 18)}.items():
+        file = tmp_path / "UI5" / path
+        file.parent.mkdir(parents=True)
+        file.write_bytes(cv2.imencode(".jpg", rng.integers(0, 256, shape, np.uint8))[1].tobytes())
+    command = ["prepare", "--preset", "cca-us", str(tmp_path), str(tmp_path / "out"), "--scales", "2"]
+    assert main([*command, "--seed", "1", "--no-lmdb"]) == 2
+    assert "--seed, --no-lmdb: has no meaning with --preset" in capsys.readouterr().err
+    assert main(command) == 0
+    out = tmp_path / "out" / "test"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}: 1 pairs of scale 2; wrote HR_X2.lmdb, LR_bicubic_X2.lmdb",
+        "options of the data set for test, scale 2:",
+        f"  dataroot_gt: {out}/HR_X2.lmdb",
+        f"  dataroot_lq: {out}/LR_bicubic_X2.lmdb",
+        f"  captions: {out}/captions.csv",
+        "  io_backend: {type: lmdb}",
+    ]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
 
 from basicsr_m2trans.data.captions import write_captions
 from basicsr_m2trans.data.images import encode_png
@@ -35,6 +37,40 @@ def random_image() -> Callable[..., np.ndarray]:
         return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
     return make
+
+
+@pytest.fixture
+def make_dicom(tmp_path):
+    """Writes a grey ultrasound DICOM file of the patient Jane Doe with the attributes given, and returns its path."""
+
+    def make(pixels, name="a.dcm", regions=(), **attributes):
+        dataset = pydicom.Dataset()
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        dataset.Modality, dataset.PatientName = "US", "DOE^JANE"
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+        dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
+        dataset.HighBit = dataset.BitsStored - 1
+        dataset.PixelData = pixels.tobytes()
+        for key, value in attributes.items():
+            setattr(dataset, key, value)
+        if regions:
+            dataset.SequenceOfUltrasoundRegions = [make_region(*region) for region in regions]
+        dataset.save_as(tmp_path / name, enforce_file_format=True)
+        return tmp_path / name
+
+    return make
+
+
+def make_region(spatial_format, data_type, left, top, right, bottom):
+    region = pydicom.Dataset()
+    region.RegionSpatialFormat, region.RegionDataType = spatial_format, data_type
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = left, top
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = right, bottom
+    return region
 
 
 @pytest.fixture

@@ -166,3 +166,16 @@ def test_folders_that_do_not_pair_up_are_refused(mmus1k, tmp_path):
     with pytest.raises(InputError, match="scale: 1 is none of 2, 3, 4"):
         convert_paired_folders(gt, gt, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_hr_is_cropped_to_lr_on_request(tmp_path, save_image, random_image):
+    hr = save_image(tmp_path / "gt" / "a.png", random_image(25, 37, 3))
+    save_image(tmp_path / "lq" / "ax3.png", random_image(8, 12, 3))
+    with pytest.raises(InputError, match="1 of 1 LR images do not fit scale 3"):
+        convert_paired_folders(tmp_path / "gt", tmp_path / "lq", tmp_path / "out")
+    done = convert_paired_folders(tmp_path / "gt", tmp_path / "lq", tmp_path / "out", crop=True)
+    assert (done.hr, done.written) == ("HR_X3.lmdb", ["HR_X3.lmdb", "LR_bicubic_X3.lmdb"])
+    assert np.array_equal(LmdbReader(tmp_path / "out/HR_X3.lmdb").image("a"), hr[:24, :36])
+    save_image(tmp_path / "gt" / "a.png", random_image(27, 36, 3))
+    with pytest.raises(InputError, match="is 36 x 27 but x3 of"):
+        convert_paired_folders(tmp_path / "gt", tmp_path / "lq", tmp_path / "other", crop=True)

@@ -6,6 +6,7 @@ import pytest
 from basicsr_m2trans.data import prepare as module
 from basicsr_m2trans.data import prepare_lmdb
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
+from basicsr_m2trans.data.dicom import anonymous_name
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.data.lmdb_store import LmdbReader
 from basicsr_m2trans.data.prepare import prepare
@@ -329,3 +330,51 @@ def test_small_images_can_be_left_out(hr, out, save_image, random_image):
     assert list(LmdbReader(out / "HR.lmdb").shapes) == ["large"]
     assert len(summary.skipped) == 4
     assert all("96 x 96 is needed" in reason for reason in summary.skipped)
+
+
+def test_dicom_files_leave_no_trace_of_their_patient(hr, out, make_dicom, random_image):
+    pixels = random_image(60, 80)
+    scan = make_dicom(pixels, regions=[(1, 1, 4, 2, 75, 49)])
+    loop = make_dicom(random_image(24, 36), name="IM0001", NumberOfFrames=3, PixelData=random_image(72, 36).tobytes())
+    other = make_dicom(pixels, name="other", Modality="CT")
+    names = [anonymous_name(path) for path in (scan, loop, other)]
+    folder = hr / "DOE_JANE"
+    folder.mkdir()
+    scan.rename(folder / "DOE.dcm")
+    (folder / "copy.dcm").write_bytes((folder / "DOE.dcm").read_bytes())
+    loop.rename(folder / "1.2.840.7")
+    other.rename(folder / "other")
+    summary = prepare(hr, out, workers=1, scales=[2])
+    frames = [f"{names[1]}_f{number:04d}" for number in (1, 2, 3)]
+    assert sorted(LmdbReader(out / "HR.lmdb").shapes) == sorted(["0000", "0001", "0002", "grey", names[0], *frames])
+    assert np.array_equal(read_image(out / "HR" / f"{names[0]}.png")[..., 0], pixels[2:50, 4:76])
+    assert (summary.images, summary.made, summary.dicom) == (8, 7, 3)
+    assert summary.skipped == [
+        f"{folder}/other: {names[2]}: is no ultrasound image: its modality is CT",
+        f"{folder}/copy.dcm: is a copy of {folder}/DOE.dcm",
+    ]
+    for path, content in files_of(out).items():
+        assert b"DOE" not in content.upper(), path
+        assert "doe" not in path.lower()
+        assert str(os.stat(folder / "DOE.dcm").st_mtime_ns).encode() not in content
+
+    (folder / "DOE.dcm").rename(folder / "renamed.dcm")
+    again = prepare(hr, out, workers=1, scales=[2])
+    # What was skipped is tried again, because a decoder may have been installed.
+    assert (again.made, again.removed, again.lmdbs) == (1, 0, [])
+
+
+def test_frame_step_and_whole_frames(tmp_path, out, make_dicom, random_image):
+    pixels = random_image(4 * 36, 48)
+    path = make_dicom(pixels[:36], regions=[(1, 1, 0, 0, 23, 23)], NumberOfFrames=4, PixelData=pixels.tobytes())
+    (tmp_path / "hr").mkdir()
+    path.rename(tmp_path / "hr" / "a.dcm")
+    summary = prepare(tmp_path / "hr", out, workers=1, frame_step=2, whole_frames=True, lmdb=None)
+    assert summary.images == 2
+    files = sorted((out / "HR").iterdir())
+    assert [file.stem[-6:] for file in files] == ["_f0001", "_f0003"]
+    assert np.array_equal(read_image(files[1])[..., 0], pixels[72:108])
+    with pytest.raises(InputError, match="whole_frames was True and is now False"):
+        prepare(tmp_path / "hr", out, workers=1, frame_step=2, lmdb=None)
+    with pytest.raises(InputError, match="frame_step: 0 is not a positive number"):
+        prepare(tmp_path / "hr", out, frame_step=0)

@@ -1,6 +1,9 @@
 import cv2
 import numpy as np
+import pydicom
 import pytest
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, generate_frames
 
 from basicsr_m2trans.data.degradation import downsample_bicubic
 from basicsr_m2trans.data.images import read_image
@@ -90,4 +93,19 @@ def test_sources_that_cannot_be_used_are_recorded(make_job, save_image, random_i
         "small.png: too small: 12 x 96 after cropping to multiples of 12, and 24 x 24 is needed"
     )
     assert "text.png: cannot be read as an image" in text.skipped
+    assert not [path for path in job.out.rglob("*") if path.is_file()]
+
+
+def test_a_loop_with_a_damaged_frame_leaves_no_image(make_job, tmp_path):
+    job = make_job()
+    job.hr_folder.mkdir()
+    dataset = pydicom.dcmread(get_testdata_file("examples_ybr_color.dcm", download=False))
+    del dataset.SequenceOfUltrasoundRegions
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=30))
+    dataset.PixelData = encapsulate([*frames[:2], b"damaged!", *frames[3:]])
+    dataset.save_as(job.hr_folder / "loop.dcm")
+    record = make_images(job, "loop.dcm", "us_0")
+    assert record.images == {}
+    assert record.skipped.startswith("us_0: frame 3 cannot be decoded")
+    assert str(tmp_path) not in record.skipped
     assert not [path for path in job.out.rglob("*") if path.is_file()]
