@@ -1,0 +1,165 @@
+"""`m2trans caption`: text descriptions for a folder of images."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from basicsr_m2trans.annotation.stages import Refiner, Stages
+
+HELP = "write captions for a folder of images, from the paper's templates or by its annotation pipeline"
+
+KEY_VARIABLE = "M2TRANS_LLM_KEY"
+ENCODER = "{type: MedCLIPEncoder, checkpoint: experiments/pretrained_models/medclip-vit-pretrained.zip}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("folder", type=Path, help="folder of images (png, jpg, bmp, tif, webp)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="captions file to write")
+    parser.add_argument(
+        "--method",
+        choices=("template", "pipeline"),
+        default="template",
+        help="template: one of the paper's sentences with random quality words (default); pipeline: segmentation, "
+        "captioning, refinement and scoring by the models below, with an HTML sheet to review; it goes on where an "
+        "earlier run was interrupted",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="start of all random numbers (default: 0)")
+
+    models = parser.add_argument_group("models of the pipeline (a folder, or a name on huggingface.co)")
+    models.add_argument("--sam", default="facebook/sam-vit-base", metavar="MODEL", help="default: %(default)s")
+    models.add_argument(
+        "--blip", default="Salesforce/blip-image-captioning-base", metavar="MODEL", help="default: %(default)s"
+    )
+    models.add_argument("--llm", default="Qwen/Qwen2.5-1.5B-Instruct", metavar="MODEL", help="default: %(default)s")
+    models.add_argument(
+        "--llm-url",
+        metavar="URL",
+        help="ask an OpenAI-compatible endpoint for the model --llm, such as http://localhost:8000/v1; its key is "
+        f"taken from the environment variable {KEY_VARIABLE}",
+    )
+    models.add_argument(
+        "--llm-timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer (default: 60)"
+    )
+    models.add_argument(
+        "--encoder",
+        default=ENCODER,
+        metavar="ENTRY",
+        help="encoder that scores, as an option file names it in the semantic loss (default: %(default)s)",
+    )
+    models.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
+
+    visual = parser.add_argument_group("visual controls of the pipeline")
+    visual.add_argument("--regions", type=int, default=3, metavar="N", help="largest regions to keep (default: 3)")
+    visual.add_argument("--points", type=int, default=16, metavar="N", help="segment at N x N points (default: 16)")
+    visual.add_argument(
+        "--min-quality", type=float, default=0.88, metavar="Q", help="of a region, 0 to 1 (default: 0.88)"
+    )
+    visual.add_argument(
+        "--min-area", type=float, default=0.01, metavar="A", help="of a region, as part of the image (default: 0.01)"
+    )
+
+    language = parser.add_argument_group("language controls of the pipeline")
+    language.add_argument("--length", type=int, default=30, metavar="N", help="words at most (default: 30)")
+    language.add_argument("--language", default="English", help="default: English")
+    language.add_argument(
+        "--imagination", action=argparse.BooleanOptionalAction, default=False, help="allow impressions"
+    )
+    language.add_argument(
+        "--factuality",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="forbid organs and findings that the raw description does not name",
+    )
+
+    choice = parser.add_argument_group("choice of the pipeline")
+    choice.add_argument("--repeats", type=int, default=2, metavar="N", help="descriptions of a region (default: 2)")
+    choice.add_argument(
+        "--margin",
+        type=float,
+        default=0.01,
+        metavar="D",
+        help="of the descriptions whose score is within D of the highest, the one of the largest region becomes the "
+        "caption (default: 0.01)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the captions and print what was done."""
+    if args.method == "template":
+        return _write_templates(args)
+    from basicsr_m2trans.annotation.pipeline import Settings, annotate, check_files
+    from basicsr_m2trans.annotation.stages import LanguageControls, VisualControls
+
+    settings = Settings(
+        visual=VisualControls(args.points, args.min_quality, args.min_area, args.regions),
+        language=LanguageControls(args.length, args.language, args.imagination, args.factuality),
+        repeats=args.repeats,
+        seed=args.seed,
+        margin=args.margin,
+        models={name: getattr(args, name) for name in ("sam", "blip", "llm", "llm_url", "encoder")},
+    )
+    check_files(args.folder, args.out, resumable=True)  # before minutes of loading models
+    summary = annotate(args.folder, args.out, load_stages(args), settings)
+    print(f"{args.out}: {summary.captions} captions, {summary.made} of them made in this run")
+    print(f"{summary.sheet}: open it in a browser to review them")
+    if summary.problems:
+        print(f"{len(summary.problems)} images have no caption:")
+        print("\n".join(f"  {problem}" for problem in summary.problems))
+    return 0
+
+
+def _write_templates(args: argparse.Namespace) -> int:
+    from basicsr_m2trans.annotation.pipeline import check_files
+    from basicsr_m2trans.data.captions import make_caption, write_captions
+    from basicsr_m2trans.data.names import image_name
+
+    names = [image_name(path.name) for path in check_files(args.folder, args.out)]
+    write_captions(args.out, {name: make_caption(name, args.seed) for name in names})
+    print(f"{args.out}: {len(names)} captions")
+    return 0
+
+
+def load_stages(args: argparse.Namespace) -> "Stages":
+    """The pipeline's stages from the models that the arguments name.
+
+    Raises:
+        InputError: a model, the encoder or the device cannot be used; the message says which and why.
+    """
+    import yaml
+
+    from basicsr_m2trans import compat
+    from basicsr_m2trans.annotation.captioning import BlipCaptioner
+    from basicsr_m2trans.annotation.loading import choose_device
+    from basicsr_m2trans.annotation.scoring import EncoderScorer
+    from basicsr_m2trans.annotation.segmentation import SamSegmenter
+    from basicsr_m2trans.annotation.stages import Stages
+    from basicsr_m2trans.encoders import build_encoder
+    from basicsr_m2trans.errors import InputError
+
+    compat.declare_torchvision_operators()  # transformers imports torchvision
+    try:
+        entry = yaml.safe_load(args.encoder)
+    except yaml.YAMLError as error:
+        raise InputError(f"--encoder {args.encoder}: is not YAML; write it like {ENCODER}") from error
+    if not isinstance(entry, str | dict):
+        raise InputError(f"--encoder {args.encoder}: write a name, or an entry like {ENCODER}")
+    device = choose_device(args.device)
+    # The encoder first: its file is fetched by hand and so is what is missing most often.
+    score = EncoderScorer(build_encoder(entry), device)
+    refine = _refiner(args, device)
+    return Stages(SamSegmenter(args.sam, device), BlipCaptioner(args.blip, device), refine, score)
+
+
+def _refiner(args: argparse.Namespace, device: "torch.device") -> "Refiner":
+    import os
+
+    from basicsr_m2trans.annotation.chat_endpoint import ChatRefiner
+    from basicsr_m2trans.annotation.refinement import LocalRefiner
+
+    if args.llm_url is None:
+        return LocalRefiner(args.llm, device)
+    return ChatRefiner(args.llm_url, args.llm, os.environ.get(KEY_VARIABLE), args.llm_timeout)
