@@ -1,7 +1,7 @@
 # make install | demo | test | lint | clean. Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-medclip lint clean
 
 install:
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" scripts/install.sh
@@ -12,11 +12,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# Against the package medclip itself, in an environment of its own (.venv-medclip).
+test-medclip: install
+	@scripts/test_medclip.sh
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 # Leaves data sets and experiments alone.
 clean:
-	rm -rf .venv install.log build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-medclip install.log build *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

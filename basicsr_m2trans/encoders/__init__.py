@@ -10,6 +10,7 @@ from basicsr_m2trans.errors import InputError
 # Class name -> module; the module is imported when the encoder is asked for, since some need transformers.
 ENCODERS = {
     "MedCLIPEncoder": "basicsr_m2trans.encoders.medclip",
+    "OpenCLIPEncoder": "basicsr_m2trans.encoders.open_clip",
     "SeededCLIPEncoder": "basicsr_m2trans.encoders.seeded_clip",
 }
 

@@ -5,10 +5,10 @@ package `medclip` itself does not run on current transformers. `MedCLIPModel` co
 pixels and token ids, `MedCLIPEncoder` adds its preprocessing and tokeniser.
 """
 
-import contextlib
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
 CHECKPOINT_URL = "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
+WEIGHTS_NAME = "pytorch_model.bin"  # inside the archive
 VOCABULARY = Path(__file__).with_name("bert_base_cased_vocab.txt")
 PROJECTION_DIM = 512
 IMAGE_SIZE = 224
@@ -89,18 +90,24 @@ class MedCLIPModel(nn.Module):
         Raises:
             InputError: a weight is missing, left over or of another shape.
         """
+        self.load_state_dict(self.state_dict() | self.fitting_weights(weights, source), strict=True)
+
+    def fitting_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        """A checkpoint's weights under this model's names; arguments and errors are those of `load_weights`."""
         given = {_current_name(key): value for key, value in weights.items() if not INDEX_BUFFER.search(key)}
         own = self.state_dict()
         expected = {_current_name(key): key for key in own if not INDEX_BUFFER.search(key)}
         check_weights(given, {name: own[key] for name, key in expected.items()}, source, "MedCLIP-ViT")
-        self.load_state_dict(own | {key: given[name] for name, key in expected.items()}, strict=True)
+        return {key: given[name] for name, key in expected.items()}
 
 
 class MedCLIPEncoder(ImageTextEncoder):
     """MedCLIP-ViT with its own preprocessing and tokeniser, offline.
 
-    Images become grey (ITU-R 601 luma), 224x224 and normalised with MedCLIP's statistics. Captions are tokenised
-    with BERT's cased vocabulary, one by one, because MedCLIP averages over padding too.
+    Images become grey (ITU-R 601 luma), 224x224 and normalised with MedCLIP's statistics; where the package would pad
+    an image to a square with black, it is stretched. Captions are tokenised one by one, because MedCLIP averages over
+    padding too, and in lower case, although the vocabulary is cased: the tokeniser that MedCLIP was trained with, of
+    Bio_ClinicalBERT, has no configuration and so lower-cases.
 
     Args:
         checkpoint: the published archive `medclip-vit-pretrained.zip`, or the `pytorch_model.bin` inside it.
@@ -121,7 +128,7 @@ class MedCLIPEncoder(ImageTextEncoder):
         from tokenizers import BertWordPieceTokenizer
 
         self.model = model
-        self.tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=False)
+        self.tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
         self.max_tokens = model.text_model.model.config.max_position_embeddings
         self.freeze()
 
@@ -154,18 +161,31 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(
             f"MedCLIP's weights are not at {path}.\n"
-            f"Download {CHECKPOINT_URL} (about 500 MB)\n"
+            f"Run m2trans weights medclip, or download {CHECKPOINT_URL} (about 500 MB)\n"
             f"and put it there as it is, or name its place under train: semantic_opt: encoder: checkpoint."
         )
-    with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as archive:
-        # A file written by torch.save is a zip archive too, but never holds this name.
-        members = archive.namelist() if archive else []
-        inner = next((name for name in members if Path(name).name == "pytorch_model.bin"), None)
-        if inner is None:
-            return as_weights(read_checkpoint(path), str(path))
-        # In memory, because torch.load jumps back and forth, which a compressed member answers slowly.
-        content = io.BytesIO(archive.read(inner))
-        return as_weights(read_checkpoint(content, f"{path}: {inner}"), f"{path}: {inner}")
+    member = packed_weights(path)
+    if member is None:
+        return as_weights(read_checkpoint(path), str(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # In memory, because torch.load jumps back and forth, which a compressed member answers slowly; so no
+            # member of an archive is ever written anywhere.
+            content = io.BytesIO(archive.read(member))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path}: {member} cannot be read: the archive is damaged; get it again") from error
+    return as_weights(read_checkpoint(content, f"{path}: {member}"), f"{path}: {member}")
+
+
+def packed_weights(path: Path) -> str | None:
+    """Name of the weights' file inside the published archive; None if `path` is not such an archive.
+
+    A file written by torch.save is a zip archive too, but never holds this name.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return next((name for name in archive.namelist() if Path(name).name == WEIGHTS_NAME), None)
 
 
 def _tower(model: nn.Module, width: Any) -> nn.Module:
