@@ -1,18 +1,19 @@
 """Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the whole image.
 
-Peak memory is what one run in a fresh process adds to the network and its input; the result, in float32, counts. Times
-are measured in turn in one process; that of the largest image, where the whole does not fit everywhere, once.
+Each run has a process of its own, and both take turns. Peak memory is what the run adds to the network and its input;
+the result, in float32, counts. Of the largest image only the strips are measured.
 """
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from measuring import Report, parse_arguments, peak_memory
 from networks import networks
 
-from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.inference import enlarge
 
 UPSCALE = 4
@@ -22,33 +23,50 @@ STRIPS_ONLY = (2048, 1536, 2560)
 QUICK_COMPARED = (96, 64, 1024)
 QUICK_STRIPS_ONLY = (128, 96, 2560)
 
-Run = Callable[[], torch.Tensor]
 
+def make_run(path: str, quick: bool, width: int, height: int, max_memory: int, folder: Path) -> Callable[[], None]:
+    """One run, on weights and an image that are always the same.
 
-def whole(quick: bool, width: int, height: int, _max_memory: int) -> Run:
-    """The forward of the whole image."""
-    net, images = _network(quick), _images(width, height)
+    Args:
+        path: 'whole image' or 'strips'.
+        quick: a tiny network.
+        width, height: of the LR image.
+        max_memory: for strips, in MiB.
+        folder: where the run leaves its seconds and its result.
+    """
+    torch.manual_seed(0)
+    _, net = networks(UPSCALE, quick)
+    images = torch.rand(1, 3, height, width)
 
-    def run() -> torch.Tensor:
+    def run() -> None:
+        start = time.perf_counter()
         with torch.no_grad():
-            return net(images)
+            result = net(images) if path == "whole image" else enlarge(net, images, max_memory)
+        torch.save((time.perf_counter() - start, result), folder / path)
 
     return run
 
 
-def strips(quick: bool, width: int, height: int, max_memory: int) -> Run:
-    """The same in strips."""
-    net, images = _network(quick), _images(width, height)
-    return lambda: enlarge(net, images, max_memory)
-
-
-def _network(quick: bool) -> M2Trans:
-    torch.manual_seed(0)
-    return networks(UPSCALE, quick)[1]
-
-
-def _images(width: int, height: int) -> torch.Tensor:
-    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, int, int]) -> None:
+    """Peak memory and time of each path, the first being the reference, and how far their results are apart."""
+    peaks: dict[str, list[float]] = {path: [] for path in paths}
+    times: dict[str, list[float]] = {path: [] for path in paths}
+    width, height, max_memory = case
+    title = f"x{UPSCALE}, LR {width}x{height}, max_memory {max_memory} MiB"
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(report.repetitions):
+            results = []
+            for path in paths:
+                peaks[path].append(peak_memory(make_run, path, quick, *case, Path(folder)))
+                seconds, result = torch.load(Path(folder, path))
+                times[path].append(seconds)
+                results.append(result)
+    for quantity, unit, values in (("peak", "MiB", peaks), ("time", "s", times)):
+        for path in paths:
+            ratios = [a / b for a, b in zip(values[paths[0]], values[path], strict=True)]
+            report.add(title, f"{quantity}, {path}", unit, values[path], ratios if path != paths[0] else None)
+    if len(results) > 1:
+        report.add(title, "largest difference", "", [(results[0] - results[1]).abs().max().item()])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,44 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(__doc__, argv, repetitions=1)
     report = Report("memory", args)
     compared, strips_only = (QUICK_COMPARED, QUICK_STRIPS_ONLY) if args.quick else (COMPARED, STRIPS_ONLY)
-
-    case = _name(compared)
-    peaks = [peak_memory(make_run, args.quick, *compared) for make_run in (whole, strips)]
-    report.add(case, "peak, whole image", "MiB", peaks[:1])
-    report.add(case, "peak, strips", "MiB", peaks[1:], [peaks[0] / peaks[1]])
-    results: dict[str, torch.Tensor] = {}
-    report.compare(
-        case,
-        {
-            "time, whole image": _kept(results, "whole", whole(args.quick, *compared)),
-            "time, strips": _kept(results, "strips", strips(args.quick, *compared)),
-        },
-    )
-    difference = (results["strips"] - results["whole"]).abs().max().item()
-    report.add(case, "largest difference", "", [difference])
-    results.clear()
-
-    case = _name(strips_only)
-    report.add(case, "peak, strips", "MiB", [peak_memory(strips, args.quick, *strips_only)])
-    run = strips(args.quick, *strips_only)
-    start = time.perf_counter()
-    run()
-    report.add(case, "time, strips", "s", [time.perf_counter() - start])
+    measure(report, ("whole image", "strips"), args.quick, compared)
+    measure(report, ("strips",), args.quick, strips_only)
     return report.finish()
-
-
-def _name(case: tuple[int, int, int]) -> str:
-    width, height, max_memory = case
-    return f"x{UPSCALE}, LR {width}x{height}, max_memory {max_memory} MiB"
-
-
-def _kept(results: dict[str, torch.Tensor], name: str, run: Run) -> Callable[[], None]:
-    """The run, which leaves its result in `results`."""
-
-    def keep() -> None:
-        results[name] = run()
-
-    return keep
 
 
 if __name__ == "__main__":

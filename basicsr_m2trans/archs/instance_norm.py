@@ -1,18 +1,19 @@
-"""Instance normalisation of channels-last maps, accurate and without a pass more than it needs."""
+"""Instance normalisation of channels-last maps, accurate and without a pass over memory more than it needs."""
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5  # of torch.nn.InstanceNorm2d
-ROWS_AT_ONCE = 32  # few enough that their squares stay in the cache
+# Few enough rows at a time that what is computed from them stays in the cache.
+ROWS_AT_ONCE = 32
 
 
 def instance_norm(x: Tensor) -> Tensor:
     """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on channels-last maps.
 
-    Statistics are float32 or wider whatever the type of x. Normalisation by `batch_norm` or `group_norm` would lose
-    one or two digits on the CPU.
+    Statistics and arithmetic are float32 or wider whatever the type of x. Normalisation by `batch_norm` or
+    `group_norm` would lose one or two digits on the CPU.
 
     Args:
         x: (N, C, H, W).
@@ -29,11 +30,15 @@ class _InstanceNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        mean = x.mean((2, 3), keepdim=True, dtype=dtype)
-        squares = sum((rows - mean).square_().sum((2, 3), keepdim=True) for rows in x.split(ROWS_AT_ONCE, dim=2))
-        scale = (squares / (x.shape[2] * x.shape[3])).add_(EPSILON).rsqrt_()
-        out = torch.addcmul(-mean * scale, x, scale).to(x.dtype)
+        dtype, pixels = torch.promote_types(x.dtype, torch.float32), x.shape[2] * x.shape[3]
+        strips = x.split(ROWS_AT_ONCE, dim=2)
+        mean = sum(strip.sum((2, 3), keepdim=True, dtype=dtype) for strip in strips) / pixels
+        variance = sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips) / pixels
+        scale = variance.add_(EPSILON).rsqrt_()
+        shift = -mean * scale
+        out = torch.empty_like(x)
+        for target, strip in zip(out.split(ROWS_AT_ONCE, dim=2), strips, strict=True):
+            target.copy_(torch.addcmul(shift, strip, scale))
         ctx.save_for_backward(out, scale)
         return out
 

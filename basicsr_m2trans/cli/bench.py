@@ -7,6 +7,7 @@ HELP = "measure speed and memory against reference paths in one run, as table an
 # Script in benchmarks/ -> what it measures.
 BENCHMARKS = {
     "forward": "inference by the fast path against the literal computation",
+    "operators": "where the time of both goes, by operator",
     "train": "a training step on the fast path against the literal computation",
     "loader": "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network consumes",
     "semantic": "the semantic loss alone and its share of a training step",

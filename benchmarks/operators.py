@@ -1,0 +1,58 @@
+"""Where the time goes: operators of the literal and of the fast path, by the time that they take themselves.
+
+Forward x2 at LR 192x192 and a training step x2 at batch 8, LR 64x64, as `forward` and `train` time them. The profiler
+slows everything down, small operators most, so the sums are larger than the times without it.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from measuring import Report, parse_arguments
+from networks import forward, networks, training_step
+from torch.profiler import ProfilerActivity, profile
+
+SHOWN = 12
+
+
+def add_operators(report: Report, case: str, name: str, run: Callable[[], object]) -> None:
+    """Milliseconds of the operators that take longest, the rest, and all."""
+    run()
+    milliseconds: dict[str, list[float]] = {}
+    for repetition in range(report.repetitions):
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            run()
+        for event in profiler.key_averages():
+            values = milliseconds.setdefault(event.key, [0.0] * report.repetitions)
+            values[repetition] += event.self_cpu_time_total / 1000
+    ranked = sorted(milliseconds, key=lambda key: -sum(milliseconds[key]))
+    for key in ranked[:SHOWN]:
+        report.add(case, f"{name}: {key}", "ms", milliseconds[key])
+    for label, keys in (("the rest", ranked[SHOWN:]), ("all", ranked)):
+        sums = [sum(milliseconds[key][repetition] for key in keys) for repetition in range(report.repetitions)]
+        report.add(case, f"{name}: {label}", "ms", sums)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    args = parse_arguments(__doc__, argv, repetitions=3)
+    report = Report("operators", args)
+    side, batch, patch = (32, 1, 32) if args.quick else (192, 8, 64)
+    literal, fast = networks(2, args.quick)
+    x = torch.rand(1, 3, side, side)
+    patches = torch.rand(batch, 3, patch, patch)
+    case = f"forward x2, LR {side}x{side}"
+    for name, run in (
+        ("literal", forward(literal, x)),
+        ("fast", forward(fast, x)),
+        ("fast, bfloat16", forward(fast, x, bfloat16=True)),
+    ):
+        add_operators(report, case, name, run)
+    case = f"training step x2, batch {batch}, LR {patch}x{patch}"
+    for name, network in (("literal", literal), ("fast", fast)):
+        add_operators(report, case, name, training_step(network, patches))
+    return report.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
