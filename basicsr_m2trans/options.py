@@ -61,8 +61,7 @@ def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
     Args:
         path: the yml file.
         mode: 'train' or 'test'.
-        overrides: entries of the form `key:key=value`. As in BasicSR, `~` and `none` mean no value and digits an
-            integer; any other value stays text, which is all that the checks of this module need.
+        overrides: entries of the form `key:key=value`, whose values mean what they mean to BasicSR.
 
     Raises:
         InputError: the file or an override cannot be read, or a key that BasicSR needs is missing.
@@ -102,12 +101,20 @@ def _override(opt: dict[str, Any], entry: str) -> None:
         section = section.get(parent)
         if not isinstance(section, dict):
             raise InputError(f"--force_yml {entry}: the option file has no section {parent!r}")
+    section[last] = _forced_value(value)
+
+
+def _forced_value(value: str) -> Any:
+    """The value that BasicSR's `parse_options` makes of a text, without executing it."""
     if value == "~" or value.lower() == "none":
-        section[last] = None
-    elif value.startswith("["):
-        section[last] = yaml.safe_load(value)
-    else:
-        section[last] = int(value) if value.isdigit() else value
+        return None
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if value.isdigit():
+        return int(value)
+    if value.count(".") == 1 and value.replace(".", "").isdigit():
+        return float(value)
+    return yaml.safe_load(value) if value.startswith(("[", "!!float")) else value
 
 
 def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
@@ -131,6 +138,8 @@ def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
     periods, total = schedule.get("periods"), (opt.get("train") or {}).get("total_iter")
     if isinstance(periods, list) and isinstance(total, int) and total > sum(periods):
         problems.append(f"train: total_iter {total} goes beyond scheduler: periods {periods}; make their sum as large")
+    if mode == "train":
+        problems += _training_problems(opt)
     if mode == "train" and opt["model_type"] == "M2TransModel":
         if not opt["train"].get("pixel_opt"):
             problems.append("train: pixel_opt is missing; M2TransModel needs a fidelity loss, such as type: L1Loss")
@@ -144,6 +153,26 @@ def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
                     f"train: semantic_opt: encoder: type {name!r} is unknown; choose one of {', '.join(ENCODERS)}"
                 )
     return problems
+
+
+def _training_problems(opt: dict[str, Any]) -> list[str]:
+    """What is wrong with the options of the training loop (`TrainingOptions`)."""
+    from basicsr_m2trans.models.training_options import OPTION_KEYS, TrainingOptions
+
+    train = opt["train"]
+    if opt["model_type"] == "SRModel":
+        ignored = [key for key in OPTION_KEYS if train.get(key)]
+        return [f"train: {key} means nothing to SRModel; write model_type: M2TransModel" for key in ignored]
+    if opt["model_type"] != "M2TransModel":
+        return []
+    batch_size = opt["datasets"]["train"].get("batch_size_per_gpu")
+    try:
+        options = TrainingOptions.from_section(train)
+        if isinstance(batch_size, int):
+            options.part_size(batch_size)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _numbers_as_text(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
@@ -249,7 +278,7 @@ def _model_problems(opt: dict[str, Any]) -> list[tuple[str, str, str]]:
         if encoder.get("type") == "MedCLIPEncoder":
             from basicsr_m2trans.encoders.medclip import CHECKPOINT_URL
 
-            remedy = f"download {CHECKPOINT_URL} and save it, or the pytorch_model.bin in it, as {checkpoint}"
+            remedy = f"run `m2trans weights medclip`, or save {CHECKPOINT_URL} as {checkpoint}"
         named.append(("train: semantic_opt: encoder: checkpoint", checkpoint, remedy))
     return [
         (option, f"file {path} does not exist", remedy)

@@ -1,6 +1,7 @@
 """The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -154,6 +155,42 @@ def test_unusable_forced_value_is_refused(tmp_path, entry, message):
         options.read_options(str(path), "train", [entry])
 
 
+def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
+    from basicsr.utils.options import _postprocess_yml_value
+
+    path = write_options(tmp_path, training_options(tmp_path))
+    for text in ("true", "False", "0.5", ".5", "1.", "7", "-1", "1e-4", "1.2.3", "!!float 1e-4", "bf16"):
+        forced = options.read_options(str(path), "train", [f"train:new={text}"])["train"]["new"]
+        expected = _postprocess_yml_value(text)
+        assert (forced, type(forced)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"amp": "fp16", "accumulate": 0}, "(?s)train: amp is 'fp16'.*train: accumulate is 0"),
+        ({"accumulate": 3}, "a batch of 2 does not divide into train: accumulate 3"),
+        ({"grad_clip_norm": -1}, "train: grad_clip_norm is -1"),
+    ],
+)
+def test_unusable_options_of_the_loop_are_refused(tmp_path, changes, message):
+    opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
+    opt["train"] |= changes
+    (problem,) = options.option_problems(opt, "train")
+    assert re.search(message, problem)
+    assert options.option_problems(opt, "test") == []
+
+
+def test_options_of_the_loop_need_a_model_that_knows_them(tmp_path):
+    opt = training_options(tmp_path)
+    opt["train"] |= {"amp": "bf16", "compile": False, "accumulate": None}
+    assert options.option_problems(opt, "train") == [
+        "train: amp means nothing to SRModel; write model_type: M2TransModel"
+    ]
+    opt["model_type"] = "M2TransModel"
+    assert options.option_problems(opt, "train") == []
+
+
 def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "datasets/B/HR.lmdb").mkdir(parents=True)
@@ -185,8 +222,8 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
         "    -> name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
         "m2trans convert OFFICIAL.pt net_g.pth, or write ~ for random weights",
         "  train: semantic_opt: encoder: checkpoint: file models/medclip.bin does not exist\n"
-        "    -> download https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip and save it, or the "
-        "pytorch_model.bin in it, as models/medclip.bin",
+        "    -> run `m2trans weights medclip`, or save "
+        "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip as models/medclip.bin",
     ]
 
 
@@ -362,6 +399,53 @@ def test_two_processes_train_like_one(tmp_path):
     ]
     for key, values in networks[0].items():
         torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_with_options_of_the_loop_train_like_one(tmp_path):
+    """Micro-batches, checkpointing and compiling in two processes give the network of one process without them."""
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
+    opt["datasets"]["train"]["batch_size_per_gpu"] = 4
+    opt["network_g"]["num_block"] = 2
+    loop = {"accumulate": 2, "checkpointing": True, "compile": "aot_eager", "channels_last": True}
+    opt["train"] |= {"grad_clip_norm": 0.5}
+    write_options(tmp_path, opt)
+    force = ["--force_yml", "num_gpu=0", "name=two", "datasets:train:batch_size_per_gpu=2"]
+    force += [f"train:{key}={value}" for key, value in loop.items()]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
+    two = run_launcher(tmp_path, *torchrun, *arguments, "--launcher", "pytorch", *force)
+    assert two.returncode == 0, two.stderr
+    shutil.rmtree(tmp_path / "basicsr")
+    one = run_launcher(tmp_path, *arguments)
+    assert one.returncode == 0, one.stderr
+    networks = [
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)["params"]
+        for name in ("tiny", "two")
+    ]
+    assert networks[0].keys() == networks[1].keys()
+    for key, values in networks[0].items():
+        torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_training_that_diverges_stops_in_every_process(tmp_path):
+    """The message names iteration, images and the last good checkpoint; later ones are not written."""
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
+    opt["train"]["optim_g"]["lr"] = 1e30
+    opt["logger"]["save_checkpoint_freq"] = 1
+    write_options(tmp_path, opt)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = ["basicsr/train.py", "-opt", "tiny.yml", "--launcher", "pytorch", "--force_yml"]
+    result = run_launcher(tmp_path, *torchrun, *arguments, "datasets:train:batch_size_per_gpu=1")
+    assert result.returncode != 0
+    assert "training stopped at iteration 2: the loss or its gradient is not finite (l_pix " in result.stderr
+    assert str(tmp_path / "gt") in result.stderr or str(tmp_path / "lq") in result.stderr
+    models = tmp_path / "experiments" / "tiny" / "models"
+    assert f"Last good checkpoint: {models / 'net_g_1.pth'}" in result.stderr
+    assert [path.name for path in models.iterdir()] == ["net_g_1.pth"]
 
 
 def test_failing_process_of_torchrun_says_why(tmp_path):

@@ -1,22 +1,50 @@
 """M2Trans's training step inside BasicSR (Sec. V-A, Eq. 20)."""
 
+import contextlib
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
+from torch import Tensor, nn
 
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.checkpointing import checkpoint_blocks
+from basicsr_m2trans.models.training_options import TrainingOptions
 
 
 class M2TransModel(SRModel):
     """BasicSR's `SRModel` with the image-text semantic loss: L_total = L_fid + beta L_sem (Eq. 20).
 
     Options beside `SRModel`'s: `train: semantic_opt` (an `ImageTextSemanticLoss`; without it the model trains on the
-    fidelity loss alone). The log has both terms as `l_pix` and `l_sem`, weights included. Training needs data sets
-    that give captions under `text`, such as `PairedImageTextDataset`.
+    fidelity loss alone), and those of `TrainingOptions`, which work with every network. The log has both terms as
+    `l_pix` and `l_sem`, weights included. The semantic loss needs data sets that give captions under `text`, such as
+    `PairedImageTextDataset`. Validation runs in float32 on the network itself, neither compiled nor distributed.
+
+    Raises:
+        InputError: an option cannot be used.
     """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.training_options = TrainingOptions.from_section(opt["train"] if opt["is_train"] else {})
+        super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """Prepare the network as the options ask for, and wrap it for several processes as BasicSR does."""
+        options = self.training_options
+        if (options.compile or options.checkpointing) and self.opt["num_gpu"] > 1 and not self.opt["dist"]:
+            raise InputError(
+                "train: compile and checkpointing work with one GPU for each process; start with torchrun and "
+                "--launcher pytorch, or write num_gpu: 1"
+            )
+        if options.checkpointing:
+            checkpoint_blocks(net)
+        if options.channels_last:
+            net.to(memory_format=torch.channels_last)
+        return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
         """Build the semantic loss beside what `SRModel` builds."""
@@ -25,36 +53,119 @@ class M2TransModel(SRModel):
             raise InputError("M2TransModel has no perceptual loss; remove train: perceptual_opt or use SRModel")
         semantic_opt = train_opt.get("semantic_opt")
         self.cri_semantic = build_loss(semantic_opt).to(self.device) if semantic_opt else None
+        backend = self.training_options.compile
+        # A callable beside the network, not in its place: checkpoints, EMA and validation keep the network itself.
+        self.train_forward = self.net_g
+        if backend:
+            # Patches have one size; tracing with symbolic sizes would take many times longer.
+            name = "inductor" if backend is True else backend
+            self.train_forward = torch.compile(self.net_g, backend=name, dynamic=False)
         super().init_training_settings()
 
-    def feed_data(self, data: dict) -> None:
-        """Take over a batch: lq and gt as in `SRModel`, and its captions."""
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take over a batch: lq and gt as in `SRModel`, its captions, and its paths for error messages."""
         super().feed_data(data)
         self.text = data.get("text")
+        self.image_paths = data.get("lq_path") or data.get("gt_path") or []
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step on L_fid + beta L_sem."""
+        """One step on L_fid + beta L_sem.
+
+        Raises:
+            InputError: captions are missing, or the loss or its gradient is not finite; the weights are then those
+                before this step, in every process.
+        """
         self._seed_step(current_iter)
         self.optimizer_g.zero_grad()
-        self.output = self.net_g(self.lq)
+        losses = self._accumulate_gradients()
+        norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.training_options.grad_clip_norm)
+        self._require_finite(current_iter, losses, norm)
+        self.optimizer_g.step()
 
-        losses = OrderedDict(l_pix=self.cri_pix(self.output, self.gt))
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Average the weights; buffers, such as ELAN's BatchNorm statistics, are copied (stock BasicSR skips them)."""
+        super().model_ema(decay)
+        current = self.get_bare_model(self.net_g).buffers()
+        for average, buffer in zip(self.net_g_ema.buffers(), current, strict=True):
+            average.copy_(buffer)
+
+    def test(self) -> None:
+        """Enlarge `self.lq` with the averaged weights if there are any, otherwise with the network's own."""
+        net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        with torch.no_grad():
+            self.output = net(self.lq)
+        net.train(training)
+
+    def _accumulate_gradients(self) -> dict[str, Tensor]:
+        """Add up the gradients of the batch's parts; returns the terms of the loss of the whole batch, detached."""
+        batch_size = len(self.lq)
+        part_size = self.training_options.part_size(batch_size)
+        totals = OrderedDict()
+        for start in range(0, batch_size, part_size):
+            end = start + part_size
+            # Gradients of several processes meet once, in the last backward pass.
+            alone = self.opt["dist"] and end < batch_size
+            with self.net_g.no_sync() if alone else contextlib.nullcontext():
+                losses = self._losses(slice(start, end))
+                sum(losses.values()).backward()
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach()
+        return totals
+
+    def _losses(self, images: slice) -> dict[str, Tensor]:
+        """Terms of the loss of some of the batch's images, weighted as their part of the whole batch."""
+        lq, gt = self.lq[images], self.gt[images]
+        if self.training_options.channels_last:
+            lq = lq.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_options.amp == "bf16"):
+            output = self.train_forward(lq)
+        output = output.float()
+        losses = OrderedDict(l_pix=self.cri_pix(output, gt) * self._weight(self.cri_pix))
         if self.cri_semantic:
             if self.text is None:
                 raise InputError(
                     "train: semantic_opt needs captions, but the training data set gives none; "
                     "add `captions: FILE.csv` to datasets: train (type PairedImageTextDataset)"
                 )
-            losses["l_sem"] = self.cri_semantic(self.output, self.gt, self.text)
-            if self.opt["dist"] and self.cri_semantic.reduction == "sum":
-                # DDP averages gradients over processes, but Eq. 14 sums over the images of all of them.
-                losses["l_sem"] = losses["l_sem"] * self.opt["world_size"]
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
+            losses["l_sem"] = self.cri_semantic(output, gt, self.text[images]) * self._weight(self.cri_semantic)
+        return losses
 
-        self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+    def _weight(self, criterion: nn.Module) -> float:
+        """What turns a part's loss into a term of the whole batch's: of a mean its share, of a sum (Eq. 14) itself.
+
+        DDP averages gradients over processes, which is right for a mean; a sum must be scaled by their number.
+        """
+        if getattr(criterion, "reduction", "mean") == "sum":
+            return self.opt["world_size"]
+        return 1 / self.training_options.accumulate
+
+    def _require_finite(self, current_iter: int, losses: dict[str, Tensor], gradient_norm: Tensor) -> None:
+        """Stop every process before the weights take up a value that is not finite in any of them."""
+        values = torch.stack([*losses.values(), gradient_norm])
+        finite = values.isfinite().all()
+        everywhere = finite.float()
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
+        if everywhere:
+            return
+        if not finite:
+            terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+            cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
+        else:
+            cause = "the values of another process, which names them"
+        checkpoints = Path(self.opt["path"]["models"]).glob("*.pth")
+        newest = max(checkpoints, key=lambda path: path.stat().st_mtime, default="none saved yet")
+        raise InputError(
+            f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "
+            f"Last good checkpoint: {newest}. Look at these images, lower train: optim_g: lr or set train: "
+            "grad_clip_norm, then go on with --auto_resume"
+        )
 
     def _seed_step(self, current_iter: int) -> None:
         """Make the step's random numbers a function of seed, rank and iteration, so that resuming is exact."""

@@ -2,17 +2,20 @@
 
 import copy
 import math
+import os
 
 import pytest
 import torch
 
 import basicsr_m2trans
+from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 
 basicsr_m2trans.register()
 
 from basicsr.models import build_model  # noqa: E402
 
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2, "upscale": 2}
 SEMANTIC = {
     "type": "ImageTextSemanticLoss",
     "encoder": "SeededCLIPEncoder",
@@ -44,9 +47,10 @@ def options(tmp_path, **train):
     }
 
 
-def build(tmp_path, **train):
+def build(tmp_path, network=None, **train):
     torch.manual_seed(0)
-    return build_model(options(tmp_path, **train))
+    opt = options(tmp_path, **train)
+    return build_model(opt | ({"network_g": network} if network else {}))
 
 
 def batch(seed=0):
@@ -141,10 +145,11 @@ def test_ranks_draw_different_crops(tmp_path):
     assert step(first)["l_sem"] != step(second)["l_sem"]
 
 
-def test_sum_over_the_images_of_all_processes(tmp_path):
+def test_sum_over_the_images_of_all_processes(tmp_path, monkeypatch):
     """DDP averages gradients, Eq. 14 sums: each process scales its sum by their number."""
     alone, one_of_two = build(tmp_path), build(tmp_path)
     expected = 2 * step(alone)["l_sem"]
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_: None)
     one_of_two.opt |= {"dist": True, "world_size": 2}
     one_of_two.reduce_loss_dict = lambda losses: {name: value.item() for name, value in losses.items()}
     assert step(one_of_two)["l_sem"] == pytest.approx(expected)
@@ -162,3 +167,199 @@ def test_a_step_depends_on_seed_and_iteration_not_on_history(tmp_path):
     assert first.log_dict == second.log_dict
     assert first.log_dict["l_pix"] == third.log_dict["l_pix"]
     assert not math.isclose(first.log_dict["l_sem"], third.log_dict["l_sem"], rel_tol=1e-6)
+
+
+def gradients(model):
+    return {name: parameter.grad.clone() for name, parameter in model.net_g.named_parameters()}
+
+
+def count_compiled_graphs():
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def test_bfloat16_trains_like_float32(tmp_path):
+    """The same seeded run falls as far; weights, gradients and losses stay float32, and validation too."""
+    falls = {}
+    for amp in (None, "bf16"):
+        model = build(tmp_path, amp=amp, optim_g={"type": "Adam", "lr": 3e-3})
+        values = [step(model, iteration)["l_pix"] for iteration in range(1, 61)]
+        falls[amp] = sum(values[-10:]) / sum(values[:10])
+    assert falls[None] < 0.7
+    assert falls["bf16"] == pytest.approx(falls[None], rel=0.1)
+    assert {p.dtype for p in model.net_g.parameters()} == {p.grad.dtype for p in model.net_g.parameters()}
+    assert {p.grad.dtype for p in model.net_g.parameters()} == {torch.float32}
+    model.test()
+    with torch.no_grad():
+        assert torch.equal(model.output, model.net_g(model.lq))
+
+
+def test_bfloat16_reaches_the_network(tmp_path):
+    seen = []
+    model = build(tmp_path, EDSR, amp="bf16")
+    model.net_g.body.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    step(model)
+    assert seen == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(reduction, tmp_path):
+    """Means and sums alike, and the log shows the values of the whole batch."""
+    losses = {
+        "pixel_opt": {"type": "L1Loss", "reduction": reduction},
+        # The whole image is the only patch: each part would draw other crops.
+        "semantic_opt": SEMANTIC | {"num_patches": 1, "reduction": reduction},
+    }
+    whole, parts = build(tmp_path, **losses), build(tmp_path, accumulate=2, **losses)
+    assert step(whole) == pytest.approx(step(parts), rel=1e-5)
+    expected = gradients(whole)
+    for name, gradient in gradients(parts).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5 * expected[name].abs().max().item())
+
+
+def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path):
+    free, clipped = build(tmp_path, grad_clip_norm=1e9), build(tmp_path, grad_clip_norm=0.01)
+    step(free)
+    step(clipped)
+    norm = torch.stack([g.norm() for g in gradients(free).values()]).norm()
+    assert norm > 0.01
+    for name, gradient in gradients(free).items():
+        torch.testing.assert_close(clipped.net_g.get_parameter(name).grad, gradient * 0.01 / norm)
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [({"checkpointing": True}, 0), ({"channels_last": True}, 1e-6), ({"grad_clip_norm": math.inf}, 0)],
+)
+def test_options_that_change_no_result(options, tolerance, tmp_path):
+    network = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 2}
+    plain, other = build(tmp_path, network), build(tmp_path, network, **options)
+    step(plain)
+    step(other)
+    expected = gradients(plain)
+    for name, gradient in gradients(other).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance * expected[name].abs().max().item())
+
+
+def test_channels_last_reaches_weights_and_images(tmp_path):
+    seen = []
+    model = build(tmp_path, EDSR, channels_last=True)
+    model.net_g.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    step(model)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert model.net_g.conv_first.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiling_changes_no_gradient_and_only_training(tmp_path):
+    torch._dynamo.reset()
+    plain, compiled = build(tmp_path, EDSR), build(tmp_path, EDSR, compile="aot_eager")
+    step(plain)
+    before = count_compiled_graphs()
+    step(compiled)
+    assert count_compiled_graphs() == before + 1
+    for name, gradient in gradients(plain).items():
+        torch.testing.assert_close(compiled.net_g.get_parameter(name).grad, gradient, rtol=1e-5, atol=1e-7)
+    compiled.feed_data({"lq": torch.rand(1, 3, 20, 12)})
+    compiled.test()
+    assert compiled.output.shape == (1, 3, 40, 24)
+    step(compiled, 2)
+    assert count_compiled_graphs() == before + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [True, False])
+def test_m2trans_compiles_to_one_graph(fast):
+    """No graph breaks, forward and backward."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    net = M2Trans(2, num_feat=8, num_block=1, fast=fast)
+    x = torch.rand(1, 3, 32, 32)
+    results = []
+    for forward in (net, torch.compile(net, backend="aot_eager", fullgraph=True)):
+        out = forward(x)
+        results.append((out, *torch.autograd.grad(out.square().mean(), list(net.parameters()))))
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5 * plain.abs().max().item())
+
+
+def test_all_options_together_save_a_plain_network(tmp_path):
+    """Keys and values of the checkpoint are the network's own, and a resumed run goes on exactly."""
+    torch._dynamo.reset()
+    together = {
+        "amp": "bf16",
+        "compile": "aot_eager",
+        "channels_last": True,
+        "checkpointing": True,
+        "accumulate": 2,
+        "grad_clip_norm": 0.1,
+        "ema_decay": 0.9,
+    }
+    model = build(tmp_path, EDSR, **together)
+    step(model)
+    model.save(0, 1)
+    saved = torch.load(tmp_path / "net_g_1.pth", weights_only=True)
+    plain = build(tmp_path, EDSR, ema_decay=0.9)
+    assert saved["params"].keys() == saved["params_ema"].keys() == plain.net_g.state_dict().keys()
+    assert all(torch.equal(value, model.net_g.state_dict()[name]) for name, value in saved["params"].items())
+
+    resumed = build(tmp_path, EDSR, **together)
+    for net, key in ((resumed.net_g, "params"), (resumed.net_g_ema, "params_ema")):
+        resumed.load_network(net, tmp_path / "net_g_1.pth", True, key)
+    resumed.resume_training(torch.load(tmp_path / "1.state", weights_only=False))
+    for each in (model, resumed):
+        step(each, 2, batch(seed=1))
+    for ours, others in ((model.net_g, resumed.net_g), (model.net_g_ema, resumed.net_g_ema)):
+        assert all(torch.equal(value, others.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("option", [{"compile": "eager"}, {"checkpointing": True}])
+def test_data_parallel_cannot_be_combined_with_changed_forward(option, tmp_path):
+    opt = options(tmp_path, **option) | {"num_gpu": 2}
+    with pytest.raises(InputError, match=r"compile and checkpointing work with one GPU .*torchrun"):
+        build_model(opt)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
+    """The error names iteration, terms, images and the newest checkpoint."""
+    model = build(tmp_path)
+    step(model)
+    for number, age in ((5, 2), (10, 1)):
+        model.save(0, number)
+        os.utime(tmp_path / f"net_g_{number}.pth", (1e9 - age, 1e9 - age))
+    before = copy.deepcopy(model.net_g.state_dict())
+    data = batch() | {"lq_path": ["a.png", "b.png"]}
+    data["gt"][1, 0, 3, 3] = math.nan
+    with pytest.raises(InputError) as error:
+        step(model, 11, data)
+    for part in ("iteration 11", "l_pix nan", "images: a.png, b.png", f"checkpoint: {tmp_path / 'net_g_10.pth'}"):
+        assert part in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
+    model = build(tmp_path)
+    model.net_g.tail[0].bias.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(InputError, match=r"norm of the gradient (inf|nan); .*checkpoint: none saved yet"):
+        step(model)
+
+
+def test_a_loss_that_is_not_finite_elsewhere_stops_this_process(tmp_path, monkeypatch):
+    model = build(tmp_path)
+    model.opt["dist"] = True
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flag, _operation: flag.zero_())
+    before = copy.deepcopy(model.net_g.state_dict())
+    with pytest.raises(InputError, match=r"iteration 3: .*another process"):
+        step(model, 3)
+    assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
+
+
+def test_averaged_network_has_the_batch_norm_statistics(tmp_path):
+    network = {"type": "ELAN", "upscale": 2, "num_feat": 30, "num_block": 2}
+    model = build(tmp_path, network, semantic_opt=None, ema_decay=0.9)
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    average, current = dict(model.net_g_ema.named_buffers()), dict(model.net_g.named_buffers())
+    means = [name for name in current if name.endswith("running_mean")]
+    assert means
+    assert all(current[name].abs().sum() > 0 for name in means)
+    for name, buffer in current.items():
+        assert torch.equal(average[name], buffer), name
