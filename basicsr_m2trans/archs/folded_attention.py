@@ -1,6 +1,6 @@
 """The fast path of one branch: wavelets and positions folded into the projections, windows read once.
 
-The readable definition is `CFTM._attend` with `HaloAttention`; this computes the same from the same parameters, by
+The readable definition is `CFTM.attend` with `HaloAttention`; this computes the same from the same parameters, by
 three identities. First, a branch has one head and the Haar transform T is orthonormal, so attention between j
 transforms and their inverses equals attention on blocks of 2^j x 2^j pixels, taken as channels, with the weights
 W_q T, W_k T and T' W_v T. Second, the score of query i and key j is x_i' W_q' W_k x_j, so that W_k' W_q can be applied

@@ -131,10 +131,10 @@ class CFTM(nn.Module):
         for index, group in enumerate(x.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
                 group = torch.lerp(group, outputs[-1], 0.5)  # Eq. 9
-            outputs.append(self._attend(index, group))  # Eq. 8
+            outputs.append(self.attend(index, group))  # Eq. 8
         return self.feed_forward(torch.cat(outputs, dim=1))
 
-    def _attend(self, branch: int, x: Tensor) -> Tensor:
+    def attend(self, branch: int, x: Tensor) -> Tensor:
         """x plus the attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
         if self.fast:
             return folded_attention(x, self.get_submodule(f"attn{branch + 1}"), self.levels[branch])

@@ -1,0 +1,123 @@
+"""One coarse-to-fine transformer module on a map that stays in place, strip by strip.
+
+A strip of the module's output depends on almost 100 rows of its input above and below: the four branches chain (Eq. 9)
+and each sees one token around its windows. Computing all four branches on strips with that margin would repeat most
+of the work. Instead every branch keeps `LEAD` rows ahead of the next one, so that each finds what it needs in the rows
+that the one before has already made, and only windows at the edge of a strip are computed twice.
+"""
+
+import torch
+from torch import Tensor
+
+from basicsr_m2trans.archs.m2trans_arch import CFTM, NUM_BRANCHES
+from basicsr_m2trans.inference.instance_statistics import InstanceStatistics
+from basicsr_m2trans.inference.regions import Region, strip_region, with_margin
+
+# Strips start and stop at multiples of the largest window: 8 tokens of 4x4 pixels.
+ALIGNMENT = 32
+LEAD = 32
+# Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast path.
+TEMPORARIES = {True: 16, False: 24}
+
+
+def apply_in_strips(
+    block: CFTM, features: Tensor, statistics: InstanceStatistics, strip: int, dim: int
+) -> InstanceStatistics:
+    """Replace `features` by `block(features)`.
+
+    Args:
+        block: with Haar wavelets or none, whose windows do not reach far.
+        features: (N, C, H, W), sides multiples of 32; overwritten.
+        statistics: of the whole of `features`.
+        strip: how many rows or columns are computed at a time, a multiple of 32.
+        dim: -2 for strips of rows, -1 for strips of columns.
+
+    Returns:
+        The statistics of the new `features`.
+    """
+    return _StripwiseBlock(block, features, statistics, strip, dim).run()
+
+
+def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize: int) -> int:
+    """Bytes that `apply_in_strips` takes at its peak beyond `features`, measured and rounded up.
+
+    Args:
+        block, strip: see there.
+        shorter, longer: sides of the map; strips are cut across the longer one.
+        itemsize: bytes of one number.
+    """
+    lead = LEAD * NUM_BRANCHES
+    group = block.feed_forward[0].in_channels // NUM_BRANCHES
+    # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the parts of its path.
+    outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
+    attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)
+    return (outputs + attention) * shorter * itemsize
+
+
+class _StripwiseBlock:
+    """The state of `apply_in_strips`: how far the map is replaced, and the outputs of the branches from there on."""
+
+    def __init__(self, block: CFTM, features: Tensor, statistics: InstanceStatistics, strip: int, dim: int) -> None:
+        self.block, self.features, self.statistics = block, features, statistics
+        self.strip, self.dim = strip, dim
+        self.size = features.shape[-2:]
+        # Outputs of the four branches, concatenated, from the row before the strip to the first branch's lead.
+        self.outputs = torch.empty_like(features.narrow(dim, 0, min(strip + LEAD * NUM_BRANCHES + 1, self.size[dim])))
+        self.origin = 0
+
+    def run(self) -> InstanceStatistics:
+        """All strips from the first to the last."""
+        result = InstanceStatistics()
+        length = self.size[self.dim]
+        for start in range(0, length, self.strip):
+            stop = min(start + self.strip, length)
+            for branch in range(NUM_BRANCHES):
+                lead = LEAD * (NUM_BRANCHES - branch)
+                begin, end = (min(edge + lead, length) for edge in (start, stop))
+                self._advance(branch, self._region(begin if start else 0, end))
+            region = self._region(start, stop)
+            replaced = self.features[(..., *region)]
+            replaced += with_margin(self._convolve, region, self.size, 1)  # Eq. 10
+            result.add(replaced)
+            self._forget_before(stop - 1)
+        return result
+
+    def _advance(self, branch: int, region: Region) -> None:
+        """Compute the output of a branch on `region`, which follows what it has computed before."""
+        if region[self.dim].start == region[self.dim].stop:
+            return
+
+        def attend(larger: Region) -> Tensor:
+            return self.block.attend(branch, self._branch_input(branch, larger))
+
+        window = 8 * 2 ** self.block.levels[branch]
+        self._outputs(region)[:, self._channels(branch)] = with_margin(attend, region, self.size, window)
+
+    def _branch_input(self, branch: int, region: Region) -> Tensor:
+        """The branch's group of normalised features, halved with the output of the branch before (Eq. 5 and 9)."""
+        channels = self._channels(branch)
+        group = self.statistics.normalise(self.features[(slice(None), channels, *region)], channels)
+        if branch:
+            group = torch.lerp(group, self._outputs(region)[:, self._channels(branch - 1)], 0.5)
+        return group
+
+    def _convolve(self, region: Region) -> Tensor:
+        return self.block.feed_forward(self._outputs(region))
+
+    def _outputs(self, region: Region) -> Tensor:
+        """A view of the branches' outputs at the map's `region`."""
+        part = region[self.dim]
+        return self.outputs.narrow(self.dim, part.start - self.origin, part.stop - part.start)
+
+    def _forget_before(self, origin: int) -> None:
+        """Make room for the next strip."""
+        kept = self.outputs.narrow(self.dim, origin - self.origin, self.outputs.shape[self.dim] - origin + self.origin)
+        self.outputs.narrow(self.dim, 0, kept.shape[self.dim]).copy_(kept.clone())
+        self.origin = origin
+
+    def _channels(self, branch: int) -> slice:
+        width = self.features.shape[1] // NUM_BRANCHES
+        return slice(branch * width, (branch + 1) * width)
+
+    def _region(self, start: int, stop: int) -> Region:
+        return strip_region(start, stop, self.size, self.dim)

@@ -1,0 +1,104 @@
+"""Any network on large images, in overlapping tiles with blended seams.
+
+Where a network is local the result is exact; where it is not (statistics of the whole map, long chains of windows),
+`tiling_difference` measures what the tiles cost. M2Trans has `enlarge`, which is exact.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from basicsr_m2trans.archs.padding import enlarge_padded
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.regions import Region, with_margin
+
+# Width in low-resolution pixels over which one tile fades into the next.
+SEAM = 8
+
+
+@dataclass(frozen=True)
+class TilingDifference:
+    """How far tiles are from the whole image, for values in [0, 1]: the largest and the mean absolute difference."""
+
+    largest: float
+    mean: float
+
+
+@torch.no_grad()
+def enlarge_tiled(
+    net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32, multiple: int = 1
+) -> Tensor:
+    """`net(images)` tile by tile.
+
+    Args:
+        net: maps (N, C, h, w) to (N, C', upscale * h, upscale * w).
+        images: (N, C, H, W) in [0, 1], any H, W >= 1, on the device of `net`.
+        upscale: the network's scale.
+        tile: longest side of a tile without its margin, in pixels of `images`, at least 16.
+        overlap: margin around each tile that is computed and thrown away, in pixels of `images`. A network whose
+            output depends on no pixel further away gives the result of the whole image.
+        multiple: what the sides of the network's input must be multiples of (SwinIR and HAT: the window size); tiles
+            are reflected at their right and bottom edge.
+
+    Returns:
+        (N, C', upscale * H, upscale * W), with the type of `images`.
+
+    Raises:
+        InputError: `tile` is below 16, `overlap` below 0, or the network's output has another size than `upscale`
+            promises.
+    """
+    if tile < 2 * SEAM:
+        raise InputError(f"tile must be at least {2 * SEAM}, but is {tile}")
+    if overlap < 0:
+        raise InputError(f"overlap must not be negative, but is {overlap}")
+    height, width = size = images.shape[-2:]
+
+    def compute(region: Region) -> Tensor:
+        x = images[(..., *region)]
+        part = enlarge_padded(net, x, multiple)
+        if part.shape[-2:] != (upscale * x.shape[-2], upscale * x.shape[-1]):
+            raise InputError(f"upscale is {upscale}, but the network makes {part.shape[-2:]} of {x.shape[-2:]} pixels")
+        return part
+
+    out = None
+    for rows in _parts(height, tile):
+        for columns in _parts(width, tile):
+            part = with_margin(compute, (rows, columns), size, overlap, upscale)
+            if out is None:
+                out = images.new_zeros((*part.shape[:2], height * upscale, width * upscale))
+            weights = _weights(rows, height, upscale, images)[:, None] * _weights(columns, width, upscale, images)
+            place = (slice(side.start * upscale, side.stop * upscale) for side in (rows, columns))
+            out[(..., *place)] += part * weights
+    return out
+
+
+def tiling_difference(
+    net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32, multiple: int = 1
+) -> TilingDifference:
+    """Difference of `enlarge_tiled`, with the same arguments, to the network on the whole of `images`."""
+    tiled = enlarge_tiled(net, images, upscale, tile, overlap, multiple)
+    with torch.no_grad():
+        difference = (tiled - enlarge_padded(net, images, multiple)).abs()
+    return TilingDifference(difference.max().item(), difference.mean().item())
+
+
+def _parts(length: int, tile: int) -> Iterator[slice]:
+    """Equal parts of a side, none longer than `tile`, each with half a seam more where it meets another."""
+    count = -(-length // tile)
+    edges = [round(length * number / count) for number in range(count + 1)]
+    for start, stop in itertools.pairwise(edges):
+        yield slice(max(start - SEAM // 2, 0), min(stop + SEAM // 2, length))
+
+
+def _weights(part: slice, length: int, upscale: int, like: Tensor) -> Tensor:
+    """Weights of a part's high-resolution pixels along one side: one, but rising or falling over each seam."""
+    weights = like.new_ones((part.stop - part.start) * upscale)
+    rise = (torch.arange(SEAM * upscale, dtype=like.dtype, device=like.device) + 0.5) / (SEAM * upscale)
+    if part.start > 0:
+        weights[: len(rise)] = rise
+    if part.stop < length:
+        weights[-len(rise) :] = 1 - rise
+    return weights
