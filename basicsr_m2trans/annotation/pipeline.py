@@ -174,12 +174,19 @@ def check_files(folder: str | Path, out: Path, resumable: bool = False) -> list[
     """The images of a folder that are to get captions in the file `out`.
 
     Raises:
-        InputError: the folder has no images, or two of one name; `out` does not end in `.csv`, its folder does not
-            exist, or it exists already and, where a run is `resumable`, is not of an earlier run.
+        InputError: the folder has no images, two of one name, or one whose name is not UTF-8; `out` does not end in
+            `.csv`, its folder does not exist, or it exists already and, where a run is `resumable`, is not of an
+            earlier run.
     """
     files = list_images(folder)
     names: dict[str, Path] = {}
     for path in files:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{folder}: the file name {path.name!a} is not UTF-8, which a captions file has to be; rename the file"
+            ) from error
         other = names.setdefault(image_name(path.name), path)
         if other is not path:
             raise InputError(f"{path}: has the name of {other.name} but for its extension; rename or remove one")

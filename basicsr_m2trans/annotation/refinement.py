@@ -61,7 +61,9 @@ class LocalRefiner:
     @torch.inference_mode()
     def __call__(self, description: str, controls: LanguageControls) -> str:
         """The refined description; see `stages.Refiner`."""
-        tokens = self.tokenizer(self._prompt(description, controls), add_special_tokens=False, return_tensors="pt")
+        # A chat template holds its special tokens; without one, many models need their first token in front.
+        plain = self.tokenizer.chat_template is None
+        tokens = self.tokenizer(self._prompt(description, controls), add_special_tokens=plain, return_tensors="pt")
         output = self.model.generate(
             input_ids=tokens["input_ids"].to(self.model.device),
             attention_mask=tokens["attention_mask"].to(self.model.device),

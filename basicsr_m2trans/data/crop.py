@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from basicsr_m2trans.atomic import write_atomic
@@ -127,6 +127,7 @@ def _crops(
         try:
             if stems[_stem(file, images)] > 1:
                 raise InputError("another image has the same name but for the extension; rename one of them")
+            _check_upright(file)
             image = read_image(file)
             boxes = read_boxes(_annotation(annotations, _stem(file, images)), image.shape[:2])
         except InputError as error:
@@ -147,6 +148,19 @@ def _crops(
             hashes = np.concatenate([hashes, hash_[None]])
             write_atomic(out / names[-1], encode_png(crop))
             yield Crop(names[-1], source, box, "")
+
+
+def _check_upright(file: Path) -> None:
+    try:
+        with Image.open(file) as opened:
+            orientation = opened.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # a damaged tag raises errors of many types and turns nothing; `read_image` names damaged images
+        return
+    if orientation in range(2, 9):
+        raise InputError(
+            "its EXIF orientation turns it in viewers, LabelImg among them, so that it is unknown how its boxes lie; "
+            "save it upright without that tag and draw them again"
+        )
 
 
 def _stem(file: Path, folder: Path) -> str:

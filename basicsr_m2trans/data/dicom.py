@@ -211,7 +211,9 @@ def _pixel_problem(number: int, error: Exception) -> str:
     if "missing dependencies" in str(error):
         # The decoder's own message runs over several lines; the first names the compression.
         return f"{str(error).splitlines()[0]}; install a decoder with `pip install python-gdcm`"
-    return f"frame {number} cannot be decoded ({type(error).__name__}: {' '.join(str(error).split())})"
+    # The message of an OSError holds the file's path.
+    text = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+    return f"frame {number} cannot be decoded ({type(error).__name__}: {text})"
 
 
 def _as_image(pixels: np.ndarray, header: "Dataset") -> np.ndarray:

@@ -205,12 +205,12 @@ def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarr
                 _put(environment, key.encode("ascii"), value)
                 lines.append(line)
             environment.sync(True)
-    except lmdb.Error as error:
-        raise InputError(f"{folder}: cannot be written ({error}); is the disk full?") from error
-    except BaseException:
+        Path(partial, "meta_info.txt").write_text("".join(lines), encoding="ascii")
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, lmdb.Error):
+            raise InputError(f"{folder}: cannot be written ({error}); is the disk full?") from error
         raise
-    Path(partial, "meta_info.txt").write_text("".join(lines), encoding="ascii")
 
     # A reader of this process would go on reading the replaced file.
     _, environment = _environments.pop(os.path.realpath(folder), (None, None))

@@ -26,7 +26,8 @@ def download(url: str, path: Path, timeout: float = 60.0) -> None:
         timeout: seconds without a sign of the server before an attempt counts as broken off.
 
     Raises:
-        DownloadError: the server cannot be reached, refuses, answers with a web page or keeps breaking off.
+        DownloadError: the server cannot be reached, refuses, answers with a web page or another part of the file, or
+            keeps breaking off.
         InputError: too little space is free for the rest of the file.
         OSError: the file cannot be written.
     """
@@ -61,6 +62,8 @@ def _transfer(url: str, path: Path, timeout: float) -> None:
             raise DownloadError(f"{url}: a web page instead of a file")
         if response.status_code != requests.codes.partial_content:
             offset = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            raise DownloadError(f"{url}: sends another part of the file than it was asked for")
         length = int(response.headers.get("Content-Length", 0))
         free = shutil.disk_usage(path.parent).free + (_size(path) - offset)
         if length > free:

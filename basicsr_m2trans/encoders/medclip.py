@@ -7,6 +7,7 @@ pixels and token ids, `MedCLIPEncoder` adds its preprocessing and tokeniser.
 
 import io
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
 CHECKPOINT_URL = "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
 WEIGHTS_NAME = "pytorch_model.bin"  # inside the archive
+MAX_BYTES = 2_000_000_000  # of it, unpacked in memory; the published one has 547 MB
 VOCABULARY = Path(__file__).with_name("bert_base_cased_vocab.txt")
 PROJECTION_DIM = 512
 IMAGE_SIZE = 224
@@ -45,6 +47,9 @@ SWIN_RENAMES = (
 )
 # Constant index tables; transformers' versions differ in which of them they save.
 INDEX_BUFFER = re.compile(r"\.(relative_position_index|position_ids)$")
+
+# What zipfile raises for archives with changed bytes; NotImplementedError, a RuntimeError, for an unknown method.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeError, struct.error)
 
 
 class MedCLIPModel(nn.Module):
@@ -169,10 +174,12 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
         return as_weights(read_checkpoint(path), str(path))
     try:
         with zipfile.ZipFile(path) as archive:
+            if (size := archive.getinfo(member).file_size) > MAX_BYTES:
+                raise InputError(f"{path}: {member} would unpack to {size / 1e9:.1f} GB; MedCLIP's weights have 0.5 GB")
             # In memory, because torch.load jumps back and forth, which a compressed member answers slowly; so no
             # member of an archive is ever written anywhere.
             content = io.BytesIO(archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path}: {member} cannot be read: the archive is damaged; get it again") from error
     return as_weights(read_checkpoint(content, f"{path}: {member}"), f"{path}: {member}")
 
@@ -181,11 +188,17 @@ def packed_weights(path: Path) -> str | None:
     """Name of the weights' file inside the published archive; None if `path` is not such an archive.
 
     A file written by torch.save is a zip archive too, but never holds this name.
+
+    Raises:
+        InputError: the list of the archive's files is damaged.
     """
     if not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as archive:
-        return next((name for name in archive.namelist() if Path(name).name == WEIGHTS_NAME), None)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return next((name for name in archive.namelist() if Path(name).name == WEIGHTS_NAME), None)
+    except _DAMAGED as error:
+        raise InputError(f"{path} cannot be read: the archive is damaged; get it again") from error
 
 
 def _tower(model: nn.Module, width: Any) -> nn.Module:

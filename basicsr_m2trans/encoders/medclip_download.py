@@ -27,12 +27,13 @@ ARCHIVE = "medclip-vit-pretrained.zip"
 def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
     """Make `folder` hold MedCLIP's archive, with all weights of the right names and shapes.
 
-    Its SHA-256 is written beside it, as `sha256sum` does; where archive and sum exist, they are only compared. The
-    archive stays packed: `MedCLIPEncoder` reads `pytorch_model.bin` from it and nothing else.
+    Its SHA-256 is written beside it, as `sha256sum` does; where archive and sum exist and no `source` is given, they
+    are only compared. The archive stays packed: `MedCLIPEncoder` reads `pytorch_model.bin` from it and nothing else.
 
     Args:
         folder: made where it does not exist.
-        source: the archive, or the `pytorch_model.bin` inside it, fetched by hand; without it, download.
+        source: the archive, or the `pytorch_model.bin` inside it, fetched by hand, which takes the place of an archive
+            that is there; without it, download.
 
     Returns:
         Path of the archive.
@@ -42,7 +43,7 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
             download, for the next call to go on with, is left in the folder.
     """
     archive = folder / ARCHIVE
-    if archive.is_file():
+    if source is None and archive.is_file():
         _check_again(archive)
         return archive
     if source is not None:
@@ -51,6 +52,7 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         arrived = _download(archive) if source is None else _copy(source, archive)
         os.replace(arrived, archive)
+        _partial(archive).unlink(missing_ok=True)
         _remember(archive)
     except OSError as error:
         raise InputError(
@@ -81,7 +83,7 @@ def _download(archive: Path) -> Path:
     Raises:
         InputError: no address works, or what came is not MedCLIP's weights, which is then deleted.
     """
-    partial = archive.with_name(f"{archive.name}.partial")
+    partial = _partial(archive)
     by_hand = (
         f"Repeat the command to go on where it stopped, or fetch {CHECKPOINT_URL} (about 500 MB) by hand\n"
         f"and run: m2trans weights medclip --to {archive.parent} --from FILE"
@@ -101,6 +103,11 @@ def _download(archive: Path) -> Path:
         partial.unlink()
         raise InputError(f"{address} gives something else, which is deleted: {error}\n{by_hand}") from error
     return partial
+
+
+def _partial(archive: Path) -> Path:
+    """Where a download is collected until it is complete."""
+    return archive.with_name(f"{archive.name}.partial")
 
 
 def _published_address() -> str:

@@ -22,7 +22,7 @@ class OpenCLIPEncoder(ImageTextEncoder):
         pretrained: for a name of open_clip, the tag of its weights (`openai`) or a file of weights; else None.
 
     Raises:
-        InputError: open_clip is not installed, or has no such model or weights.
+        InputError: open_clip is not installed, has no such model or weights, or the model's images are not square.
     """
 
     def __init__(self, model: str, pretrained: str | None = None) -> None:
@@ -43,7 +43,11 @@ class OpenCLIPEncoder(ImageTextEncoder):
             raise InputError(f"OpenCLIPEncoder: model {model}, pretrained {pretrained}: {error}") from error
         settings = self.model.visual.preprocess_cfg
         size = settings["size"]
-        self.image_size = size if isinstance(size, int) else size[0]
+        self.image_size, width = (size, size) if isinstance(size, int) else size
+        if self.image_size != width:
+            raise InputError(
+                f"OpenCLIPEncoder: model {model} takes images of {width} x {self.image_size}; use a square one"
+            )
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(settings[name]).view(1, 3, 1, 1), persistent=False)
         self.freeze()

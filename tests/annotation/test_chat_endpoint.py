@@ -137,6 +137,19 @@ def test_refusals_end_the_run_at_once(server, refine, status):
     assert len(server.requests) == 1
 
 
+def test_a_refusal_that_repeats_the_key_does_not_show_it(server, refine):
+    server.answers = [(401, f"incorrect key {KEY}".encode())]
+    with pytest.raises(InputError, match=r"\(incorrect key \*\*\*\)"):
+        refine("a grey picture", CONTROLS)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} x", f"{KEY}\u2603"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(key):
+    with pytest.raises(InputError, match="the key holds a blank") as caught:
+        ChatRefiner("http://localhost/v1", "tiny", key)
+    assert KEY not in str(caught.value)
+
+
 def test_a_model_that_has_nothing_to_say_gives_nothing(server, refine):
     server.answers = [(200, completion(" \n"))] * ATTEMPTS
     assert refine("a grey picture", CONTROLS) == ""

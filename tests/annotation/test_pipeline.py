@@ -1,4 +1,5 @@
 import csv
+import os
 from dataclasses import replace
 
 import cv2
@@ -227,6 +228,9 @@ def test_wrong_paths_are_refused(fake, scans, out):
         annotate(scans, out.with_name("b.csv"), fake.stages(), SETTINGS)
     with pytest.raises(InputError, match="repeats must be at least 1"):
         Settings(repeats=0)
+    (scans / "0001.jpg").rename(os.fsdecode(os.fsencode(scans) + b"/left\xff.png"))
+    with pytest.raises(InputError, match=r"scans: the file name 'left\\udcff\.png' is not UTF-8"):
+        annotate(scans, out.with_name("b.csv"), fake.stages(), SETTINGS)
     assert fake.images == 0
 
 

@@ -111,6 +111,21 @@ def test_what_is_left_out_is_named_and_the_rest_goes_on(tmp_path, smooth_image, 
     assert all(part in reason for (_, reason), (_, part) in zip(reasons, expected, strict=True))
 
 
+def test_images_that_viewers_turn_are_left_out(tmp_path, smooth_image, annotate, crop):
+    (tmp_path / "scans").mkdir()
+    for name, orientation in (("turned", 6), ("upright", 1)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(smooth_image()).save(tmp_path / "scans" / f"{name}.jpg", exif=exif)
+        annotate(f"{name}.txt", 0, 0, 700, 548)
+    Image.fromarray(smooth_image()).save(tmp_path / "scans" / "damaged.jpg", exif=b"Exif\0\0no TIFF")
+    annotate("damaged.txt", 0, 0, 700, 548)
+    damaged, turned, upright = crop()
+    assert (damaged.source, damaged.image) == ("damaged.jpg", "0001.png")
+    assert turned.reason.startswith("its EXIF orientation turns it")
+    assert (upright.source, upright.image) == ("upright.jpg", "0002.png")
+
+
 def test_near_duplicates_are_left_out(tmp_path, smooth_image, annotate, crop, save_image):
     image = smooth_image()
     noisy = np.clip(image + np.random.default_rng(1).normal(0, 3, image.shape), 0, 255).astype(np.uint8)

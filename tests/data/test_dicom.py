@@ -147,6 +147,15 @@ def test_damaged_pixels_are_named(make_dicom):
         frames_of(path)
 
 
+def test_a_file_that_is_gone_is_not_named_by_its_path(make_dicom):
+    path = make_dicom(np.zeros((30, 40), np.uint8), name="DOE_JANE.dcm")
+    header = read_header(path, "x")
+    path.unlink()
+    with pytest.raises(InputError, match=r"x: frame 1 cannot be decoded \(FileNotFoundError: No such") as caught:
+        list(read_frames(path, header, "x"))
+    assert "DOE" not in str(caught.value)
+
+
 def test_a_missing_decoder_is_named(monkeypatch):
     from pydicom.pixels.decoders import JPEGBaseline8BitDecoder
 

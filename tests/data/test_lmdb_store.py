@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from basicsr_m2trans import compat
+from basicsr_m2trans.data import lmdb_store
 from basicsr_m2trans.data.images import encode_png
 from basicsr_m2trans.data.lmdb_store import LmdbReader, read_meta_info, write_lmdb
 from basicsr_m2trans.errors import InputError
@@ -167,6 +168,19 @@ def test_interruption_keeps_the_old_folder(folder):
     write_lmdb(folder, [("c", b"fourth", (4, 5, 3))])
     assert LmdbReader(folder).shapes == {"c": (4, 5, 3)}
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_failed_write_leaves_nothing(folder, monkeypatch):
+    """Least of all what has filled the disk."""
+
+    def put(*_):
+        raise lmdb.DiskError("No space left on device")
+
+    monkeypatch.setattr(lmdb_store, "_put", put)
+    with pytest.raises(InputError, match=r"HR\.lmdb: cannot be written .*No space left on device.*disk full"):
+        write_lmdb(folder, [("a", b"third", (4, 5, 3))])
+    assert list(folder.parent.iterdir()) == [folder]
+    assert LmdbReader(folder).get("a") == b"first"
 
 
 def read_in_child(reader, queue):

@@ -26,9 +26,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", "text/html" if server.mode == "page" else "application/octet-stream")
         self.send_header("Content-Length", str(len(body)))
+        if start:
+            first = start + 1 if server.mode == "another part" else start
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         if server.mode == "silent":
             time.sleep(1)
+        elif server.mode == "slow":
+            for position in range(0, len(body), len(body) // 5):
+                self.wfile.write(body[position : position + len(body) // 5])
+                time.sleep(0.2)
         elif "breaks-off" in server.mode:
             self.wfile.write(body[: 2 * len(content) // 3])
             self.wfile.flush()

@@ -73,7 +73,17 @@ def test_silent_server(server, path):
         download(server.url, path, timeout=0.1)
 
 
-@pytest.mark.parametrize(("mode", "address", "message"), [("page", "", "a web page"), ("", "x", "404")])
+def test_slow_server_may_take_longer_than_the_time_out_in_all(server, path):
+    server.mode = "slow"
+    download(server.url, path, timeout=0.6)
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None]
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "message"),
+    [("page", "", "a web page"), ("", "x", "404"), ("another part", "", "sends another part")],
+)
 def test_answers_without_a_file_leave_what_arrived_before(mode, address, message, server, path):
     path.write_bytes(CONTENT[:1000])
     server.mode = mode

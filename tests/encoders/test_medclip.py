@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from basicsr_m2trans.encoders import build_encoder
+from basicsr_m2trans.encoders import build_encoder, medclip
 from basicsr_m2trans.encoders.base import resize
 from basicsr_m2trans.encoders.medclip import (
     CHECKPOINT_URL,
@@ -131,6 +131,29 @@ def test_damaged_and_hostile_files_are_refused(content, mini, tmp_path, monkeypa
     with pytest.raises(InputError, match=r"pytorch_model\.bin cannot be read"):
         read_medclip_checkpoint(path)
     assert not (tmp_path / "hostile_was_here").exists()
+
+
+def test_no_changed_byte_of_an_archive_gives_another_error(tmp_path):
+    bare, path = tmp_path / "pytorch_model.bin", tmp_path / "medclip-vit-pretrained.zip"
+    torch.save({"a": torch.zeros(3)}, bare)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(bare, "pytorch_model.bin")
+    data, refused = path.read_bytes(), 0
+    for position in (*range(60), *range(len(data) - 100, len(data))):  # the archive's own headers
+        path.write_bytes(data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :])
+        try:
+            read_medclip_checkpoint(path)
+        except InputError:
+            refused += 1
+    assert refused > 50
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(medclip, "MAX_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("pytorch_model.bin", bytes(10_000_000))
+    with pytest.raises(InputError, match=r"a\.zip: pytorch_model\.bin would unpack to 0\.0 GB"):
+        read_medclip_checkpoint(tmp_path / "a.zip")
 
 
 @pytest.fixture

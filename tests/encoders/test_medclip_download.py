@@ -158,6 +158,16 @@ def test_only_the_weights_are_taken(weights_file, tmp_path):
     assert {path.name for path in tmp_path.rglob("*")} == {"hostile.zip", "folder", ARCHIVE, f"{ARCHIVE}.sha256"}
 
 
+def test_a_file_by_hand_replaces_what_is_there(archive, weights_file, tmp_path):
+    place = fetch_medclip(tmp_path, weights_file)
+    place.write_bytes(b"damaged")
+    (tmp_path / f"{ARCHIVE}.partial").write_bytes(b"of a download that was given up")
+    assert fetch_medclip(tmp_path, archive).read_bytes() == archive.read_bytes()
+    assert fetch_medclip(tmp_path, place).read_bytes() == archive.read_bytes()  # from its own place
+    assert fetch_medclip(tmp_path) == place
+    assert {path.name for path in tmp_path.iterdir()} == {ARCHIVE, f"{ARCHIVE}.sha256"}
+
+
 def test_bare_weights_are_packed(weights_file, tmp_path):
     fetched = fetch_medclip(tmp_path, weights_file)
     with zipfile.ZipFile(fetched) as file:

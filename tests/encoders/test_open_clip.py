@@ -109,6 +109,12 @@ def test_name_with_a_file_of_weights(tmp_path):
     torch.testing.assert_close(named.encode_text(CAPTIONS), local.encode_text(CAPTIONS))
 
 
+def test_a_model_of_images_that_are_not_square_is_refused(tmp_path):
+    save(tmp_path, OPENAI_LIKE | {"vision_cfg": OPENAI_LIKE["vision_cfg"] | {"image_size": [32, 48]}})
+    with pytest.raises(InputError, match="takes images of 48 x 32; use a square one"):
+        build_encoder({"type": "OpenCLIPEncoder", "model": f"local-dir:{tmp_path}"})
+
+
 def test_never_random_weights(tmp_path):
     save(tmp_path, OPENAI_LIKE)
     (tmp_path / "open_clip_pytorch_model.bin").unlink()
