@@ -10,7 +10,6 @@ as further one-hot channels of the keys, attention needs no bias. Maps are chann
 channels move as one run.
 """
 
-import functools
 import itertools
 from collections.abc import Iterator
 
@@ -33,7 +32,7 @@ def folded_attention(x: Tensor, attention: HaloAttention, levels: int) -> Tensor
         x: (N, C, H, W) with C = attention.dim / 4^levels, best channels-last in memory; H and W are multiples of
             window_size * 2^levels.
         attention: the branch's parameters.
-        levels: number j of Haar transforms, 0 for none.
+        levels: number j of Haar transforms, 0 (none) to 2.
 
     Returns:
         (N, C, H, W), channels-last in memory.
@@ -72,7 +71,7 @@ def _folded_weights(attention: HaloAttention, levels: int) -> tuple[Tensor, Tens
     position = torch.cat((rows @ query[: dim // 2], columns @ query[dim // 2 :]))
     query = key.T @ query
     if levels:
-        haar = _haar_matrix(levels).to(query)
+        haar = torch.tensor(_HAAR_MATRICES[levels], dtype=query.dtype, device=query.device)
         # T mixes the bands of each channel alike: T = haar (x) identity.
         query, position, value = (_blocks_from_bands(weight, haar) for weight in (query, position, value))
         query, value = (_blocks_from_bands(weight.T, haar).T for weight in (query, value))
@@ -84,15 +83,16 @@ def _blocks_from_bands(weight: Tensor, haar: Tensor) -> Tensor:
     return torch.einsum("kbc,bs->ksc", weight.unflatten(1, (len(haar), -1)), haar).flatten(1)
 
 
-@functools.cache
-def _haar_matrix(levels: int) -> Tensor:
+def _haar_matrix(levels: int) -> list[list[float]]:
     """(4^j, 4^j): the sub-bands that j Haar transforms make of each pixel of a block of 2^j x 2^j."""
-    # Kept for all later calls, so whatever mode or default device the first one runs under must not stick to it.
-    with torch.inference_mode(False):
-        pixels = torch.eye(4**levels, device="cpu").view(4**levels, 1, 2**levels, 2**levels)
-        for _ in range(levels):
-            pixels = haar_dwt(pixels)
-        return pixels.view(4**levels, 4**levels).T
+    pixels = torch.eye(4**levels, device="cpu").view(4**levels, 1, 2**levels, 2**levels)
+    for _ in range(levels):
+        pixels = haar_dwt(pixels)
+    return pixels.view(4**levels, 4**levels).T.tolist()
+
+
+# Numbers, not tensors: a kept tensor would be one of whatever mode (inference, fake tensors) the first call ran under.
+_HAAR_MATRICES = {levels: _haar_matrix(levels) for levels in (1, 2)}
 
 
 class _WindowAttention(torch.autograd.Function):

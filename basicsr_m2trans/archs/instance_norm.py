@@ -12,8 +12,9 @@ ROWS_AT_ONCE = 32
 def instance_norm(x: Tensor) -> Tensor:
     """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on channels-last maps.
 
-    Statistics and arithmetic are float32 or wider whatever the type of x. Normalisation by `batch_norm` or
-    `group_norm` would lose one or two digits on the CPU.
+    Statistics are float32 or wider whatever the type of x, and so is all arithmetic but one product of the backward
+    pass, whose rounding averages out. Normalisation by `batch_norm` or `group_norm` would lose one or two digits on
+    the CPU.
 
     Args:
         x: (N, C, H, W).

@@ -9,6 +9,7 @@ BENCHMARKS = {
     "forward": "inference by the fast path against the literal computation",
     "operators": "where the time of both goes, by operator",
     "train": "a training step on the fast path against the literal computation",
+    "options": "a training step with each option of the loop, such as bfloat16, against the plain step",
     "loader": "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network consumes",
     "semantic": "the semantic loss alone and its share of a training step",
     "validate": "the metrics of validation against BasicSR's and piq's",

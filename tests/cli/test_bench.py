@@ -59,6 +59,47 @@ def test_network(name, cases, tmp_path, capfd):
     assert "torch 2" in table
 
 
+@pytest.mark.slow
+def test_options(tmp_path):
+    figures = figures_of("options", tmp_path)
+    case = "training step x2, batch 2, LR 32x32"
+    names = ["plain", "amp: bf16", "channels_last: true", "checkpointing: true", "accumulate: 2", "grad_clip_norm: 1"]
+    assert list(figures) == [(part, name) for part in (case, f"peak memory, {case}") for name in names]
+    for name in names[1:]:
+        check_ratios(figures, case, "plain", name)
+
+
+@pytest.mark.slow
+def test_operators(tmp_path):
+    """What is shown and the rest add up to all."""
+    figures = figures_of("operators", tmp_path)
+    forward, step = "forward x2, LR 32x32", "training step x2, batch 1, LR 32x32"
+    paths = [(forward, path) for path in ("literal", "fast", "fast, bfloat16")]
+    for case, path in [*paths, (step, "literal"), (step, "fast")]:
+        parts = {key: figure["values"] for key, figure in figures.items() if key[0] == case}
+        parts = {name: values for (_, name), values in parts.items() if name.startswith(f"{path}: ")}
+        total = parts.pop(f"{path}: all")
+        assert len(parts) == 13
+        assert [sum(values) for values in zip(*parts.values(), strict=True)] == pytest.approx(total)
+
+
+@pytest.mark.slow
+def test_memory(tmp_path):
+    figures = figures_of("memory", tmp_path)
+    case = "x4, LR 96x64, max_memory 1024 MiB"
+    for quantity in ("peak", "time"):
+        check_ratios(figures, case, f"{quantity}, whole image", f"{quantity}, strips")
+    assert figures[case, "largest difference"]["max"] < 1e-5
+    assert ("x4, LR 128x96, max_memory 2560 MiB", "peak, strips") in figures
+
+
+@pytest.mark.slow
+def test_cine(tmp_path):
+    figures = figures_of("cine", tmp_path)
+    assert [name for _, name in figures] == ["enlarging", "enlarging", "decoding", "encoding"]
+    assert all(figure["unit"] == "frames/s" and figure["min"] > 0 for figure in figures.values())
+
+
 def test_validate(tmp_path):
     figures = figures_of("validate", tmp_path)
     for metric in ("PSNR", "SSIM", "FSIM", "GMSD"):
