@@ -14,6 +14,7 @@ EXTRAS = {
     "crop": ["imagehash>=4.3", "defusedxml>=0.7"],
     "dicom": ["pydicom>=3.0", "python-gdcm>=3.0.24"],
     "open-clip": ["open_clip_torch>=3.0"],
+    "video": ["av>=14"],
 }
 
 setup(
@@ -31,7 +32,7 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "numpy>=1.26",
-        "opencv-python>=4.8",
+        "opencv-python>=4.13",
         "pillow>=10",
         "lmdb>=1.4",
         "pyyaml>=6.0",
@@ -40,12 +41,13 @@ setup(
         "piq>=0.8",
         "requests>=2.31",
         "scipy>=1.11",
+        "tifffile>=2024.1.30",
         "spandrel>=0.4.2",
         "matplotlib>=3.8",
         "pytorch-wavelets==1.3.0",
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), "pytest>=8", "ruff>=0.14"]},
+    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), "hypothesis>=6", "pytest>=8", "ruff>=0.14"]},
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

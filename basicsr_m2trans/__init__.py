@@ -2,10 +2,24 @@
 
 Importing this package is cheap and touches nothing. `register()` makes stock BasicSR 1.4.2 import on today's
 stack and adds the plugin's networks, data set, loss, model and metrics to BasicSR's registries, so that option
-files can name them.
+files can name them. `Upscaler` enlarges images with a trained network.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from basicsr_m2trans.inference.upscaler import Upscaler as Upscaler
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load `Upscaler` when it is asked for, because it needs PyTorch."""
+    if name == "Upscaler":
+        from basicsr_m2trans.inference.upscaler import Upscaler
+
+        return Upscaler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def register() -> None:

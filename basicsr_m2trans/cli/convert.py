@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     weights, network_g = read_official_checkpoint(args.official, args.num_block)
     buffer = io.BytesIO()
-    torch.save({"params": weights}, buffer)
+    torch.save({"params": weights, "network_g": network_g}, buffer)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(args.output, buffer.getvalue())
     count = sum(value.numel() for value in weights.values())

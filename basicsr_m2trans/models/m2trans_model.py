@@ -1,6 +1,7 @@
 """M2Trans's training step inside BasicSR (Sec. V-A, Eq. 20)."""
 
 import contextlib
+import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
+from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 
+from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
 from basicsr_m2trans.models.training_options import TrainingOptions
@@ -101,6 +104,29 @@ class M2TransModel(SRModel):
         with torch.no_grad():
             self.output = net(self.lq)
         net.train(training)
+
+    @master_only
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int,
+        param_key: str | list[str] = "params",
+    ) -> None:
+        """Save weights as BasicSR does, with the option file's `network_g` beside them, which tells the network.
+
+        Raises:
+            OSError: the file cannot be written; an older one of that name is then left as it was.
+        """
+        nets, keys = ([value] if not isinstance(value, list) else value for value in (net, param_key))
+        entries: dict[str, Any] = {}
+        for key, each in zip(keys, nets, strict=True):
+            entries[key] = {name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()}
+        entries["network_g"] = dict(self.opt["network_g"])
+        buffer = io.BytesIO()
+        torch.save(entries, buffer)
+        iteration = "latest" if current_iter == -1 else current_iter
+        write_atomic(Path(self.opt["path"]["models"], f"{net_label}_{iteration}.pth"), buffer.getvalue())
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Add up the gradients of the batch's parts; returns the terms of the loss of the whole batch, detached."""

@@ -10,7 +10,7 @@ def test_writes_a_basicsr_checkpoint(tmp_path, capsys):
     torch.save({"model_state_dict": {f"module.{k}": v for k, v in weights.items()}}, source)
     assert main(["convert", "--num-block", "1", str(source), str(output)]) == 0
     written = torch.load(output, weights_only=True)
-    assert written.keys() == {"params"}
+    assert written.keys() == {"params", "network_g"}
     assert all(torch.equal(written["params"][k], v) for k, v in weights.items())
     printed = capsys.readouterr().out
     assert "type: M2Trans\n  upscale: 4" in printed

@@ -126,7 +126,7 @@ def test_encoder_stays_out_of_optimizer_and_checkpoint(tmp_path):
     assert sum(len(group["params"]) for group in model.optimizer_g.param_groups) == len(list(model.net_g.parameters()))
     model.save(0, 1)
     saved = torch.load(tmp_path / "net_g_1.pth", weights_only=True)
-    assert saved.keys() == {"params", "params_ema"}
+    assert saved.keys() == {"params", "params_ema", "network_g"}
     assert saved["params"].keys() == saved["params_ema"].keys() == network
     assert not any(parameter.requires_grad for parameter in model.cri_semantic.parameters())
 

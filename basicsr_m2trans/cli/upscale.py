@@ -1,0 +1,116 @@
+"""`m2trans upscale`: enlarge images, videos and DICOM files with a trained network."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basicsr_m2trans.inference.batch import Result
+
+HELP = "enlarge images, videos and ultrasound DICOM with a trained network (research use, not for diagnosis)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="files, folders (structure kept) or patterns: png, jpg, tif, bmp, webp, mp4, avi, gif, DICOM",
+    )
+    parser.add_argument(
+        "-o", "--out", required=True, type=Path, metavar="OUT", help="folder, or for one INPUT a file name"
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="FILE|NAME", help="e.g. experiments/NAME/models/net_g_latest.pth"
+    )
+    settings = parser.add_argument_group("what the network is, if its file does not say it")
+    settings.add_argument("--scale", type=int, metavar="S", help="how many times it enlarges")
+    settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
+    settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="average over 8 flips and rotations; takes 8 times as long"
+    )
+    parser.add_argument(
+        "--colour",
+        choices=("luma", "rgb"),
+        default="luma",
+        help="images with colours: the network enlarges their luma, and the colours are interpolated (default), or it "
+        "enlarges red, green and blue itself",
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        "--fp16", action="store_const", dest="precision", const="float16", default="float32", help="half precision"
+    )
+    precision.add_argument("--bf16", action="store_const", dest="precision", const="bfloat16", help="bfloat16")
+    parser.add_argument(
+        "--max-memory", type=int, default=2048, metavar="MIB", help="memory for M2Trans on one image (default: 2048)"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="save bicubic | network side by side, as OUTPUT_compare.png"
+    )
+    parser.add_argument(
+        "--deidentify", action="store_true", help="keep of DICOM only pixels, ultrasound regions and timing"
+    )
+    parser.add_argument("--force", action="store_true", help="replace results that exist (default: skip those files)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what became of each file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Enlarge the files; status 1 if one failed."""
+    import sys
+
+    from tqdm import tqdm
+
+    from basicsr_m2trans import Upscaler
+    from basicsr_m2trans.inference.batch import plan_jobs, run_jobs
+    from basicsr_m2trans.inference.outputs import DISCLAIMER
+
+    jobs = plan_jobs(args.inputs, args.out, args.deidentify)
+    upscaler = Upscaler.from_checkpoint(
+        args.model,
+        scale=args.scale,
+        arch=args.arch,
+        options=args.opt,
+        device=args.device,
+        precision=args.precision,
+        self_ensemble=args.self_ensemble,
+        colour=args.colour,
+        max_memory=args.max_memory,
+    )
+    print(f"{upscaler.name} on {upscaler.device}; {DISCLAIMER}")
+    results = []
+    try:
+        with tqdm(total=len(jobs), unit="file", disable=None) as bar:
+            for result in run_jobs(
+                upscaler,
+                jobs,
+                force=args.force,
+                compare=args.compare,
+                deidentify=args.deidentify,
+                report=lambda job: lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}"),
+            ):
+                results.append(result)
+                bar.update()
+                if result.message:
+                    bar.write(result.message, file=sys.stderr)
+    finally:
+        # After Ctrl-C too: it says what has been done.
+        if args.json:
+            _write_report(args.json, upscaler.name, results)
+    counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
+    print(f"{args.out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+    return 1 if counts["failed"] else 0
+
+
+def _write_report(path: Path, model: str, results: list["Result"]) -> None:
+    import dataclasses
+    import json
+
+    from basicsr_m2trans.atomic import write_atomic
+    from basicsr_m2trans.inference.outputs import DISCLAIMER
+
+    content = {"model": model, "use": DISCLAIMER, "files": [dataclasses.asdict(result) for result in results]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(content, indent=2).encode())

@@ -1,0 +1,149 @@
+"""Enlarging image files: depth, grey, alpha and colour profile survive."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.outputs import Enlarged, Report, replacing
+from basicsr_m2trans.inference.pillow_images import from_array, to_array
+from basicsr_m2trans.inference.upscaler import Upscaler
+
+# Pillow's name of each format and how it is written: as much of the result as the format can hold.
+_FORMATS = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": ("BMP", {}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".webp": ("WEBP", {"lossless": True, "exact": True}),
+}
+_WITH_16_BITS = (".png", ".tif", ".tiff")
+_WITH_ALPHA = (*_WITH_16_BITS, ".webp")
+_ORIENTATION = 0x0112
+
+
+class ImageContent(NamedTuple):
+    """What is read from an image file and written to another.
+
+    Attributes:
+        pixels: (h, w, c) in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4; uint8 or uint16.
+        profile: ICC colour profile, if the file has one.
+    """
+
+    pixels: np.ndarray
+    profile: bytes | None
+
+
+def upscale_image(upscaler: Upscaler, source: Path, target: Path, report: Report) -> Enlarged:
+    """Enlarge an image file; the format of `target` is that of its extension.
+
+    Other tags of the file (EXIF, resolution) are left out.
+
+    Raises:
+        InputError: `source` cannot be read, is of a kind that cannot be enlarged (several pages, CMYK, 32 bits), or
+            has 16 bits or alpha, which the format of `target` cannot hold.
+    """
+    content = read_image(source)
+    _check_format(content.pixels, source, target)
+    enlarged = upscaler(content.pixels)
+    with replacing(target) as partial:
+        write_image(ImageContent(enlarged, content.profile), partial, target.suffix.lower())
+    report(1, 1)
+    return Enlarged(content.pixels, enlarged)
+
+
+def read_image(path: Path) -> ImageContent:
+    """Read an image file with all its levels, its alpha and its colour profile.
+
+    Raises:
+        InputError: the file cannot be decoded, has several pages or frames, or pixels that cannot be enlarged.
+    """
+    data = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of damaged tags, which are not used.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                # Cameras append previews to JPEG (format MPO); the first picture is the photograph.
+                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+                    raise InputError(f"{path}: has {image.n_frames} pages or frames; save each as a file of its own")
+                profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, 1)
+                pixels = to_array(image, str(path))
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: cannot be read as an image; the file is damaged or of an unknown format") from error
+    except Exception as error:  # Pillow and its plugins raise errors of many types on damaged files
+        raise InputError(f"{path}: cannot be read as an image ({_one_line(error)})") from error
+    if pixels.dtype == np.uint8 and path.suffix.lower() in _WITH_16_BITS:
+        pixels = _with_16_bits(data, pixels, orientation, path)
+    return ImageContent(pixels, profile)
+
+
+def _with_16_bits(data: bytes, pixels: np.ndarray, orientation: int, path: Path) -> np.ndarray:
+    """The pixels of a PNG or TIFF file with 16 bits where it has them, which Pillow reduces to 8 in colours."""
+    try:
+        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return pixels
+    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
+        return pixels
+    if orientation != 1:
+        raise InputError(f"{path}: 16-bit colours with an orientation tag; turn the pixels and remove the tag")
+    return cv2.cvtColor(deep, cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+
+
+def _check_format(pixels: np.ndarray, source: Path, target: Path) -> None:
+    suffix = target.suffix.lower()
+    if pixels.dtype == np.uint16 and suffix not in _WITH_16_BITS:
+        raise InputError(f"{source}: has 16 bits, which {suffix} cannot hold; name an output of .png or .tif")
+    if pixels.shape[2] in (2, 4) and suffix not in _WITH_ALPHA:
+        raise InputError(f"{source}: has transparency, which {suffix} cannot hold; name an output of .png or .tif")
+
+
+def write_image(content: ImageContent, path: Path, suffix: str) -> None:
+    """Write an image file.
+
+    Args:
+        content: what to write.
+        path: the file, of any name.
+        suffix: the format's extension, one of `IMAGE_EXTENSIONS`; it can hold `content`.
+
+    Raises:
+        InputError: the image is too large for the format.
+    """
+    pixels, profile = content
+    try:
+        if pixels.dtype == np.uint8 or pixels.shape[2] == 1:
+            name, settings = _FORMATS[suffix]
+            from_array(pixels).save(path, name, icc_profile=profile, **settings)
+        elif suffix == ".png":
+            path.write_bytes(_encode_png(pixels, profile))
+        else:
+            from tifffile import imwrite
+
+            alpha = ["unassalpha"] if pixels.shape[2] == 4 else []
+            imwrite(path, pixels, photometric="rgb", extrasamples=alpha, iccprofile=profile, compression="zlib")
+    except (ValueError, OverflowError, cv2.error) as error:
+        height, width = pixels.shape[:2]
+        raise InputError(f"{width} x {height} pixels cannot be written as {suffix} ({_one_line(error)})") from error
+
+
+def _encode_png(pixels: np.ndarray, profile: bytes | None) -> bytes:
+    """16-bit colours (h, w, 3 or 4), which Pillow cannot write."""
+    image = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    if profile is None:
+        return cv2.imencode(".png", image)[1].tobytes()
+    metadata = [np.frombuffer(profile, np.uint8)[None]]
+    return cv2.imencodeWithMetadata(".png", image, [cv2.IMAGE_METADATA_ICCP], metadata)[1].tobytes()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

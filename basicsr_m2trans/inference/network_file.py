@@ -1,0 +1,132 @@
+"""From a file of weights to the network that they belong to."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from basicsr_m2trans import archs
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
+
+# Networks that this package ships, one file NAME.pth each.
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+
+class TrainedNetwork(NamedTuple):
+    """A network in evaluation mode with its trained weights.
+
+    Attributes:
+        network: on the CPU.
+        architecture: its registered name.
+        scale: how many times it enlarges.
+        channels: of its input and output images, 3 (RGB) or 1 (grey).
+    """
+
+    network: nn.Module
+    architecture: str
+    scale: int
+    channels: int
+
+
+def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
+    """The file that `model` means: a path, or the name of a network in `folder`, such as `m2trans-x2`.
+
+    Raises:
+        InputError: there is neither; the names in `folder` are listed.
+    """
+    for path in (Path(model), folder / f"{model}.pth"):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.pth"))) or "none yet"
+    raise InputError(
+        f"--model {model}: there is no such file, and no network of that name comes with this package "
+        f"(it has: {names}); name a checkpoint, such as experiments/NAME/models/net_g_latest.pth"
+    )
+
+
+def load_network(
+    path: Path, scale: int | None = None, arch: str | None = None, options: Path | None = None
+) -> TrainedNetwork:
+    """Build the network of a BasicSR checkpoint and load its weights: the average `params_ema` where there is one.
+
+    The network's settings are those of the option file, else those that `M2TransModel` has written into the
+    checkpoint, else `arch` with its default settings and `scale`.
+
+    Args:
+        path: holds `params` or `params_ema`, and perhaps `network_g`.
+        scale: the network's, where the settings do not have it.
+        arch: its registered name, such as M2Trans or EDSR, where there are no settings.
+        options: an option file with a section `network_g`.
+
+    Raises:
+        InputError: the file cannot be read, its settings are unknown or contradict the arguments, or its weights are
+            those of another network.
+    """
+    entries = read_checkpoint(path)
+    if isinstance(entries, dict) and "model_state_dict" in entries:
+        raise InputError(
+            f"{path} is a checkpoint of the authors' code; run m2trans convert {path} OUT.pth and name OUT.pth"
+        )
+    key = "params_ema" if isinstance(entries, dict) and "params_ema" in entries else "params"
+    if not isinstance(entries, dict) or key not in entries:
+        raise InputError(f"{path} has no entry 'params'; name a file of experiments/NAME/models")
+    weights = as_weights(entries[key], str(path))
+    network_g = _settings(entries, path, scale, arch, options)
+    network = _build(network_g, path)
+    check_weights(weights, network.state_dict(), str(path), network_g["type"])
+    network.load_state_dict(weights)
+    channels = network_g.get("num_in_ch", network_g.get("in_chans", 3))
+    if channels not in (1, 3):
+        raise InputError(f"{path}: the network takes images of {channels} channels, neither grey nor RGB")
+    upscale = network_g.get("upscale", network_g.get("scale", scale))
+    return TrainedNetwork(network.eval(), network_g["type"], upscale, channels)
+
+
+def _settings(
+    entries: Mapping[str, Any], path: Path, scale: int | None, arch: str | None, options: Path | None
+) -> dict[str, Any]:
+    """The section `network_g` of the checkpoint's network."""
+    if options is not None:
+        from basicsr_m2trans.report.methods import network_section
+
+        network_g, source = network_section(options), str(options)
+    else:
+        network_g, source = entries.get("network_g"), str(path)
+    if network_g is None:
+        missing = [option for option, value in (("--scale", scale), ("--arch", arch)) if value is None]
+        if missing:
+            raise InputError(
+                f"{path} holds weights alone, so give {' and '.join(missing)} for a network with default settings "
+                "(e.g. --scale 2 --arch M2Trans), or its option file by --opt"
+            )
+        return {"type": arch, "upscale": scale}
+    if not isinstance(network_g, dict) or not isinstance(network_g.get("type"), str):
+        raise InputError(f"{source}: network_g names no type of network; give the option file by --opt")
+    upscale = network_g.get("upscale", network_g.get("scale", scale))
+    if not isinstance(upscale, int) or upscale < 1:
+        raise InputError(f"{source}: network_g has no upscale; give it by --scale")
+    if scale not in (None, upscale):
+        raise InputError(f"--scale {scale}: {source} says that the network enlarges x{upscale}; leave --scale out")
+    if arch not in (None, network_g["type"]):
+        raise InputError(f"--arch {arch}: {source} says that the network is {network_g['type']}; leave --arch out")
+    return network_g
+
+
+def _build(network_g: dict[str, Any], path: Path) -> nn.Module:
+    settings = copy.deepcopy(network_g)
+    name = settings.pop("type")
+    try:
+        if name in archs.__all__:
+            return getattr(archs, name)(**settings)
+        # All other networks are BasicSR's or need its repairs; importing BasicSR takes seconds.
+        from basicsr_m2trans import register
+
+        register()
+        from basicsr.archs import build_network
+
+        return build_network({"type": name} | settings)
+    except TypeError as error:
+        raise InputError(f"{path}: {name} cannot be built ({error}); give its option file by --opt") from error

@@ -1,0 +1,225 @@
+"""Enlarging images from Python: one object for arrays, Pillow images and tensors."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from basicsr_m2trans.archs import Bicubic, M2Trans
+from basicsr_m2trans.archs.wavelet import HaarTransform
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, enlarge
+from basicsr_m2trans.inference.network_file import find_model, load_network
+from basicsr_m2trans.inference.pillow_images import from_array, to_array
+from basicsr_m2trans.inference.tiles import enlarge_tiled
+
+Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
+
+# ITU-R BT.601, the luma of the field's PSNR.
+_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COLOURS = ("luma", "rgb")
+
+
+class Upscaler:
+    """A trained network that enlarges images of any size. For research, not for diagnosis.
+
+    >>> upscaler = Upscaler.from_checkpoint("experiments/NAME/models/net_g_latest.pth")
+    >>> enlarged = upscaler(image)
+
+    M2Trans is computed exactly and in bounded memory, other networks in overlapping tiles.
+
+    Args:
+        network: maps (N, channels, h, w) in [0, 1] to (N, channels, scale * h, scale * w).
+        scale: how many times it enlarges.
+        channels: 3 (RGB) or 1 (grey).
+        name: what the results say that they were made by.
+        device: 'cpu', 'cuda', 'cuda:1', ...; by default the GPU if there is one.
+        precision: 'float32', or 'bfloat16' or 'float16' for the network's layers (autocast).
+        self_ensemble: average over the 8 flips and rotations of the image, which takes 8 times as long.
+        colour: how arrays and Pillow images with colours are enlarged. 'luma': the network enlarges their luma, and
+            their colour differences are interpolated (bicubic), so that a colour Doppler box keeps its colours even
+            with a network that was trained on grey images. 'rgb': the network enlarges the three colours.
+        max_memory: most memory in MiB that M2Trans takes for one image; see `enlarge`.
+
+    Raises:
+        InputError: an argument is none of these, or PyTorch cannot use the device.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scale: int,
+        channels: int = 3,
+        *,
+        name: str = "",
+        device: str | None = None,
+        precision: str = "float32",
+        self_ensemble: bool = False,
+        colour: str = "luma",
+        max_memory: int = DEFAULT_MEMORY,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}")
+        if colour not in COLOURS:
+            raise InputError(f"colour must be one of {', '.join(COLOURS)}, but is {colour!r}")
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self.device = torch.device(device)
+            self.network = network.eval().to(self.device)
+        # PyTorch's messages of several types for devices that are not there
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        self.scale, self.channels, self.precision = scale, channels, PRECISIONS[precision]
+        self.name = name or f"{type(network).__name__} x{scale}"
+        self.self_ensemble, self.colour, self.max_memory = self_ensemble, colour, max_memory
+        self._bicubic = Bicubic(scale)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        model: str | Path,
+        *,
+        scale: int | None = None,
+        arch: str | None = None,
+        options: str | Path | None = None,
+        device: str | None = None,
+        precision: str = "float32",
+        self_ensemble: bool = False,
+        colour: str = "luma",
+        max_memory: int = DEFAULT_MEMORY,
+    ) -> "Upscaler":
+        """An upscaler with the network of a checkpoint.
+
+        Args:
+            model: a file that BasicSR has saved, or the name of a network that comes with this package.
+            scale, arch, options: what the network is, where the file does not say it; see `load_network`.
+            device, precision, self_ensemble, colour, max_memory: see the class.
+
+        Raises:
+            InputError: there is no such file or name, it cannot be read, or what the network is remains open.
+        """
+        path = find_model(model)
+        trained = load_network(path, scale, arch, Path(options) if options else None)
+        return cls(
+            trained.network,
+            trained.scale,
+            trained.channels,
+            name=f"{trained.architecture} x{trained.scale} ({path.name})",
+            device=device,
+            precision=precision,
+            self_ensemble=self_ensemble,
+            colour=colour,
+            max_memory=max_memory,
+        )
+
+    def __call__(self, image: Picture) -> Picture:
+        """Enlarge one image; the result has the type, depth and number of channels of `image`.
+
+        Args:
+            image: one of
+                - an array (h, w) or (h, w, c) in the order RGB (for OpenCV's BGR give `image[..., ::-1]`), c = 1
+                  (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, uint16, or floating-point in [0, 1];
+                - a Pillow image of 8 bits, or 16 bits and grey; its colour profile is kept, its orientation tag
+                  applied, and a palette becomes RGB;
+                - a tensor (N, channels, h, w) or (channels, h, w), floating-point, RGB in [0, 1]: the result is what
+                  the network itself makes of it, whatever `colour` is, on the tensor's device.
+
+        Raises:
+            InputError: the image is of another kind, or the network needs more than `max_memory` for it.
+        """
+        if isinstance(image, Tensor):
+            return self._enlarge_tensor(image)
+        if isinstance(image, Image.Image):
+            result = from_array(self._enlarge_array(to_array(image)))
+            result.info = {key: image.info[key] for key in ("icc_profile",) if key in image.info}
+            return result
+        if isinstance(image, np.ndarray):
+            return self._enlarge_array(image)
+        raise InputError(f"give an array, a Pillow image or a tensor, not a {type(image).__name__}")
+
+    def bicubic(self, image: np.ndarray) -> np.ndarray:
+        """The image enlarged as much by bicubic interpolation, to compare with; arguments as in `__call__`."""
+        return self._through_planes(image, lambda planes: self._bicubic(planes[None])[0])
+
+    def _enlarge_array(self, image: np.ndarray) -> np.ndarray:
+        return self._through_planes(image, self._enlarge_planes)
+
+    @torch.no_grad()
+    def _through_planes(self, image: np.ndarray, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
+        _check_array(image)
+        white = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
+        planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(image).transpose(2, 0, 1)).astype(np.float32))
+        result = compute((planes / white).to(self.device)).clamp_(0, 1).mul_(white)
+        pixels = (result if white == 1 else result.round_()).cpu().numpy().astype(image.dtype).transpose(1, 2, 0)
+        return np.ascontiguousarray(pixels if image.ndim == 3 else pixels[..., 0])
+
+    def _enlarge_planes(self, planes: Tensor) -> Tensor:
+        """(c, h, w) -> (c, scale * h, scale * w), c = 1 to 4 as in `__call__`."""
+        picture, alpha = planes.split([len(planes) - 1, 1]) if len(planes) in (2, 4) else (planes, planes[:0])
+        if len(picture) == 1:
+            result = self._enlarge_luma(picture)
+        elif self.colour == "rgb":
+            # A network for grey images takes the colours one by one.
+            result = self._enlarge_batch(picture.view(-1, self.channels, *picture.shape[-2:])).flatten(0, 1)
+        else:
+            interpolated = self._bicubic(picture[None])[0]
+            difference = self._enlarge_luma(_luma(picture)) - _luma(interpolated)
+            result = interpolated.add_(difference)
+        return torch.cat([result, self._bicubic(alpha[None])[0]]) if len(alpha) else result
+
+    def _enlarge_luma(self, luma: Tensor) -> Tensor:
+        """(1, h, w) -> (1, scale * h, scale * w)."""
+        result = self._enlarge_batch(luma.expand(self.channels, -1, -1)[None])[0]
+        return result if self.channels == 1 else _luma(result)
+
+    def _enlarge_tensor(self, images: Tensor) -> Tensor:
+        if images.dim() not in (3, 4) or images.shape[-3] != self.channels or 0 in images.shape:
+            raise InputError(
+                f"give a tensor (N, {self.channels}, H, W) or ({self.channels}, H, W), not {tuple(images.shape)}"
+            )
+        if not images.is_floating_point():
+            raise InputError(f"give a tensor of floating-point numbers in [0, 1], not {images.dtype}")
+        batch = images if images.dim() == 4 else images[None]
+        result = self._enlarge_batch(batch.to(self.device, torch.float32)).to(images)
+        return result if images.dim() == 4 else result[0]
+
+    @torch.no_grad()
+    def _enlarge_batch(self, images: Tensor) -> Tensor:
+        """The network's result, averaged over flips and rotations if wanted."""
+        if not self.self_ensemble:
+            return self._forward(images)
+        total = torch.zeros((), device=images.device)
+        for turns in range(4):
+            for flip in (False, True):
+                turned = images.rot90(turns, (2, 3))
+                result = self._forward(turned.flip(3) if flip else turned)
+                total = total + (result.flip(3) if flip else result).rot90(-turns, (2, 3))
+        return total / 8
+
+    def _forward(self, images: Tensor) -> Tensor:
+        reduced = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext():
+            if isinstance(self.network, M2Trans) and isinstance(self.network.body[0].wavelet, HaarTransform):
+                return enlarge(self.network, images, self.max_memory)
+            return enlarge_tiled(self.network, images, self.scale)
+
+
+def _luma(picture: Tensor) -> Tensor:
+    """(3, h, w) -> (1, h, w)."""
+    return (picture * _LUMA.to(picture)).sum(0, keepdim=True)
+
+
+def _check_array(image: np.ndarray) -> None:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+        raise InputError(f"give an array (h, w) or (h, w, 1 to 4), not {image.shape}")
+    if image.dtype.kind == "f":
+        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise InputError("floating-point images must have values in [0, 1]")
+    elif image.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"give an array of uint8, uint16 or floating-point numbers, not {image.dtype}")

@@ -1,0 +1,74 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.cli import main
+from basicsr_m2trans.inference.upscaler import Upscaler
+
+
+@pytest.fixture
+def scans(tmp_path):
+    torch.manual_seed(0)
+    net = M2Trans(2, num_feat=8, num_block=1)
+    settings = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1}
+    torch.save({"params": net.state_dict(), "network_g": settings}, tmp_path / "net.pth")
+    (tmp_path / "scans").mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (12, 14), np.uint8)
+    Image.fromarray(image).save(tmp_path / "scans/a.png")
+    return tmp_path
+
+
+def command(folder, *more):
+    return ["upscale", str(folder / "scans"), "-o", str(folder / "out"), "--model", str(folder / "net.pth"), *more]
+
+
+def test_a_folder_with_report(scans, capsys):
+    assert main(command(scans, "--json", str(scans / "report.json"), "--device", "cpu")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "M2Trans x2 (net.pth) on cpu; research use, not for diagnosis",
+        f"{scans / 'out'}: 1 done, 0 skipped, 0 failed",
+    ]
+    expected = Upscaler.from_checkpoint(scans / "net.pth", device="cpu")(Image.open(scans / "scans/a.png"))
+    assert np.array_equal(np.asarray(Image.open(scans / "out/a.png")), np.asarray(expected))
+    report = json.loads((scans / "report.json").read_text())
+    assert report["use"] == "research use, not for diagnosis"
+    assert report["files"][0]["status"] == "done"
+    assert report["files"][0]["enlarged_size"] == [28, 24]
+
+
+def test_failed_and_existing_files(scans, capsys):
+    (scans / "scans/b.png").write_bytes(b"x")
+    assert main(command(scans)) == 1
+    streams = capsys.readouterr()
+    assert "1 done, 0 skipped, 1 failed" in streams.out
+    assert "b.png: cannot be read as an image" in streams.err
+    (scans / "scans/b.png").unlink()
+    assert main(command(scans)) == 0
+    assert "0 done, 1 skipped" in capsys.readouterr().out
+
+
+def test_mistakes_are_told_before_anything_is_written(scans, capsys):
+    assert main(command(scans, "--scale", "4")) == 2
+    assert "says that the network enlarges x2" in capsys.readouterr().err
+    assert main(["upscale", str(scans / "none"), "-o", str(scans / "out"), "--model", "m2trans-x2"]) == 2
+    assert "there is no such file or folder" in capsys.readouterr().err
+    assert not (scans / "out").exists()
+
+
+def test_ctrl_c_leaves_no_partial_file_and_the_report(scans, monkeypatch, capsys):
+    from basicsr_m2trans.inference import image_files
+
+    def interrupt(_, path, *__):
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(image_files, "write_image", interrupt)
+    assert main(command(scans, "--json", str(scans / "report.json"))) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not list((scans / "out").iterdir())
+    assert json.loads((scans / "report.json").read_text())["files"] == []

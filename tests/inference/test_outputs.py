@@ -1,0 +1,24 @@
+import pytest
+
+from basicsr_m2trans.inference.outputs import replacing
+
+
+def test_a_file_appears_complete(tmp_path):
+    with replacing(tmp_path / "sub/a.png") as partial:
+        partial.write_text("new")
+        assert not (tmp_path / "sub/a.png").exists()
+    assert [(path.name, path.read_text()) for path in (tmp_path / "sub").iterdir()] == [("a.png", "new")]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_errors_leave_what_was_there(tmp_path, error):
+    (tmp_path / "a.png").write_text("old")
+
+    def write():
+        with replacing(tmp_path / "a.png") as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "old")]
