@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.folded_attention import pointwise
 
-# High-resolution pixels of one image that are computed at once: 64 channels of float32 take 6 MiB.
+# High-resolution pixels of one image that a CPU computes at once: 64 channels of float32 take 6 MiB.
 PIXELS_AT_ONCE = 24_576
 # Rows of the low resolution, however wide: of each strip two rows are expanded again for its neighbours.
 MIN_ROWS = 8
@@ -31,7 +31,7 @@ def reconstruct(x: Tensor, tail: nn.Sequential) -> Tensor:
     scale = 1
     for _, shuffle, _ in stages:
         scale *= shuffle.upscale_factor
-    rows = max(MIN_ROWS, PIXELS_AT_ONCE // (width * scale**2))
+    rows = max(MIN_ROWS, PIXELS_AT_ONCE // (width * scale**2)) if x.is_cpu else height
     strips = []
     for top in range(0, height, rows):
         # One row of each neighbour, of whose high-resolution rows the last convolution sees the nearest.

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.wavelet import haar_dwt
 
-# Windows whose scores are computed at once: 64 x 100 scores each, together what fits a core's cache.
+# Windows whose scores a CPU computes at once: 64 x 100 scores each, together what fits a core's cache.
 WINDOWS_AT_ONCE = 144
 
 
@@ -110,7 +110,8 @@ class _WindowAttention(torch.autograd.Function):
         probabilities, outputs = [], []
         # No autocast: softmax would go to float32 and back, which takes longer than both products.
         with torch.autocast(query.device.type, enabled=False):
-            for q, k in zip(*(t.split(WINDOWS_AT_ONCE) for t in (query.flatten(0, 1), keys)), strict=True):
+            at_once = WINDOWS_AT_ONCE if query.is_cpu else len(keys)
+            for q, k in zip(*(t.split(at_once) for t in (query.flatten(0, 1), keys)), strict=True):
                 probabilities.append(torch.bmm(q, k.transpose(1, 2)).softmax(-1))
                 outputs.append(torch.bmm(probabilities[-1], k[..., :dim]))
         ctx.save_for_backward(query, keys, *probabilities)
@@ -124,7 +125,8 @@ class _WindowAttention(torch.autograd.Function):
         query, keys, *probabilities = ctx.saved_tensors
         *count, size, _, dim = ctx.windows_shape
         grad_query, grad_keys = [], []
-        chunks = (t.split(WINDOWS_AT_ONCE) for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim)))
+        at_once = len(probabilities[0])
+        chunks = (t.split(at_once) for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim)))
         for q, k, g, p in zip(*chunks, probabilities, strict=True):
             grad_p = torch.bmm(g, k[..., :dim].transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-5  # of torch.nn.InstanceNorm2d
-# Few enough rows at a time that what is computed from them stays in the cache.
+# Few enough rows at a time that what a CPU computes from them stays in its cache.
 ROWS_AT_ONCE = 32
 
 
@@ -32,13 +32,14 @@ class _InstanceNorm(torch.autograd.Function):
     def forward(ctx, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         dtype, pixels = torch.promote_types(x.dtype, torch.float32), x.shape[2] * x.shape[3]
-        strips = x.split(ROWS_AT_ONCE, dim=2)
+        rows = ROWS_AT_ONCE if x.is_cpu else x.shape[2]
+        strips = x.split(rows, dim=2)
         mean = sum(strip.sum((2, 3), keepdim=True, dtype=dtype) for strip in strips) / pixels
         variance = sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips) / pixels
         scale = variance.add_(EPSILON).rsqrt_()
         shift = -mean * scale
         out = torch.empty_like(x)
-        for target, strip in zip(out.split(ROWS_AT_ONCE, dim=2), strips, strict=True):
+        for target, strip in zip(out.split(rows, dim=2), strips, strict=True):
             target.copy_(torch.addcmul(shift, strip, scale))
         ctx.save_for_backward(out, scale)
         return out
