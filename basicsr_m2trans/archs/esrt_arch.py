@@ -206,11 +206,16 @@ class EfficientAttention(nn.Module):
         """(N, tokens, dim) -> (N, tokens, dim); at least four tokens."""
         n, count, _ = tokens.shape
         qkv = self.qkv(self.reduce(tokens)).view(n, count, 3, NUM_HEADS, -1)
+        width = qkv.shape[-1]
+        if qkv.is_cuda:
+            # In float32 the GPU's memory-efficient attention takes multiples of 4 alone; otherwise the whole matrix
+            # of weights is kept. Zeros change no product.
+            qkv = F.pad(qkv, (0, -width % 4))
         parts = [
             F.scaled_dot_product_attention(*part.permute(2, 0, 3, 1, 4), scale=self.scale)
             for part in qkv.split(count // TOKEN_PARTS, dim=1)
         ]
-        return self.proj(torch.cat(parts, dim=2).transpose(1, 2).flatten(2))
+        return self.proj(torch.cat(parts, dim=2)[..., :width].transpose(1, 2).flatten(2))
 
 
 class ChannelAttention(nn.Module):

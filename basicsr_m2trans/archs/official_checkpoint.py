@@ -141,7 +141,8 @@ class Method:
         told_by: name of a weight that every checkpoint of the method has and no other's.
         settings: reads the network's arguments off the weights; raises KeyError, ValueError, IndexError or
             ZeroDivisionError where layers that tell are missing.
-        unused: pattern of the names of weights that the authors' network carries but never applies.
+        unused: pattern of the names of weights that the network here does without: those that the authors' network
+            never applies, and the mean colour, which `ELAN` has as a constant.
     """
 
     network: type[nn.Module]

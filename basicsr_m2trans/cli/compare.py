@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     for option in ("methods", "scales", "seeds"):
         if not getattr(args, option):
             raise InputError(f"--{option} names nothing")
+    if min(args.seeds) < 0 or max(args.seeds) >= 2**32:
+        raise InputError(f"--seeds {','.join(map(str, args.seeds))}: NumPy takes seeds from 0 to 2**32 - 1")
     if not set(args.scales) <= {2, 3, 4}:
         raise InputError(f"--scales {','.join(map(str, args.scales))}: choose from 2, 3 and 4")
     if args.validations < 0:

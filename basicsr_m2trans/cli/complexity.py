@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
         cost = None if args.no_latency else complexity.measure_cost(network_g)
         rows.append((method, scale, complexity.complexity(network_g), cost))
     print(f"One forward pass for an HR image of {complexity.HR_SIDE} x {complexity.HR_SIDE}; multiply-adds of all")
-    print("convolutions and matrix products, attention included. The paper's FLOPs follow several conventions.\n")
+    print("convolutions and matrix products, attention included. The paper's FLOPs follow several conventions.")
+    if not args.no_latency:
+        print(f"Time and memory: batch of 1, float32, on {complexity.device_name()}.")
+    print()
     print(complexity.complexity_table(rows))
     return 0

@@ -102,7 +102,8 @@ def locked(out: Path) -> Iterator[int]:
     Raises:
         InputError: another process holds the folder, or it is full of something else.
     """
-    if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or set(os.listdir(out)) - {LOCK_NAME}):
+    first_moments = {LOCK_NAME, f"{FILE_NAME}.partial"}  # all that a comparison killed at once leaves behind
+    if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or set(os.listdir(out)) - first_moments):
         raise InputError(f"--out {out}: is not empty and holds no comparison; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK_NAME).open("wb") as stream:

@@ -7,10 +7,14 @@ of every convolution and matrix product, attention included, for the output of o
 
 import copy
 import multiprocessing
+import platform
+import re
 import statistics
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,6 +114,13 @@ def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
         return pool.submit(_measure, network_g, hr_side).result()
 
 
+def device_name() -> str:
+    """What `measure_cost` runs on: the GPU's name, or the CPU's architecture and number of threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"the CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
 def _measure(network_g: dict[str, Any], hr_side: int) -> Cost:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = _build(network_g).to(device)
@@ -145,17 +156,20 @@ def _reset_memory(device: str) -> int:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     return _peak_memory(device)
 
 
 def _peak_memory(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
     import resource
-    import sys
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def complexity_table(rows: list[tuple[str, int, Complexity, Cost | None]]) -> str:

@@ -33,7 +33,7 @@ class Trained:
 
     Attributes:
         iterations: how many were run; fewer than planned if the time budget stopped it.
-        seconds: time spent in training steps.
+        seconds: time spent in the training steps up to there.
         checkpoint: the trained network, relative to the comparison's folder.
     """
 
@@ -85,7 +85,8 @@ class Trainer:
         report(log)
         last = "latest" if finished else latest_training_state(folder / "training_states").stem
         iterations = total if finished else int(last)
-        return Trained(iterations, round(log.seconds, 1), f"experiments/{name}/models/net_g_{last}.pth")
+        checkpoint = f"experiments/{name}/models/net_g_{last}.pth"
+        return Trained(iterations, round(log.seconds_until(iterations), 1), checkpoint)
 
     def probe(self, opt: dict[str, Any]) -> float:
         """Seconds of a training iteration, loading included: the median of a short run, whose files are removed.

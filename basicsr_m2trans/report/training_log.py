@@ -10,9 +10,12 @@ _ITERATION = re.compile(
     r"^(?P<stamp>\S+ \S+) INFO: \[.*\]\[epoch:.*, iter: *(?P<iter>[\d,]+), lr:.*"
     r"time \(data\): (?P<time>[\d.]+) \((?P<data>[\d.]+)\)\]"
 )
+_START = re.compile(r".* INFO: Start training from epoch: \d+, iter: (?P<iter>\d+)")
 _METRIC = re.compile(r"^\s*# (?P<name>\w+): (?P<value>-?[\d.]+|inf|nan)")
 _VALIDATION = " INFO: Validation "
 _END = " INFO: End of training"
+# BasicSR logs the mean time since its timer began anew, which it does at each start and after so many iterations.
+TIMER_ITERATIONS = 201
 
 
 @dataclass
@@ -21,7 +24,7 @@ class TrainingLog:
 
     Attributes:
         times: when each logged iteration ended, by iteration.
-        durations: mean seconds of an iteration, loading included, at each logged iteration.
+        durations: seconds of an iteration, loading included, by logged iteration; the mean since the one before.
         validations: metric values by name, by iteration.
     """
 
@@ -72,11 +75,18 @@ def parse_training_log(lines: Iterable[str], total: int) -> TrainingLog:
     """
     log = TrainingLog()
     iteration, values = 0, None
+    start, before, seconds_before = 0, 0, 0.0
     for line in lines:
         if match := _ITERATION.match(line):
-            iteration = int(match["iter"].replace(",", ""))
+            iteration, mean = int(match["iter"].replace(",", "")), float(match["time"])
             log.times[iteration] = datetime.strptime(match["stamp"], "%Y-%m-%d %H:%M:%S,%f")
-            log.durations[iteration] = float(match["time"])
+            timer_start = iteration - 1 - (iteration - 1 - start) % TIMER_ITERATIONS
+            seconds = mean * (iteration - timer_start)
+            same_timer = timer_start < before < iteration
+            log.durations[iteration] = (seconds - seconds_before) / (iteration - before) if same_timer else mean
+            before, seconds_before = iteration, seconds
+        elif match := _START.match(line):
+            start = before = int(match["iter"])
         elif _END in line:
             iteration = total
         elif _VALIDATION in line:

@@ -70,6 +70,23 @@ def test_tokens_attend_to_their_own_quarter(count):
     torch.testing.assert_close(attention(tokens)[0], attention.proj(torch.stack(rows)))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_memory_on_a_gpu_is_not_quadratic():
+    """Heads of 9 channels, which its memory-efficient attention does not take as they are."""
+    torch.manual_seed(0)
+    attention = EfficientAttention(144)
+    tokens = torch.randn(1, 128**2, 144)
+    with torch.no_grad():
+        expected = attention(tokens[:, :64])
+        attention, tokens = attention.cuda(), tokens.cuda()
+        torch.testing.assert_close(attention(tokens[:, :64]).cpu(), expected, atol=1e-3, rtol=0)
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        attention(tokens)
+    weights = 8 * 4096**2 * 4  # bytes of one part's attention weights
+    assert torch.cuda.max_memory_allocated() - before < weights / 2
+
+
 def test_neighbourhoods_are_summed():
     """Without attention and MLP every pixel comes back once for each neighbourhood that holds it."""
     layer = EfficientTransformer(16)

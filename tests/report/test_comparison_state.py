@@ -67,6 +67,14 @@ def test_one_comparison_at_a_time(tmp_path, monkeypatch):
         pass
 
 
+def test_a_comparison_killed_in_its_first_moment_goes_on(tmp_path):
+    for name in (".lock", "comparison.json.partial"):
+        (tmp_path / name).write_text("{")
+    with locked(tmp_path):
+        ComparisonState(tmp_path, SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "comparison.json"]
+
+
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(InputError, match="is not empty and holds no comparison"), locked(tmp_path):

@@ -124,6 +124,27 @@ def test_overrides_that_cannot_be(entry, message, options, data):
     assert message in str(error.value)
 
 
+def test_what_an_option_file_lacks_is_named(options, data):
+    path = options / "train_M2Trans_x2.yml"
+    opt = yaml.safe_load(path.read_text())
+    del opt["val"], opt["train"]["scheduler"]
+    path.write_text(yaml.safe_dump(opt))
+    with pytest.raises(InputError, match=r"val is missing; (.|\n)*train: scheduler is missing; "):
+        base("M2Trans", options, data)
+
+
+def test_the_semantic_loss_needs_captions(options, data, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        for store in ("HR.lmdb", "LR_bicubic_X2.lmdb"):
+            (tmp_path / split / store).symlink_to(data / split / store)
+    semantic = "train:semantic_opt={type: ImageTextSemanticLoss}"
+    with pytest.raises(InputError, match=r"needs captions, but there is no .*train/captions\.csv"):
+        base("M2Trans", options, tmp_path, semantic)
+    opt = base("M2Trans", options, tmp_path, semantic, "datasets:train:default_caption=liver")
+    assert opt["datasets"]["train"]["default_caption"] == "liver"
+
+
 def test_methods_may_have_dots_in_their_names(options, data):
     (options / "ablations").mkdir()
     text = (options / "train_M2Trans_x2.yml").read_text()

@@ -54,11 +54,11 @@ def test_differences_and_trainings(cells):
 
 
 def test_latex_is_escaped_and_marked():
-    table = Table("a_b, 95%", ["PSNR ↑", "x"], [["1.0 ± 0.1", "a\\b"]], {(0, 0): 1, (0, 1): 2})
+    table = Table("a_b, 95%", ["PSNR ↑", "x"], [["1.0 ± 0.1", "a\\b~^"]], {(0, 0): 1, (0, 1): 2})
     lines = table.latex().splitlines()
     assert lines[1] == r"\caption{a\_b, 95\%}"
     assert lines[4] == r"PSNR $\uparrow$ & x \\"
-    assert lines[6] == r"\textbf{1.0 $\pm$ 0.1} & \underline{a\textbackslash{}b} \\"
+    assert lines[6] == r"\textbf{1.0 $\pm$ 0.1} & \underline{a\textbackslash{}b\textasciitilde{}\textasciicircum{}} \\"
 
 
 def test_csv_keeps_full_numbers(cells):

@@ -3,6 +3,7 @@ import torch
 
 from basicsr_m2trans.report.methods import Run, base_options, run_options
 from basicsr_m2trans.report.training import Trainer, TrainingError, discard_torn_checkpoints
+from basicsr_m2trans.report.training_log import read_training_log
 
 STATE = {"epoch": 0, "iter": 5, "optimizers": [], "schedulers": []}
 
@@ -40,6 +41,8 @@ def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_pa
     assert trained.iterations % 100 == 0
     assert trained.checkpoint == f"experiments/EDSR_x2_seed0/models/net_g_{trained.iterations}.pth"
     assert "params" in torch.load(tmp_path / "out" / trained.checkpoint, weights_only=True)
+    log = read_training_log(tmp_path / "out/experiments/EDSR_x2_seed0", 2000)
+    assert trained.seconds == round(log.seconds_until(trained.iterations), 1) < log.seconds
 
 
 @pytest.mark.slow

@@ -45,6 +45,25 @@ def test_repeated_iterations_count_once(tmp_path):
     assert log.seconds == pytest.approx(500 + 350 + 100)
 
 
+def test_running_means_are_taken_apart():
+    """BasicSR's timer: the first iteration takes 60 s, the others 0.1 s; after 420 of them a second start at 400."""
+    lines = []
+    for start, end in ((0, 420), (400, 600)):
+        lines.append(f"2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: {start}")
+        total = count = 0
+        for iteration in range(start + 1, end + 1):
+            count += 1
+            total += 60 if iteration == start + 1 else 0.1
+            if iteration % 20 == 0:
+                lines.append(line(iteration, total / count))
+            if count > 200:
+                total = count = 0
+    log = parse_training_log(lines, 600)
+    assert log.seconds_until(20) == pytest.approx(61.9, abs=0.1)
+    assert log.seconds_until(200) == pytest.approx(79.9, abs=0.2)
+    assert log.seconds == pytest.approx(2 * 60 + 598 * 0.1, abs=1)
+
+
 def test_no_log_yet(tmp_path):
     log = read_training_log(tmp_path / "nothing", 10)
     assert (log.iteration, log.seconds, log.validations) == (0, 0, {})
