@@ -152,8 +152,9 @@ def test_scales_differ_in_the_scale_alone():
             assert any(ours.replace(old, new) == other for old, new in markers), (ours, other)
 
 
-def test_readme_is_finished():
-    assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_pages_are_finished():
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        assert "@@" not in page.read_text(encoding="utf-8"), page
 
 
 def test_every_key_is_explained():

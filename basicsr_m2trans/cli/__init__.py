@@ -1,8 +1,8 @@
 """The command `m2trans <verb>`.
 
-Each verb is a module of this package with three members: `HELP` (one line), `add_arguments(parser)` and
-`run(args)`, which returns the exit status. The modules import the library inside `run`, so that `m2trans --help`
-answers at once.
+Each verb is a module of this package (`train-prior` is train_prior.py) with three members: `HELP` (one line),
+`add_arguments(parser)` and `run(args)`, which returns the exit status. The modules import the library inside `run`, so
+that `m2trans --help` answers at once.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from basicsr_m2trans.errors import InputError
 
 VERBS = (
     "demo",
+    "upscale",
     "crop",
     "prepare",
     "lmdb",
@@ -34,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"m2trans {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
-        module = importlib.import_module(f"basicsr_m2trans.cli.{verb}")
+        module = importlib.import_module(f"basicsr_m2trans.cli.{verb.replace('-', '_')}")
         sub = verbs.add_parser(verb, help=module.HELP, description=module.HELP)
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
     parser.add_argument(
-        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the one in experiments/NAME)"
+        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the settings in the checkpoint)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV")
 

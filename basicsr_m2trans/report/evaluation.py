@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
-from basicsr_m2trans.report.methods import network_section, prepared_dataset
+from basicsr_m2trans.report.methods import prepared_dataset
 from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
 
@@ -146,30 +146,13 @@ def evaluate(network: nn.Module, folder: Path, scale: int, report: Callable[[int
     return Scores(names, {key: np.array([score[key] for score in scores]) for key in scores[0]})
 
 
-def options_of_checkpoint(checkpoint: Path) -> Path:
-    """The option file that BasicSR left in the experiment's folder of a checkpoint (experiments/NAME/models/FILE).
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    found = sorted(checkpoint.resolve().parent.parent.glob("*.yml"))
-    if len(found) != 1:
-        raise InputError(
-            f"{checkpoint}: found {len(found)} option files in {checkpoint.resolve().parent.parent}, not one; "
-            "give the file with the network's settings by --opt"
-        )
-    return found[0]
-
-
 def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
-    """A checkpoint's network and scale; its settings come from `options` or the checkpoint's experiment.
+    """A checkpoint's network and scale; its settings come from `options` or the checkpoint itself.
 
     Raises:
         InputError: the settings are not found, name no scale, or do not fit the weights.
     """
-    path = options or options_of_checkpoint(checkpoint)
-    network_g = network_section(path)
-    scale = network_g.get("upscale", network_g.get("scale"))
-    if not isinstance(scale, int):
-        raise InputError(f"option file {path}: network_g has no upscale; add it")
-    return load_network(network_g, checkpoint), scale
+    from basicsr_m2trans.inference import network_file
+
+    trained = network_file.load_network(checkpoint, options=options)
+    return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale

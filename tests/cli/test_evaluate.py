@@ -10,13 +10,14 @@ from basicsr_m2trans.report.evaluation import Scores
 
 @pytest.fixture
 def run(tmp_path):
-    """A prepared set of two images, and an experiment with a checkpoint and its option file."""
+    """A prepared set of two images, and an experiment with a checkpoint."""
     write_phantoms(tmp_path / "images", 2, height=72, width=96)
     prepare(tmp_path / "images", tmp_path / "set", scales=(2,), workers=1)
     models = tmp_path / "experiments/tiny/models"
     models.mkdir(parents=True)
-    torch.save({"params": M2Trans(2, num_feat=8, num_block=1).state_dict()}, models / "net_g_latest.pth")
-    (models.parent / "tiny.yml").write_text("network_g: {type: M2Trans, upscale: 2, num_feat: 8, num_block: 1}\n")
+    network_g = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1}
+    weights = M2Trans(2, num_feat=8, num_block=1).state_dict()
+    torch.save({"params": weights, "network_g": network_g}, models / "net_g_latest.pth")
     return tmp_path
 
 
@@ -33,13 +34,13 @@ def test_prints_averages_and_keeps_the_images_values(run, capsys):
         assert line.split() == [protocol, *(f"{value:.4f}" for value in means)]
 
 
-def test_checkpoints_elsewhere_need_their_options(run, capsys):
-    checkpoint = run / "experiments/tiny/models/net_g_latest.pth"
-    moved = checkpoint.rename(run / "images/moved.pth")
-    command = ["evaluate", str(moved), "--data", str(run / "set")]
-    assert main(command) == 2
-    assert "give the file with the network's settings by --opt" in capsys.readouterr().err
-    assert main([*command, "--opt", str(run / "experiments/tiny/tiny.yml")]) == 0
+def test_wrong_files_are_named(run, capsys):
+    (run / "text.pth").write_text("no weights")
+    for file, message in (("absent.pth", "there is no file"), ("text.pth", "cannot be read")):
+        assert main(["evaluate", str(run / file), "--data", str(run / "set")]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert file in error
 
 
 def test_equal_names_would_overwrite_each_other(run, capsys):

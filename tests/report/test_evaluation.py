@@ -74,17 +74,17 @@ def test_weights_must_fit(tmp_path):
         load_network(NETWORK, tmp_path / "net.pth")
 
 
-def test_settings_are_found_in_the_experiment(tmp_path):
-    models = tmp_path / "experiments/run/models"
-    models.mkdir(parents=True)
-    torch.save({"params": weights(0)}, models / "net_g_5.pth")
-    with pytest.raises(InputError, match=r"found 0 option files .* by --opt"):
-        checkpoint_network(models / "net_g_5.pth", None)
-    option_file = models.parent / "run.yml"
-    option_file.write_text("network_g: {type: M2Trans, upscale: 2, num_feat: 8, num_block: 1}\n")
-    network, scale = checkpoint_network(models / "net_g_5.pth", None)
+def test_settings_are_found_in_the_checkpoint(tmp_path):
+    alone, whole = tmp_path / "alone.pth", tmp_path / "whole.pth"
+    torch.save({"params": weights(0)}, alone)
+    torch.save({"params": weights(0), "network_g": NETWORK}, whole)
+    with pytest.raises(InputError, match=r"alone.pth holds weights alone.* by --opt"):
+        checkpoint_network(alone, None)
+    network, scale = checkpoint_network(whole, None)
     assert scale == network.upscale == 2
-    other = tmp_path / "other.yml"
-    other.write_text("name: test\n")
+    option_file = tmp_path / "run.yml"
+    option_file.write_text("network_g: {type: M2Trans, upscale: 2, num_feat: 8, num_block: 1}\n")
+    assert checkpoint_network(alone, option_file)[1] == 2
+    option_file.write_text("name: test\n")
     with pytest.raises(InputError, match="no section network_g"):
-        checkpoint_network(models / "net_g_5.pth", other)
+        checkpoint_network(whole, option_file)
