@@ -102,6 +102,9 @@ def read_header(path: str | Path, source: str) -> "Dataset":
             # They quote the values of fields.
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            # pydicom interprets a field when it is first read, and raises there.
+            for _ in header.iterall():
+                pass
             problem = _header_problem(header)
     except Exception as error:  # pydicom raises errors of many types on damaged files
         raise InputError(f"{source}: cannot be read as DICOM ({type(error).__name__}); it may be damaged") from error
@@ -121,6 +124,8 @@ def _header_problem(header: "Dataset") -> str | None:
         return f"has signed or {header.BitsStored}-bit pixels; ultrasound has unsigned ones of 8 to 16 bits"
     if header.PhotometricInterpretation not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         return f"has pixels of the kind {header.PhotometricInterpretation}, which is not supported"
+    if frame_count(header) < 1:
+        return f"says that it has {header.NumberOfFrames} frames"
     return None
 
 

@@ -140,6 +140,15 @@ def test_files_that_are_no_ultrasound_are_refused(make_dicom, tmp_path):
         read_header(tmp_path / "text.dcm", "x")
 
 
+def test_damaged_numbers_are_named(make_dicom):
+    path = make_dicom(np.zeros((30, 40), np.uint8), NumberOfFrames="77")
+    path.write_bytes(path.read_bytes().replace(b"77", b"\x012"))
+    with pytest.raises(InputError, match=r"x: cannot be read as DICOM \(ValueError\); it may be damaged"):
+        read_header(path, "x")
+    with pytest.raises(InputError, match="x: says that it has -3 frames"):
+        read_header(make_dicom(np.zeros((30, 40), np.uint8), NumberOfFrames="-3"), "x")
+
+
 def test_damaged_pixels_are_named(make_dicom):
     path = make_dicom(np.zeros((30, 40), np.uint8))
     path.write_bytes(path.read_bytes()[:-100])
