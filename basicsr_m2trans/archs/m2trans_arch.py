@@ -6,6 +6,7 @@ differ, this follows the code, which the published checkpoints need, and says so
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.fast_reconstruction import reconstruct
@@ -40,9 +41,12 @@ class M2Trans(nn.Module):
         fast: compute the same, to rounding, with fewer operations and passes over memory (`folded_attention.py`,
             `fast_reconstruction.py`); False follows the equations literally. Weights fit both. Wavelets other than
             Haar are always computed literally.
+        global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
+            network then is that interpolation (its last layer starts at 0), which shortens small trainings. Weights
+            trained with it need it.
 
     Raises:
-        InputError: an argument is not one of the above.
+        InputError: an argument is not one of the above, or `global_skip` with `num_out_ch` other than `num_in_ch`.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class M2Trans(nn.Module):
         img_range: float = 1.0,
         wavelet: str = "haar",
         fast: bool = True,
+        global_skip: bool = False,
     ) -> None:
         super().__init__()
         if upscale not in (2, 3, 4):
@@ -63,9 +68,12 @@ class M2Trans(nn.Module):
             raise InputError(f"num_feat must be a positive multiple of 8 (4 branches, even width), but is {num_feat!r}")
         if num_block < 1:
             raise InputError(f"num_block must be at least 1, but is {num_block!r}")
+        if global_skip and num_in_ch != num_out_ch:
+            raise InputError(f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is {num_out_ch}")
         self.upscale = upscale
         self.img_range = img_range
         self.fast = fast
+        self.global_skip = global_skip
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect")
         self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast) for _ in range(num_block))
         # The order 1x1 convolution, shuffle, GELU and the missing last bias are the released code's.
@@ -75,6 +83,8 @@ class M2Trans(nn.Module):
             layers += [nn.Conv2d(num_feat, num_feat * step**2, 1), nn.PixelShuffle(step), nn.GELU()]
         layers.append(nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False))
         self.tail = nn.Sequential(*layers)
+        if global_skip:
+            nn.init.zeros_(self.tail[-1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge a batch of images.
@@ -85,7 +95,7 @@ class M2Trans(nn.Module):
         Returns:
             (N, num_out_ch, upscale * H, upscale * W), clamped to [0, 1].
         """
-        height, width = x.shape[-2:]
+        image, (height, width) = x, x.shape[-2:]
         x = pad_to_multiple(x, 32) * self.img_range
         if self.fast:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -95,7 +105,14 @@ class M2Trans(nn.Module):
             deep = block(deep)
         features = deep + shallow
         out = (reconstruct(features, self.tail) if self.fast else self.tail(features)) / self.img_range
-        return out[..., : height * self.upscale, : width * self.upscale].clamp(0, 1)
+        out = out[..., : height * self.upscale, : width * self.upscale]
+        if self.global_skip:
+            out = out + self.interpolate(image)
+        return out.clamp(0, 1)
+
+    def interpolate(self, x: Tensor) -> Tensor:
+        """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2 pixels far."""
+        return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
 
 
 class CFTM(nn.Module):

@@ -180,7 +180,15 @@ class _StripwiseForward:
 
         def compute(larger: Region) -> Tensor:
             features = self.features[(..., *larger)] + self._shallow(larger)
-            out = reconstruct(features, self.net.tail) if self.net.fast else self.net.tail(features)
-            return (out / self.net.img_range).clamp(0, 1)
+            return reconstruct(features, self.net.tail) if self.net.fast else self.net.tail(features)
 
-        return with_margin(compute, region, self.size, margin=1, scale=self.net.upscale)
+        out = with_margin(compute, region, self.size, margin=1, scale=self.net.upscale) / self.net.img_range
+        if self.net.global_skip:
+            out = out + with_margin(
+                lambda larger: self.net.interpolate(self.image[None][(..., *larger)]),
+                region,
+                self.image.shape[-2:],
+                margin=2,
+                scale=self.net.upscale,
+            )
+        return out.clamp(0, 1)

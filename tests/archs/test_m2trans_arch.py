@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.archs.m2trans_arch import CFTM, M2Trans
+from basicsr_m2trans.errors import InputError
 
 REFERENCE = Path(__file__).parents[1] / "data/reference"
 
@@ -59,6 +60,27 @@ def test_any_size(upscale, size):
     assert out.shape == (1, 3, upscale * size[0], upscale * size[1])
     assert out.isfinite().all()
     assert 0 <= out.min() <= out.max() <= 1
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_global_skip_starts_from_bicubic_interpolation_and_learns(upscale):
+    images = torch.rand(2, 3, 9, 20)
+    net = tiny(upscale, global_skip=True, img_range=255.0)
+    bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic").clamp(0, 1)
+    torch.testing.assert_close(net(images), bicubic, atol=1e-6, rtol=0)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    target = (bicubic * 0.9).detach()
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (net(images) - target).abs().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5 * (bicubic - target).abs().mean()
+
+
+def test_global_skip_needs_equal_channels():
+    with pytest.raises(InputError, match="global_skip needs num_out_ch equal to num_in_ch"):
+        M2Trans(2, num_in_ch=1, global_skip=True)
 
 
 def test_images_of_a_batch_do_not_mix():
