@@ -138,6 +138,14 @@ def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
     periods, total = schedule.get("periods"), (opt.get("train") or {}).get("total_iter")
     if isinstance(periods, list) and isinstance(total, int) and total > sum(periods):
         problems.append(f"train: total_iter {total} goes beyond scheduler: periods {periods}; make their sum as large")
+    tile = (opt.get("val") or {}).get("tile")
+    if tile is not None:
+        from basicsr_m2trans.inference.tiles import check_tile
+
+        try:
+            check_tile(tile)
+        except InputError as error:
+            problems.append(f"val: {error}")
     if mode == "train":
         problems += _training_problems(opt)
     if mode == "train" and opt["model_type"] == "M2TransModel":

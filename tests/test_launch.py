@@ -181,6 +181,11 @@ def test_unusable_options_of_the_loop_are_refused(tmp_path, changes, message):
     assert options.option_problems(opt, "test") == []
 
 
+def test_a_tile_that_is_too_small_is_refused(tmp_path):
+    opt = training_options(tmp_path) | {"val": {"tile": 8}}
+    assert options.option_problems(opt, "train") == ["val: tile must be a whole number of at least 16, but is 8"]
+
+
 def test_options_of_the_loop_need_a_model_that_knows_them(tmp_path):
     opt = training_options(tmp_path)
     opt["train"] |= {"amp": "bf16", "compile": False, "accumulate": None}

@@ -15,12 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the settings in the checkpoint)"
     )
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help="enlarge in tiles of N input pixels, for networks like ESRT (default: no)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure each checkpoint and print the averages; with --out keep the images' values."""
     from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.inference.tiles import Tiled
     from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.report import evaluation
 
@@ -29,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: some checkpoints have equal names; measure them one by one")
     networks = {path: evaluation.checkpoint_network(path, args.opt) for path in files}
     for path, (network, scale) in networks.items():
+        if args.tile is not None:
+            network = Tiled(network, scale, args.tile)
         scores = evaluation.evaluate(network, args.data, scale)
         print(f"{path}, x{scale}, {len(scores.images)} images of {args.data}")
         print(f"  {'protocol':10}" + "".join(f"{name.upper():>10}" for name in METRICS))

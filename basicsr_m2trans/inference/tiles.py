@@ -27,6 +27,12 @@ class TilingDifference:
     mean: float
 
 
+def check_tile(tile: object) -> None:
+    """Refuse, as an `InputError`, what can be no `tile` of `enlarge_tiled`."""
+    if not isinstance(tile, int) or tile < 2 * SEAM:
+        raise InputError(f"tile must be a whole number of at least {2 * SEAM}, but is {tile!r}")
+
+
 @torch.no_grad()
 def enlarge_tiled(
     net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32, multiple: int = 1
@@ -50,8 +56,7 @@ def enlarge_tiled(
         InputError: `tile` is below 16, `overlap` below 0, or the network's output has another size than `upscale`
             promises.
     """
-    if tile < 2 * SEAM:
-        raise InputError(f"tile must be at least {2 * SEAM}, but is {tile}")
+    check_tile(tile)
     if overlap < 0:
         raise InputError(f"overlap must not be negative, but is {overlap}")
     height, width = size = images.shape[-2:]
@@ -73,6 +78,26 @@ def enlarge_tiled(
             place = (slice(side.start * upscale, side.stop * upscale) for side in (rows, columns))
             out[(..., *place)] += part * weights
     return out
+
+
+class Tiled(nn.Module):
+    """A network that enlarges in tiles, in the place of the network itself, for those whose cost outgrows the image.
+
+    Args:
+        network: as `net` of `enlarge_tiled`, like the others.
+
+    Raises:
+        InputError: see `enlarge_tiled`; a bad `tile` is found at once.
+    """
+
+    def __init__(self, network: nn.Module, upscale: int, tile: int, overlap: int = 16) -> None:
+        super().__init__()
+        check_tile(tile)
+        self.network, self.upscale, self.tile, self.overlap = network, upscale, tile, overlap
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, C', upscale * H, upscale * W)."""
+        return enlarge_tiled(self.network, images, self.upscale, self.tile, self.overlap)
 
 
 def tiling_difference(

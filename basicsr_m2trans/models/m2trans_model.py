@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
 from basicsr_m2trans.models.training_options import TrainingOptions
 
@@ -25,7 +26,8 @@ class M2TransModel(SRModel):
     Options beside `SRModel`'s: `train: semantic_opt` (an `ImageTextSemanticLoss`; without it the model trains on the
     fidelity loss alone), and those of `TrainingOptions`, which work with every network. The log has both terms as
     `l_pix` and `l_sem`, weights included. The semantic loss needs data sets that give captions under `text`, such as
-    `PairedImageTextDataset`. Validation runs in float32 on the network itself, neither compiled nor distributed.
+    `PairedImageTextDataset`. Validation runs in float32 on the network itself, neither compiled nor distributed, and
+    in overlapping tiles with `val: tile`.
 
     Raises:
         InputError: an option cannot be used.
@@ -101,8 +103,9 @@ class M2TransModel(SRModel):
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
+        tile = (self.opt.get("val") or {}).get("tile")
         with torch.no_grad():
-            self.output = net(self.lq)
+            self.output = (Tiled(net, self.opt["scale"], tile) if tile else net)(self.lq)
         net.train(training)
 
     @master_only

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, locked
 from basicsr_m2trans.report.complexity import Complexity, complexity
@@ -190,7 +191,9 @@ class Comparison:
     def load(self, run: Run) -> nn.Module:
         """The network of a finished run."""
         trained = self.state.trained.get(run.name)
-        return load_network(self._network(run), trained and self.out / trained.checkpoint)
+        network = load_network(self._network(run), trained and self.out / trained.checkpoint)
+        tile = self.bases[run.setting]["val"].get("tile") if trained else None
+        return Tiled(network, run.scale, tile) if tile else network
 
     def _measure(self, run: Run, title: str) -> None:
         missing = [test for test in self.settings.tests if not self.scores_file(run, test).is_file()]

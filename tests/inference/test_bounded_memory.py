@@ -36,7 +36,9 @@ def test_equals_the_whole_image(size, settings):
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
-@pytest.mark.parametrize("settings", [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}], ids=str
+)
 def test_batches_scales_channels_and_range(upscale, settings, monkeypatch):
     monkeypatch.setattr(bounded_memory, "LONGEST_STRIP", 32)
     net = network(upscale, **settings).double()

@@ -7,7 +7,7 @@ from torch import nn
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference import enlarge_tiled, tiling_difference
+from basicsr_m2trans.inference import Tiled, enlarge_tiled, tiling_difference
 
 
 def local_network(upscale=2, depth=3):
@@ -24,6 +24,12 @@ def test_exact_where_the_overlap_covers_the_reach(size, upscale):
     images = torch.rand(2, 3, *size, dtype=torch.float64)
     out = enlarge_tiled(net, images, upscale, tile=16, overlap=3)
     torch.testing.assert_close(out, net(images), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("tile", [15, "64", 20.0])
+def test_a_tile_is_a_whole_number_of_at_least_16(tile):
+    with pytest.raises(InputError, match="tile must be a whole number of at least 16, but is"):
+        Tiled(nn.Identity(), 1, tile)
 
 
 def test_difference_shrinks_with_the_overlap():
@@ -82,8 +88,6 @@ def test_instance_statistics_make_a_measured_difference():
 
 def test_bad_settings_are_refused():
     images = torch.rand(1, 3, 40, 40, dtype=torch.float64)
-    with pytest.raises(InputError, match="tile must be at least 16"):
-        enlarge_tiled(local_network(), images, 2, tile=15)
     with pytest.raises(InputError, match="overlap"):
         enlarge_tiled(local_network(), images, 2, overlap=-1)
     for upscale in (1, 3):

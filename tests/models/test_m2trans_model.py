@@ -352,6 +352,20 @@ def test_a_loss_that_is_not_finite_elsewhere_stops_this_process(tmp_path, monkey
     assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
 
 
+def test_validation_in_tiles(tmp_path):
+    """InstanceNorm tells tiles from the whole image."""
+    from basicsr_m2trans.inference import enlarge_tiled
+
+    torch.manual_seed(0)
+    model = build_model(options(tmp_path) | {"val": {"tile": 16}})
+    lq = torch.rand(1, 3, 20, 40)
+    model.feed_data({"lq": lq})
+    model.test()
+    torch.testing.assert_close(model.output, enlarge_tiled(model.net_g, lq, 2, tile=16, overlap=16), atol=0, rtol=0)
+    with torch.no_grad():
+        assert (model.output - model.net_g(lq)).abs().max() > 1e-3
+
+
 def test_averaged_network_has_the_batch_norm_statistics(tmp_path):
     network = {"type": "ELAN", "upscale": 2, "num_feat": 30, "num_block": 2}
     model = build(tmp_path, network, semantic_opt=None, ema_decay=0.9)
