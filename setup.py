@@ -9,13 +9,16 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "basicsr_m2trans/__init__.py").read_text())[1]
 
-# What only some users need; the tests need all of it.
+# What only some users need; the tests need all of it and more.
 EXTRAS = {
     "crop": ["imagehash>=4.3", "defusedxml>=0.7"],
     "dicom": ["pydicom>=3.0", "python-gdcm>=3.0.24"],
+    "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
     "open-clip": ["open_clip_torch>=3.0"],
+    "page": ["gradio>=6.31"],
     "video": ["av>=14"],
 }
+TEST_TOOLS = ["hypothesis>=6", "playwright>=1.50", "pytest>=8", "ruff>=0.14"]
 
 setup(
     name="basicsr_m2trans",
@@ -26,7 +29,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["basicsr_m2trans", "basicsr_m2trans.*"]),
-    package_data={"basicsr_m2trans.encoders": ["*.txt"]},
+    package_data={"basicsr_m2trans.encoders": ["*.txt", "*.safetensors"], "basicsr_m2trans.page": ["*.js"]},
     install_requires=[
         "basicsr==1.4.2",
         "torch>=2.4",
@@ -38,6 +41,7 @@ setup(
         "pyyaml>=6.0",
         "tqdm>=4.66",
         "transformers>=5.9",
+        "safetensors>=0.4",
         "piq>=0.8",
         "requests>=2.31",
         "scipy>=1.11",
@@ -48,6 +52,6 @@ setup(
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), "hypothesis>=6", "pytest>=8", "ruff>=0.14"]},
+    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), *TEST_TOOLS]},
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

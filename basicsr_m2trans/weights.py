@@ -1,5 +1,6 @@
 """Reading files of weights without running code from them, and checking them name by name."""
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,15 @@ from basicsr_m2trans.errors import InputError
 
 
 def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> Any:
-    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values.
+    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values, or safetensors.
 
     Args:
-        file: a path or an open binary file.
+        file: a path or an open binary file; a path that ends in .safetensors is read as that.
         source: the file's name in messages; default the path.
+
+    Returns:
+        What the file holds. Of a safetensors file: its weights as `params`, and the settings that `m2trans export`
+        has put beside them as `network_g`.
 
     Raises:
         InputError: no such file, a damaged one, or one that asks for other Python objects, which is refused because
@@ -25,6 +30,8 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
     source = source or str(file)
     if isinstance(file, (str, Path)) and not Path(file).is_file():
         raise InputError(f"there is no file {source}")
+    if isinstance(file, (str, Path)) and Path(file).suffix == ".safetensors":
+        return _read_safetensors(Path(file), source)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -36,6 +43,20 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
         raise InputError(
             f"{source} cannot be read: it is damaged or not written by torch.save; get it again"
         ) from error
+
+
+def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            checkpoint = {"params": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
+        if "network_g" in metadata:
+            checkpoint["network_g"] = json.loads(metadata["network_g"])
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(f"{source} cannot be read: it is damaged or no safetensors file; get it again") from error
+    return checkpoint
 
 
 def as_weights(value: Any, source: str) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from basicsr_m2trans.errors import InputError
@@ -27,6 +28,31 @@ def test_missing_and_damaged_files(tmp_path):
     damaged.write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"damaged\.pth"):
         read_checkpoint(damaged)
+
+
+def test_safetensors_with_and_without_settings(tmp_path):
+    weights = {"a": torch.arange(3.0), "b": torch.zeros(1, 2)}
+    safetensors.torch.save_file(weights, tmp_path / "plain.safetensors")
+    plain = read_checkpoint(tmp_path / "plain.safetensors")
+    assert plain.keys() == {"params"}
+    assert all(torch.equal(plain["params"][name], value) for name, value in weights.items())
+    safetensors.torch.save_file(weights, tmp_path / "ours.safetensors", {"network_g": '{"type": "M2Trans"}'})
+    assert read_checkpoint(str(tmp_path / "ours.safetensors"))["network_g"] == {"type": "M2Trans"}
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", safetensors.torch.save({"a": torch.zeros(9)})[:-4]])
+def test_damaged_safetensors(tmp_path, content):
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged\.safetensors cannot be read"):
+        read_checkpoint(path)
+
+
+def test_safetensors_with_damaged_settings(tmp_path):
+    path = tmp_path / "damaged.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"network_g": "{"})
+    with pytest.raises(InputError, match=r"damaged\.safetensors cannot be read"):
+        read_checkpoint(path)
 
 
 def test_not_weights():

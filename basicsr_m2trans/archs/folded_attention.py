@@ -43,7 +43,7 @@ def folded_attention(x: Tensor, attention: HaloAttention, levels: int) -> Tensor
     # Pixels (row, y, dy, column, x, dx) -> tokens y, x of the window at row, column, with channels dy, dx, c.
     tokens = x.permute(0, 2, 3, 1).reshape(n, rows, size, block, columns, size, block, channels)
     tokens = tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(n, rows * columns, size * size, attention.dim)
-    query_weight, value_weight = _folded_weights(attention, levels)
+    query_weight, value_weight = folded_weights(attention, levels)
     query = pointwise(tokens, query_weight)
     windows = tokens.to(query.dtype).view(n, rows, columns, size, size, attention.dim)
     out = pointwise(_WindowAttention.apply(query, windows, attention.halo_size), value_weight)
@@ -62,7 +62,7 @@ def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _folded_weights(attention: HaloAttention, levels: int) -> tuple[Tensor, Tensor]:
+def folded_weights(attention: HaloAttention, levels: int) -> tuple[Tensor, Tensor]:
     """Weights of the queries, (d + 2 * key size, d), scaled by d^-0.5, and of the values, (d, d), for blocks."""
     dim = attention.dim
     query, key, value = attention.qkv_conv.weight.view(3, dim, dim)

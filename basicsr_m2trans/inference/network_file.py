@@ -11,7 +11,7 @@ from basicsr_m2trans import archs
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
-# Networks that this package ships, one file NAME.pth each.
+# Networks that this package ships, one file NAME.safetensors each.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
@@ -23,12 +23,19 @@ class TrainedNetwork(NamedTuple):
         architecture: its registered name.
         scale: how many times it enlarges.
         channels: of its input and output images, 3 (RGB) or 1 (grey).
+        settings: `network_g`, from which the network was built.
     """
 
     network: nn.Module
     architecture: str
     scale: int
     channels: int
+    settings: dict[str, Any]
+
+
+def shipped_models(folder: Path = PRETRAINED) -> list[str]:
+    """Names of the networks that come with this package."""
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
 
 
 def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
@@ -37,10 +44,10 @@ def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
     Raises:
         InputError: there is neither; the names in `folder` are listed.
     """
-    for path in (Path(model), folder / f"{model}.pth"):
+    for path in (Path(model), folder / f"{model}.safetensors"):
         if path.is_file():
             return path
-    names = ", ".join(sorted(path.stem for path in folder.glob("*.pth"))) or "none yet"
+    names = ", ".join(shipped_models(folder)) or "none yet"
     raise InputError(
         f"--model {model}: there is no such file, and no network of that name comes with this package "
         f"(it has: {names}); name a checkpoint, such as experiments/NAME/models/net_g_latest.pth"
@@ -65,24 +72,63 @@ def load_network(
         InputError: the file cannot be read, its settings are unknown or contradict the arguments, or its weights are
             those of another network.
     """
+    entries = _read_entries(path)
+    network_g = _settings(entries, path, scale, arch, options)
+    network = build_network(network_g, path)
+    _load_weights(network, network_g["type"], entries, path)
+    channels = network_g.get("num_in_ch", network_g.get("in_chans", 3))
+    if channels not in (1, 3):
+        raise InputError(f"{path}: the network takes images of {channels} channels, neither grey nor RGB")
+    upscale = network_g.get("upscale", network_g.get("scale", scale))
+    return TrainedNetwork(network, network_g["type"], upscale, channels, network_g)
+
+
+def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
+    """An untrained network in evaluation mode, with the settings of an option file's section of that name.
+
+    Raises:
+        InputError: the architecture does not take these settings; `source` is named.
+    """
+    settings = copy.deepcopy(network_g)
+    name = settings.pop("type")
+    try:
+        if name in archs.__all__:
+            return getattr(archs, name)(**settings).eval()
+        # All other networks are BasicSR's or need its repairs; importing BasicSR takes seconds.
+        from basicsr_m2trans import register
+
+        register()
+        from basicsr.archs import build_network
+
+        return build_network({"type": name} | settings).eval()
+    except TypeError as error:
+        raise InputError(f"{source}: {name} cannot be built ({error}); give its option file by --opt") from error
+
+
+def load_checkpoint(network: nn.Module, architecture: str, path: Path) -> None:
+    """Load a checkpoint's weights, the average `params_ema` where there is one, into a network that was built for them.
+
+    Raises:
+        InputError: the file cannot be read, or its weights are those of another network.
+    """
+    _load_weights(network, architecture, _read_entries(path), path)
+
+
+def _read_entries(path: Path) -> Mapping[str, Any]:
     entries = read_checkpoint(path)
     if isinstance(entries, dict) and "model_state_dict" in entries:
         raise InputError(
             f"{path} is a checkpoint of the authors' code; run m2trans convert {path} OUT.pth and name OUT.pth"
         )
-    key = "params_ema" if isinstance(entries, dict) and "params_ema" in entries else "params"
-    if not isinstance(entries, dict) or key not in entries:
+    if not isinstance(entries, dict) or not entries.keys() & {"params", "params_ema"}:
         raise InputError(f"{path} has no entry 'params'; name a file of experiments/NAME/models")
-    weights = as_weights(entries[key], str(path))
-    network_g = _settings(entries, path, scale, arch, options)
-    network = _build(network_g, path)
-    check_weights(weights, network.state_dict(), str(path), network_g["type"])
+    return entries
+
+
+def _load_weights(network: nn.Module, architecture: str, entries: Mapping[str, Any], path: Path) -> None:
+    weights = as_weights(entries.get("params_ema", entries.get("params")), str(path))
+    check_weights(weights, network.state_dict(), str(path), architecture)
     network.load_state_dict(weights)
-    channels = network_g.get("num_in_ch", network_g.get("in_chans", 3))
-    if channels not in (1, 3):
-        raise InputError(f"{path}: the network takes images of {channels} channels, neither grey nor RGB")
-    upscale = network_g.get("upscale", network_g.get("scale", scale))
-    return TrainedNetwork(network.eval(), network_g["type"], upscale, channels)
 
 
 def _settings(
@@ -113,20 +159,3 @@ def _settings(
     if arch not in (None, network_g["type"]):
         raise InputError(f"--arch {arch}: {source} says that the network is {network_g['type']}; leave --arch out")
     return network_g
-
-
-def _build(network_g: dict[str, Any], path: Path) -> nn.Module:
-    settings = copy.deepcopy(network_g)
-    name = settings.pop("type")
-    try:
-        if name in archs.__all__:
-            return getattr(archs, name)(**settings)
-        # All other networks are BasicSR's or need its repairs; importing BasicSR takes seconds.
-        from basicsr_m2trans import register
-
-        register()
-        from basicsr.archs import build_network
-
-        return build_network({"type": name} | settings)
-    except TypeError as error:
-        raise InputError(f"{path}: {name} cannot be built ({error}); give its option file by --opt") from error

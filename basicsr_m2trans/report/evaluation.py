@@ -1,6 +1,5 @@
 """Measures trained networks on sets of images under both evaluation protocols."""
 
-import copy
 import csv
 import io
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference import network_file
 from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.report.methods import prepared_dataset
-from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,10 @@ def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Modul
     Raises:
         InputError: the file cannot be read or does not fit the network.
     """
-    from basicsr_m2trans import register
-
-    register()
-    from basicsr.archs import build_network
-
-    network = build_network(copy.deepcopy(network_g))
+    network = network_file.build_network(network_g, f"network_g of {network_g['type']}")
     if checkpoint is not None:
-        entries = read_checkpoint(checkpoint)
-        key = "params_ema" if isinstance(entries, dict) and "params_ema" in entries else "params"
-        if not isinstance(entries, dict) or key not in entries:
-            raise InputError(f"{checkpoint} has no entry 'params'; name a file of experiments/NAME/models")
-        weights = as_weights(entries[key], str(checkpoint))
-        check_weights(weights, network.state_dict(), str(checkpoint), network_g["type"])
-        network.load_state_dict(weights)
-    return network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        network_file.load_checkpoint(network, network_g["type"], checkpoint)
+    return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def enlarge(network: nn.Module, lq: Tensor) -> Tensor:
@@ -152,7 +140,5 @@ def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Modul
     Raises:
         InputError: the settings are not found, name no scale, or do not fit the weights.
     """
-    from basicsr_m2trans.inference import network_file
-
     trained = network_file.load_network(checkpoint, options=options)
     return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale

@@ -1,0 +1,55 @@
+"""M2Trans for spandrel (https://github.com/chaiNNer-org/spandrel), the loader that image programs share.
+
+spandrel 0.4.2 tells networks by the names of their weights and does not know M2Trans. After `add_to_spandrel()`,
+`spandrel.ModelLoader().load_from_file` opens this project's .pth and .safetensors files and the authors' checkpoints.
+"""
+
+from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling, StateDict
+from spandrel.util import KeyCondition, get_seq_len
+
+from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
+
+
+class M2TransArchitecture(Architecture[M2Trans]):
+    """How to tell M2Trans's weights from others, and to read its settings off them.
+
+    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            id="M2Trans",
+            detect=KeyCondition.has_all(
+                "head.weight", "body.0.attn4.qkv_conv.weight", "body.0.attn4.rel_h", "body.0.feed_forward.0.weight"
+            ),
+        )
+
+    def load(self, state_dict: StateDict) -> ImageModelDescriptor[M2Trans]:
+        """Build the network of the given weights."""
+        # The authors' network carries layers that it never applies.
+        weights = {name: value for name, value in state_dict.items() if not name.startswith(("sub_mean.", "add_mean."))}
+        num_feat, num_in_ch = weights["head.weight"].shape[:2]
+        upscale = 4 if "tail.6.weight" in weights else round((weights["tail.0.weight"].shape[0] / num_feat) ** 0.5)
+        num_out_ch = weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0]
+        # Without wavelets every branch is as wide as its group of channels.
+        narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
+        num_block = get_seq_len(weights, "body")
+        return ImageModelDescriptor(
+            M2Trans(upscale, num_in_ch, num_out_ch, num_feat, num_block, wavelet="none" if narrow else "haar"),
+            weights,
+            architecture=self,
+            purpose="SR",
+            tags=[f"{num_feat}nf", f"{num_block}nb"],
+            supports_half=False,  # not tried on a GPU
+            supports_bfloat16=True,
+            scale=upscale,
+            input_channels=num_in_ch,
+            output_channels=num_out_ch,
+            # InstanceNorm takes its statistics from the whole map.
+            tiling=ModelTiling.DISCOURAGED,
+        )
+
+
+def add_to_spandrel() -> None:
+    """Let every `spandrel.ModelLoader` of this process recognise M2Trans; calling it again changes nothing."""
+    MAIN_REGISTRY.add(ArchSupport.from_architecture(M2TransArchitecture()), ignore_duplicates=True)

@@ -1,0 +1,58 @@
+"""`m2trans export`: a trained network as a file for other programs."""
+
+import argparse
+from pathlib import Path
+
+HELP = "write a trained network as ONNX, TorchScript or safetensors, checked against PyTorch"
+
+ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("model", metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth")
+    parser.add_argument(
+        "--format", required=True, choices=ENDINGS, help="safetensors takes every network, the others M2Trans"
+    )
+    parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help=".onnx, .pt or .safetensors")
+    parser.add_argument("--fp16", action="store_true", help="ONNX in half precision, half as large")
+    settings = parser.add_argument_group("what the network is, if its file does not say it")
+    settings.add_argument("--scale", type=int, metavar="S", help="how many times it enlarges")
+    settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
+    settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write one file and print how it compares with PyTorch."""
+    from basicsr_m2trans.errors import InputError
+
+    if args.out.suffix != ENDINGS[args.format]:
+        raise InputError(f"-o {args.out}: a file for --format {args.format} must end in {ENDINGS[args.format]}")
+    if args.fp16 and args.format != "onnx":
+        raise InputError(f"--fp16 goes with --format onnx, not with {args.format}; leave it out")
+
+    from basicsr_m2trans import export
+    from basicsr_m2trans.export.agreement import SIZES, TIMED_SIZE
+    from basicsr_m2trans.inference.network_file import find_model, load_network
+
+    model = find_model(args.model)
+    if args.format == "safetensors":
+        count = export.export_safetensors(model, args.out, args.scale, args.arch, args.opt)
+        print(f"{args.out}: {count:,} numbers and the network's settings")
+        return 0
+    net = load_network(model, args.scale, args.arch, args.opt).network
+    if args.format == "onnx":
+        agreement = export.export_onnx(net, args.out, args.fp16)
+    else:
+        agreement = export.export_torchscript(net, args.out)
+    height, width = TIMED_SIZE
+    speed = agreement.network_seconds / agreement.exported_seconds
+    print(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; "
+        f"largest difference from PyTorch on {len(SIZES)} sizes: {agreement.difference:.1e}"
+    )
+    print(
+        f"{width} x {height} pixels: {agreement.exported_seconds:.3f} s, "
+        f"PyTorch {agreement.network_seconds:.3f} s ({speed:.2f} times as fast)"
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""A page in the browser that enlarges one image at a time; `m2trans serve` shows it on this computer alone."""

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from basicsr_m2trans import compat
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.export import export_safetensors
+
+compat.apply()
+spandrel = pytest.importorskip("spandrel")
+
+
+@pytest.fixture(autouse=True)
+def known():
+    from basicsr_m2trans.archs.spandrel_support import add_to_spandrel
+
+    add_to_spandrel()
+    add_to_spandrel()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"upscale": 2, "num_feat": 8, "num_block": 2},
+        {"upscale": 3, "num_feat": 16, "num_block": 1, "wavelet": "none"},
+        {"upscale": 4, "num_feat": 16, "num_block": 1, "num_in_ch": 1, "num_out_ch": 1},
+    ],
+)
+def test_loads_checkpoints_and_safetensors(tmp_path, settings):
+    net = M2Trans(**settings).eval()
+    checkpoint, exported = tmp_path / "net_g_latest.pth", tmp_path / "net.safetensors"
+    torch.save({"params": net.state_dict(), "network_g": {"type": "M2Trans"} | settings}, checkpoint)
+    export_safetensors(checkpoint, exported)
+    image = torch.rand(1, settings.get("num_in_ch", 3), 40, 33)
+    with torch.no_grad():
+        expected = net(image)
+    for path in (checkpoint, exported):
+        model = spandrel.ModelLoader().load_from_file(path)
+        assert model.architecture.id == "M2Trans"
+        assert (model.scale, model.input_channels) == (settings["upscale"], image.shape[1])
+        assert torch.equal(model(image), expected)
+
+
+def test_loads_the_authors_checkpoints(tmp_path):
+    net = M2Trans(4, num_feat=8, num_block=1)
+    weights = net.state_dict() | {"sub_mean.weight": torch.eye(3), "add_mean.weight": torch.eye(3)}
+    torch.save({"model_state_dict": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "official.pt")
+    model = spandrel.ModelLoader().load_from_file(tmp_path / "official.pt")
+    assert model.scale == 4
+    assert all(torch.equal(value, weights[name]) for name, value in model.model.state_dict().items())
+
+
+def test_other_networks_stay_what_they_are():
+    from spandrel.architectures.SwinIR import SwinIR
+
+    network = SwinIR(depths=[1], num_heads=[2], embed_dim=8, window_size=4, upscale=2, upsampler="pixelshuffle")
+    assert spandrel.ModelLoader().load_from_state_dict(network.state_dict()).architecture.id == "SwinIR"

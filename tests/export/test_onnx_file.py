@@ -1,0 +1,49 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.export import export_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return M2Trans(3, num_feat=8, num_block=1).eval()
+
+
+@pytest.mark.slow
+def test_one_file_enlarges_images_of_every_size(net, tmp_path):
+    path = tmp_path / "new" / "net.onnx"
+    agreement = export_onnx(net, path)
+    assert agreement.difference < 1e-5
+    assert [file.name for file in path.parent.iterdir()] == ["net.onnx"]
+    session = onnxruntime.InferenceSession(path)
+    assert session.get_modelmeta().custom_metadata_map["scale"] == "3"
+    for shape in [(1, 3, 64, 64), (2, 3, 5, 33), (1, 3, 1, 70), (3, 3, 97, 2)]:
+        image = torch.rand(shape)
+        with torch.no_grad():
+            expected = net(image).numpy()
+        (result,) = session.run(None, {"image": image.numpy()})
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_half_precision_is_smaller_and_close(net, tmp_path):
+    path = tmp_path / "half.onnx"
+    agreement = export_onnx(net, path, half=True)
+    assert 0 < agreement.difference < 2e-3
+    assert onnxruntime.InferenceSession(path).get_inputs()[0].type == "tensor(float)"
+
+
+def test_names_the_package_that_is_missing(net, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match="needs the package onnxscript; install it"):
+        export_onnx(net, tmp_path / "net.onnx")

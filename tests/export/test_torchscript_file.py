@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.export import export_torchscript, torchscript_file
+
+
+@pytest.mark.parametrize("upscale", [2, 4])
+def test_one_file_enlarges_images_of_every_size(tmp_path, upscale):
+    torch.manual_seed(0)
+    net = M2Trans(upscale, num_feat=8, num_block=1).eval()
+    path = tmp_path / "net.pt"
+    assert export_torchscript(net, path).difference < 1e-5
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
+    loaded = torch.jit.load(path)
+    for shape in [(1, 3, 64, 64), (2, 3, 5, 33), (1, 3, 1, 70), (3, 3, 97, 2)]:
+        image = torch.rand(shape)
+        with torch.no_grad():
+            assert torch.allclose(loaded(image), net(image), atol=1e-5)
+
+
+def test_a_file_that_differs_is_not_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchscript_file, "TOLERANCE", -1.0)
+    with pytest.raises(InputError, match=r"net\.pt was not written"):
+        export_torchscript(M2Trans(2, num_feat=8, num_block=1).eval(), tmp_path / "net.pt")
+    assert list(tmp_path.iterdir()) == []
