@@ -48,7 +48,7 @@ def run_demo() -> None:
         f"A small M2Trans x{train['scale']} was trained on {trained} phantoms with the L1 and the image-text semantic\n"
         f"loss: {half} iterations, then resumed for {half} more, and measured on {unseen} others.\n\n{table}\n\n"
         "Minutes of training show that everything works; they do not make a good network. The encoder of the\n"
-        "semantic loss has random weights here and knows nothing of ultrasound.\n"
+        "semantic loss is the embedded prior, a small one (docs/quality-prior.md); the paper's is MedCLIP.\n"
     )
     logs = sorted(experiment.glob("train_*.log"))
     for name, path in (

@@ -16,6 +16,8 @@ from basicsr_m2trans.errors import InputError
 VERBS = (
     "demo",
     "upscale",
+    "serve",
+    "export",
     "crop",
     "prepare",
     "lmdb",
@@ -26,6 +28,7 @@ VERBS = (
     "bench",
     "caption",
     "weights",
+    "train-prior",
 )
 
 

@@ -11,6 +11,7 @@ from basicsr_m2trans.errors import InputError
 ENCODERS = {
     "MedCLIPEncoder": "basicsr_m2trans.encoders.medclip",
     "OpenCLIPEncoder": "basicsr_m2trans.encoders.open_clip",
+    "QualityCLIPEncoder": "basicsr_m2trans.encoders.quality_clip",
     "SeededCLIPEncoder": "basicsr_m2trans.encoders.seeded_clip",
 }
 

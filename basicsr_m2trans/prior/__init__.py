@@ -1,0 +1,1 @@
+"""Training and measuring the embedded prior, the encoder `QualityCLIPEncoder` (see docs/quality-prior.md)."""
