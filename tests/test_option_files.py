@@ -31,6 +31,8 @@ SEMANTIC = ("train", "semantic_opt")
 ABLATIONS = {
     "without_wavelets": {("network_g", "wavelet"): "none", ("network_g", "num_feat"): 256},
     "without_semantic_loss": {SEMANTIC: None},
+    "random_encoder": {(*SEMANTIC, "encoder"): {"type": "SeededCLIPEncoder"}},
+    "quality_prior": {(*SEMANTIC, "encoder"): {"type": "QualityCLIPEncoder"}},
     **{f"beta_{beta}": {(*SEMANTIC, "loss_weight"): beta} for beta in (0.001, 0.005, 0.01, 0.1, 1.0)},
 }
 PATCHES = {f"patches_{number}": {(*SEMANTIC, "num_patches"): number} for number in (1, 2, 3, 4)}

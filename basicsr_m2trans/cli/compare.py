@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--panels", nargs="+", default=[], metavar="TEST/IMAGE", help="images to draw (default: each set's middle one)"
     )
+    parser.add_argument(
+        "--reference",
+        default="M2Trans",
+        metavar="METHOD",
+        help="the tables show its differences to the other methods (default: M2Trans)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--scales {','.join(map(str, args.scales))}: choose from 2, 3 and 4")
     if args.validations < 0:
         raise InputError(f"--validations {args.validations}: give 0 or more")
+    if args.reference not in ("M2Trans", *args.methods):
+        raise InputError(f"--reference {args.reference}: name one of --methods {','.join(args.methods)}")
     settings = Settings(
         data=args.data,
         methods=tuple(BICUBIC if name.lower() == BICUBIC.lower() else name for name in args.methods),
@@ -97,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         validations=args.validations,
         options=args.options,
         panels=tuple(args.panels),
+        reference=args.reference,
     )
     # As Ctrl-C does, end the trainer too: it would go on without its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -39,6 +39,7 @@ class Settings:
         validations: how often each training validates.
         options: folder of option files.
         panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.
+        reference: the method of which the others are subtracted in the tables.
     """
 
     data: Path
@@ -52,6 +53,7 @@ class Settings:
     validations: int = 10
     options: Path = Path("options")
     panels: tuple[str, ...] = ()
+    reference: str = "M2Trans"
 
 
 class Comparison:

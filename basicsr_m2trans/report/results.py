@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from basicsr_m2trans.report.comparison import Comparison
 
-REFERENCE = "M2Trans"
-
 
 def write_results(comparison: "Comparison") -> None:
     """Write tables.md, tables.tex, tables.csv and figures/ of the runs that are complete; nothing if none is."""
@@ -41,12 +39,12 @@ def write_results(comparison: "Comparison") -> None:
             found.append(Scores.read(comparison.scores_file(run, test)))
         if run.seed is not None:
             trained[run.method, run.scale, run.seed] = comparison.state.trained[run.name]
-    cells = summarise(scores, REFERENCE)
-    tables = result_tables(cells, comparison.counts, trained, REFERENCE)
+    cells = summarise(scores, settings.reference)
+    tables = result_tables(cells, comparison.counts, trained, settings.reference)
     for name, text in (
         ("tables.md", "# Comparison\n\n" + "\n".join(table.markdown() for table in tables)),
         ("tables.tex", "\n".join(table.latex() for table in tables)),
-        ("tables.csv", results_csv(cells, REFERENCE)),
+        ("tables.csv", results_csv(cells, settings.reference)),
     ):
         write_atomic(comparison.out / name, text.encode())
     for scale in dict.fromkeys(run.scale for run in complete):
