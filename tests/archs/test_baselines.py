@@ -39,6 +39,25 @@ def tiny(name, upscale=2):
     return build_network({"type": name, "upscale": upscale, **TINY[name]}).eval()
 
 
+@pytest.mark.parametrize("name", ["ELAN", "ESRT"])
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+def test_equals_official_network(official, name, upscale):
+    net, expected = official(name, upscale)
+    with torch.no_grad():
+        output = net(expected["input"])
+    torch.testing.assert_close(output, expected["output"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ELAN", "ESRT"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 3e-2)])
+def test_float_types(official, name, dtype, tolerance):
+    net, expected = official(name, 2)
+    with torch.no_grad():
+        output = net.to(dtype)(expected["input"].to(dtype))
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.float(), expected["output"], atol=tolerance, rtol=0)
+
+
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 def test_any_size(name, upscale):

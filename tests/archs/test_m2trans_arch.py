@@ -1,23 +1,8 @@
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
 from basicsr_m2trans.archs.m2trans_arch import CFTM, M2Trans
 from basicsr_m2trans.errors import InputError
-
-REFERENCE = Path(__file__).parents[1] / "data/reference"
-
-
-def reference(upscale, **settings):
-    """The official network's weights and values, and our network with those weights."""
-    arrays = np.load(REFERENCE / f"m2trans_small_x{upscale}.npz")
-    values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    net = M2Trans(upscale, num_feat=16, num_block=2, **settings).eval()
-    weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
-    net.load_state_dict(weights)
-    return net, values
 
 
 def tiny(upscale=2, **settings):
@@ -27,8 +12,8 @@ def tiny(upscale=2, **settings):
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("upscale", [2, 3, 4])
-def test_equals_official_network(upscale, fast):
-    net, expected = reference(upscale, fast=fast)
+def test_equals_official_network(official, upscale, fast):
+    net, expected = official("M2Trans", upscale, fast=fast)
     seen = {}
     net.head.register_forward_hook(lambda *args: seen.update(feat_head=args[-1]))
     net.body[0].register_forward_hook(lambda *args: seen.update(feat_block0=args[-1]))
@@ -83,8 +68,8 @@ def test_global_skip_needs_equal_channels():
         M2Trans(2, num_in_ch=1, global_skip=True)
 
 
-def test_images_of_a_batch_do_not_mix():
-    net, expected = reference(2)
+def test_images_of_a_batch_do_not_mix(official):
+    net, expected = official("M2Trans", 2)
     first = expected["input"]
     batch = torch.cat((first, first.flip(-1)))
     with torch.no_grad():
@@ -94,8 +79,8 @@ def test_images_of_a_batch_do_not_mix():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_float_types(dtype):
-    net, expected = reference(2)
+def test_float_types(official, dtype):
+    net, expected = official("M2Trans", 2)
     with torch.no_grad():
         out = net.to(dtype)(expected["input"].to(dtype))
     assert out.dtype == dtype
@@ -110,8 +95,8 @@ def test_other_channel_counts(num_in_ch, num_out_ch):
     assert out.shape == (2, num_out_ch, 18, 18)
 
 
-def test_img_range_scales_the_inside_only():
-    net, expected = reference(2, fast=False)
+def test_img_range_scales_the_inside_only(official):
+    net, expected = official("M2Trans", 2, fast=False)
     image = expected["input"]
     # Without blocks and biases the network is linear up to the clamp, so the scale inside must cancel.
     net.body = torch.nn.ModuleList()
