@@ -26,11 +26,16 @@ PACKAGES = ("basicsr_m2trans", "basicsr", "torch", "numpy", "opencv-python", "tr
 WARM_UPS = 1
 
 
-def parse_arguments(description: str, argv: Sequence[str] | None, repetitions: int = 7) -> argparse.Namespace:
-    """The arguments that all benchmarks have; also sets the number of threads.
+def parse_arguments(
+    description: str,
+    argv: Sequence[str] | None,
+    repetitions: int = 7,
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None,
+) -> argparse.Namespace:
+    """The arguments that all benchmarks have, and those of one; also sets the number of threads.
 
     Returns:
-        `threads`, `repetitions`, `quick`, and `json`, a path or None.
+        `threads`, `repetitions`, `quick`, `json` (a path or None), and what `add_arguments` has declared.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
@@ -41,6 +46,7 @@ def parse_arguments(description: str, argv: Sequence[str] | None, repetitions: i
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes: shows in seconds that the benchmark runs, and nothing else"
     )
+    add_arguments(parser)
     args = parser.parse_args(argv)
     if min(args.threads, args.repetitions) < 1:
         parser.error("--threads and --repetitions must be at least 1")

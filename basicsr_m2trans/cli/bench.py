@@ -12,6 +12,7 @@ BENCHMARKS = {
     "options": "a training step with each option of the loop, such as bfloat16, against the plain step",
     "loader": "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network consumes",
     "semantic": "the semantic loss alone and its share of a training step",
+    "gradient": "size and direction of the gradient of each term of the loss (not a speed)",
     "validate": "the metrics of validation against BasicSR's and piq's",
     "memory": "peak memory of inference bounded by a setting against the whole image",
     "scaling": "time and memory against image area and batch",

@@ -109,6 +109,20 @@ def test_validate(tmp_path):
     check_ratios(figures, "all four, 128x96", "library", "here")
 
 
+def test_gradient(tmp_path):
+    figures = figures_of("gradient", tmp_path)
+    case = "bicubic interpolation x4, 16 HR patches of 64"
+    # Each of 3 * 64 * 64 values that differs gives +-1 / (3 * 64 * 64), and so the norm at most this; black is equal.
+    largest = (3 * 64 * 64) ** -0.5
+    fidelity = figures[case, "L1: norm of the gradient"]["values"]
+    assert all(0.5 * largest < value <= 1.001 * largest for value in fidelity)
+    for encoder in ("SeededCLIPEncoder", "QualityCLIPEncoder"):
+        norms = figures[case, f"{encoder}: norm of the gradient"]["values"]
+        beta = figures[case, f"{encoder}: beta for equal norms"]["values"]
+        assert beta == pytest.approx([a / b for a, b in zip(fidelity, norms, strict=True)])
+        assert all(-1 < value < 1 for value in figures[case, f"{encoder}: cosine with SR - HR"]["values"])
+
+
 @pytest.mark.slow
 def test_loader(tmp_path):
     figures = figures_of("loader", tmp_path)
