@@ -1,39 +1,71 @@
 """Time and memory of the image-text semantic loss, alone and as part of a training step.
 
-MedCLIP has its real size and random weights: speed does not depend on them, and nothing is downloaded.
+MedCLIP and OpenCLIP have random weights: speed does not depend on them, and nothing is downloaded. MedCLIP has its real
+size. OpenCLIP has BiomedCLIP's image tower, a ViT-B/16 for 224x224 pixels, but a small text tower, which runs once for
+each caption and takes no part in a step.
 """
 
 import copy
 import functools
+import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from measuring import Report, parse_arguments, peak_memory
 from networks import networks, training_step
 
+from basicsr_m2trans import compat
 from basicsr_m2trans.encoders.base import ImageTextEncoder
 from basicsr_m2trans.encoders.medclip import MedCLIPEncoder, MedCLIPModel
+from basicsr_m2trans.encoders.open_clip import OpenCLIPEncoder
+from basicsr_m2trans.encoders.quality_clip import QualityCLIPEncoder
 from basicsr_m2trans.encoders.seeded_clip import SeededCLIPEncoder
 from basicsr_m2trans.losses import ImageTextSemanticLoss
 
 CAPTIONS = ("an ultrasound image of high quality", "a blurry ultrasound image with speckle noise")
 QUICK_VISION = {"image_size": 224, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 QUICK_TEXT = {"vocab_size": 28996, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+OPEN_CLIP = {
+    "embed_dim": 512,
+    "vision_cfg": {
+        "timm_model_name": "vit_base_patch16_224",
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 224,
+    },
+    "text_cfg": {"width": 64, "heads": 2, "layers": 1},
+}
+QUICK_OPEN_CLIP = OPEN_CLIP | {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64}}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     args = parse_arguments(__doc__, argv)
-    report = Report("semantic", args)
-    patch = 64 if args.quick else 384
-    names = ("SeededCLIP", "MedCLIP")
-    losses = {name: ImageTextSemanticLoss(encoder(name, args.quick)) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        write_open_clip(Path(folder), args.quick)
+        encoders: dict[str, Callable[[], ImageTextEncoder]] = {
+            "SeededCLIP": SeededCLIPEncoder,
+            "QualityCLIP": QualityCLIPEncoder,
+            "MedCLIP": functools.partial(random_medclip, args.quick),
+            "OpenCLIP": functools.partial(OpenCLIPEncoder, f"local-dir:{folder}"),
+        }
+        return measure(Report("semantic", args), encoders, args.quick)
+
+
+def measure(report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]], quick: bool) -> int:
+    """The loss alone, captions, and training steps; `encoders` are made by their names' functions."""
+    patch = 64 if quick else 384
+    losses = {name: ImageTextSemanticLoss(make()) for name, make in encoders.items()}
     shape = (len(CAPTIONS), 3, patch, patch)
     case = f"loss, forward and backward, batch {len(CAPTIONS)}, HR {patch}, K = 3"
     report.compare(case, {name: loss_alone(loss, shape) for name, loss in losses.items()})
-    for name in names:
-        report.add(case, f"{name}, peak memory", "MiB", [peak_memory(make_loss_alone, name, args.quick, shape)])
+    for name, make in encoders.items():
+        weights = sum(weight.nbytes for weight in losses[name].state_dict().values())
+        report.add(case, f"{name}, weights", "MiB", [weights / 2**20])
+        report.add(case, f"{name}, peak memory beside the weights", "MiB", [peak_memory(make_loss_alone, make, shape)])
 
     medclip = losses["MedCLIP"]
     report.compare(
@@ -44,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         },
     )
 
-    _, network = networks(2, args.quick)
+    _, network = networks(2, quick)
     x = torch.rand(len(CAPTIONS), 3, patch // 2, patch // 2)
     steps = {"L1": training_step(network, x)}
     for name, loss in losses.items():
@@ -52,17 +84,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps[f"L1 and semantic loss, {name}"] = training_step(copy.deepcopy(network), x, semantic_loss=semantic)
     case = f"training step x2, batch {len(CAPTIONS)}, HR {patch}"
     report.compare(case, steps)
-    for name in names:
+    for name in losses:
         share = 100 * (1 - report.median("L1") / report.median(f"L1 and semantic loss, {name}"))
         report.add(case, f"share of the semantic loss, {name}", "%", [share])
     return report.finish()
 
 
-def encoder(name: str, quick: bool) -> ImageTextEncoder:
-    """One of the two encoders."""
-    if name == "SeededCLIP":
-        return SeededCLIPEncoder()
+def random_medclip(quick: bool) -> MedCLIPEncoder:
+    """MedCLIP with random weights."""
     return MedCLIPEncoder(model=MedCLIPModel(QUICK_VISION, QUICK_TEXT) if quick else MedCLIPModel())
+
+
+def write_open_clip(folder: Path, quick: bool) -> None:
+    """A CLIP with random weights as a local folder of open_clip."""
+    compat.declare_torchvision_operators()  # open_clip imports torchvision
+    import open_clip
+
+    config = QUICK_OPEN_CLIP if quick else OPEN_CLIP
+    statistics = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    content = {"model_cfg": config, "preprocess_cfg": statistics}
+    (folder / "open_clip_config.json").write_text(json.dumps(content), encoding="utf-8")
+    torch.save(open_clip.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
 
 
 def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...]) -> Callable[[], None]:
@@ -76,9 +118,9 @@ def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...]) -> Callable[
     return run
 
 
-def make_loss_alone(name: str, quick: bool, shape: tuple[int, ...]) -> Callable[[], None]:
+def make_loss_alone(make_encoder: Callable[[], ImageTextEncoder], shape: tuple[int, ...]) -> Callable[[], None]:
     """The same in a fresh process, with the captions' features in memory, as they are after the first step."""
-    loss = ImageTextSemanticLoss(encoder(name, quick))
+    loss = ImageTextSemanticLoss(make_encoder())
     loss._encode_captions(CAPTIONS, torch.device("cpu"))
     return loss_alone(loss, shape)
 

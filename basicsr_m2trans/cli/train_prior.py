@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.prior.patches import read_grey_images
 
     if args.evaluate is not None:
-        encoder, folders = QualityCLIPEncoder(args.evaluate), args.folders
+        encoder, folders = QualityCLIPEncoder(args.evaluate), [*args.folders, *args.val]
         print("\n".join(f"{key}: {value}" for key, value in encoder.metadata.items()))
     else:
         folders = args.val
@@ -58,6 +58,8 @@ def _train(args: argparse.Namespace) -> None:
 
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out {args.out}: its folder does not exist; make it or name another")
+    if args.out.is_dir():
+        raise InputError(f"--out {args.out} is a folder; name a file in it")
     images = [image for folder in args.folders for image in read_grey_images(folder)]
     metadata = {
         "data": args.data or ", ".join(folder.resolve().name for folder in args.folders),

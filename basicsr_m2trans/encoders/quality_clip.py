@@ -135,8 +135,11 @@ def read_quality_clip(path: str | Path) -> tuple[QualityCLIP, dict[str, str]]:
         raise InputError(f"{path} is damaged or no safetensors file ({error}); get it again") from error
     if text is None:
         raise InputError(f"{path} was not written by m2trans train-prior: its metadata lack the key {METADATA_KEY}")
-    metadata = json.loads(text)
-    model = QualityCLIP(metadata.pop("words"))
+    try:
+        metadata = json.loads(text)
+        model = QualityCLIP(metadata.pop("words"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: the metadata under {METADATA_KEY} hold no word list; get the file again") from error
     check_weights(weights, model.state_dict(), str(path), "QualityCLIP")
     model.load_state_dict(weights)
     return model, metadata

@@ -1,4 +1,4 @@
-"""A stand-in encoder with seeded random weights: no download, no training, no knowledge of ultrasound."""
+"""An encoder with seeded random weights: no download, no training, no knowledge of ultrasound."""
 
 import itertools
 import re
@@ -17,8 +17,8 @@ VOCABULARY_SIZE = 1024
 class SeededCLIPEncoder(ImageTextEncoder):
     """A small CLIP-shaped encoder whose weights come from a seed.
 
-    It lets the demo and the tests run the whole semantic loss offline. Its similarities mean nothing: do not expect
-    the loss to improve images with it.
+    It is the control that a trained encoder is compared with, and runs the whole semantic loss offline. Its
+    similarities mean nothing: do not expect the loss to improve images with it.
 
     Args:
         seed: the weights are a function of it alone.

@@ -35,17 +35,21 @@ def test_trains_writes_and_measures(images, tmp_path, capsys):
 
 def test_measures_a_file_without_training(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train-prior", "--evaluate", str(SHIPPED_FILE), images]) == 0
+    write_phantoms(tmp_path / "others", 1, height=96, width=96)
+    assert main(["train-prior", "--evaluate", str(SHIPPED_FILE), images, "--val", "others"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("data: ")
     assert f"2 images of {images}" in printed
-    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert "1 images of others" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "others"]
 
 
 def test_mistakes_are_found_before_training(images, tmp_path, capsys):
     missing = str(tmp_path / "missing/prior.safetensors")
     assert main(["train-prior", images, "--out", missing]) == 2
     assert f"--out {missing}: its folder does not exist" in capsys.readouterr().err
+    assert main(["train-prior", images, "--out", str(tmp_path)]) == 2
+    assert f"--out {tmp_path} is a folder; name a file in it" in capsys.readouterr().err
     assert main(["train-prior", images, "--val", str(tmp_path / "nowhere")]) == 2
     assert "nowhere: this folder does not exist" in capsys.readouterr().err
     assert main(["train-prior", images, "--evaluate", missing]) == 2

@@ -128,6 +128,12 @@ def test_wrong_files_are_named(tmp_path):
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"other\.safetensors was not written by m2trans train-prior"):
         QualityCLIPEncoder(tmp_path / "other.safetensors")
+    for text in ("no JSON", "{}", "[]", '{"words": 3}'):
+        save_file({"weight": torch.zeros(1)}, tmp_path / "wordless.safetensors", {"quality_clip": text})
+        with pytest.raises(
+            InputError, match=r"wordless\.safetensors: the metadata under quality_clip hold no word list"
+        ):
+            QualityCLIPEncoder(tmp_path / "wordless.safetensors")
     save_file({"weight": torch.zeros(1)}, tmp_path / "part.safetensors", {"quality_clip": '{"words": ["a"]}'})
     with pytest.raises(InputError, match="missing: logit_scale"):
         QualityCLIPEncoder(tmp_path / "part.safetensors")

@@ -57,3 +57,37 @@ def test_pooled_pixels_find_the_class_of_equal_images():
     for flaw in ("high gain", "low gain", "flat curve", "steep curve"):
         assert result.accuracy[flaw] == 1
     assert np.mean(list(measure_pooled_pixels(IMAGES).accuracy.values())) < 0.6
+
+
+def test_an_image_without_content_counts_as_not_ordered():
+    """Of a black image gain and curves change nothing; the mean over images stays a number."""
+
+    class Brightness(Oracle):
+        def encode_image(self, images):
+            brightness = images.mean(dim=(1, 2, 3))
+            return F.normalize(torch.stack([brightness, torch.ones_like(brightness)], dim=1), dim=1)
+
+        def encode_text(self, captions):
+            return torch.tensor([[1.0, 0.0]]).expand(len(captions), -1)
+
+    black = np.zeros_like(IMAGES[0])
+    both, alone = (measure_encoder(Brightness(), images) for images in ([IMAGES[0], black], [black]))
+    assert both.within["low gain"] == pytest.approx(0.5)
+    assert alone.within["low gain"] == alone.pooled["low gain"] == 0
+
+
+def test_pooled_correlation_of_a_quality_without_ties():
+    """Levels in order on every image, and images that differ a little: the largest that ties of severity allow."""
+
+    class Untied(Oracle):
+        def encode_image(self, images):
+            image = self.calls // len(FLAWS)
+            self.calls += 1
+            angle = torch.arange(len(images)) / 10 + 1e-4 * image
+            return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+        def encode_text(self, captions):
+            return torch.tensor([[1.0, 0.0]]).expand(len(captions), -1)
+
+    result = measure_encoder(Untied(), IMAGES[:1] * 60)
+    assert list(result.pooled.values()) == pytest.approx([0.986] * len(FLAWS), abs=5e-4)
