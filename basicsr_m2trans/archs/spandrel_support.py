@@ -13,7 +13,8 @@ from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
 class M2TransArchitecture(Architecture[M2Trans]):
     """How to tell M2Trans's weights from others, and to read its settings off them.
 
-    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package.
+    A wavelet other than Haar, `img_range` and `global_skip` are in no weight: networks with these must be loaded by
+    this package.
     """
 
     def __init__(self) -> None:

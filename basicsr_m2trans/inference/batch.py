@@ -116,7 +116,7 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
     )
     if not files:
         kind = "this folder holds" if folder else "there is no such file or folder, or the pattern finds"
-        raise InputError(f"{text}: {kind} nothing that can be enlarged ({_supported()})")
+        raise InputError(f"{text}: {kind} nothing outside of {out} that can be enlarged ({_supported()})")
     for file in files:
         yield file, file.relative_to(folder) if folder else Path(file.name)
 

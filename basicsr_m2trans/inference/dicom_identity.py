@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
-# Groups of tags kept whole: how pixels are stored and shown.
+# Group of tags kept but for its free text: how pixels are stored and shown.
 _IMAGE_GROUP = 0x0028
+_FREE_TEXT = ("LT", "ST", "UT", "UC", "UR", "SH", "LO", "PN")
+# Terms of the standard, which are stored as text, without which levels cannot be read.
+_TERMS = ("RescaleType", "ModalityLUTType")
 _KEPT = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -77,6 +80,7 @@ class Deidentifier:
             if element.tag.group == _IMAGE_GROUP or element.keyword in _KEPT:
                 kept.add(element)
         kept.remove_private_tags()
+        kept.walk(_remove_text)
         kept.walk(lambda _, element: self._replace_identifier(element))
         for keyword in _EMPTY:
             setattr(kept, keyword, None)
@@ -90,3 +94,9 @@ class Deidentifier:
         # The UIDs of DICOM itself, such as those of classes, begin with 1.2.840.10008.
         if element.VR == "UI" and not str(element.value).startswith("1.2.840.10008."):
             element.value = generate_uid(entropy_srcs=[self._secret, str(element.value)])
+
+
+def _remove_text(dataset: "Dataset", element: "DataElement") -> None:
+    """Remove from `dataset` what somebody may have typed into the description of the pixels."""
+    if element.tag.group == _IMAGE_GROUP and element.VR in _FREE_TEXT and element.keyword not in _TERMS:
+        del dataset[element.tag]

@@ -26,7 +26,7 @@ _FORMATS = {
 }
 _WITH_16_BITS = (".png", ".tif", ".tiff")
 _WITH_ALPHA = (*_WITH_16_BITS, ".webp")
-_ORIENTATION = 0x0112
+_ORIENTATION, _EXTRA_SAMPLES = 0x0112, 0x0152
 
 
 class ImageContent(NamedTuple):
@@ -74,20 +74,29 @@ def read_image(path: Path) -> ImageContent:
                 # Cameras append previews to JPEG (format MPO); the first picture is the photograph.
                 if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                     raise InputError(f"{path}: has {image.n_frames} pages or frames; save each as a file of its own")
-                profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, 1)
+                profile, obstacle = image.info.get("icc_profile"), _obstacle_to_16_bits(image)
                 pixels = to_array(image, str(path))
+                if pixels.dtype == np.uint8 and image.format in ("PNG", "TIFF"):
+                    pixels = _with_16_bits(data, pixels, obstacle, path)
     except InputError:
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: cannot be read as an image; the file is damaged or of an unknown format") from error
     except Exception as error:  # Pillow and its plugins raise errors of many types on damaged files
         raise InputError(f"{path}: cannot be read as an image ({_one_line(error)})") from error
-    if pixels.dtype == np.uint8 and path.suffix.lower() in _WITH_16_BITS:
-        pixels = _with_16_bits(data, pixels, orientation, path)
     return ImageContent(pixels, profile)
 
 
-def _with_16_bits(data: bytes, pixels: np.ndarray, orientation: int, path: Path) -> np.ndarray:
+def _obstacle_to_16_bits(image: Image.Image) -> str | None:
+    """What OpenCV would read wrongly if the image has colours of 16 bits; before Pillow turns it."""
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        return "an orientation tag; turn the pixels and remove the tag"
+    if image.format == "TIFF" and image.tag_v2.get(_EXTRA_SAMPLES) == (1,):
+        return "an alpha that they are multiplied by already; save them with plain (straight) alpha"
+    return None
+
+
+def _with_16_bits(data: bytes, pixels: np.ndarray, obstacle: str | None, path: Path) -> np.ndarray:
     """The pixels of a PNG or TIFF file with 16 bits where it has them, which Pillow reduces to 8 in colours."""
     try:
         deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -95,8 +104,8 @@ def _with_16_bits(data: bytes, pixels: np.ndarray, orientation: int, path: Path)
         return pixels
     if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
         return pixels
-    if orientation != 1:
-        raise InputError(f"{path}: 16-bit colours with an orientation tag; turn the pixels and remove the tag")
+    if obstacle:
+        raise InputError(f"{path}: has 16-bit colours with {obstacle}")
     return cv2.cvtColor(deep, cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
 

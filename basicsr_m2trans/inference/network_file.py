@@ -101,7 +101,7 @@ def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
         from basicsr.archs import build_network
 
         return build_network({"type": name} | settings).eval()
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{source}: {name} cannot be built ({error}); give its option file by --opt") from error
 
 

@@ -5,6 +5,7 @@ from PIL import Image, ImageOps
 
 from basicsr_m2trans.errors import InputError
 
+_PHOTOMETRIC_INTERPRETATION = 0x0106
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _REFUSED = {
     "CMYK": "has the colours of a printing press (CMYK), which cannot be enlarged as RGB without their colour profile",
@@ -23,12 +24,18 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
         mode I;16.
 
     Raises:
-        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged.
+        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged, or one level of 16 bits means
+            transparent.
         OSError: the image is read from a file, which is damaged.
     """
+    # Of TIFF files whose 0 is white Pillow inverts those of 8 bits only.
+    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_INTERPRETATION) == 0
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)[..., None]
+        if image.info.get("transparency") is not None:
+            raise InputError(f"{source}: has 16-bit grey with one transparent level; save it with an alpha channel")
+        pixels = np.asarray(image).astype(np.uint16)[..., None]
+        return 65535 - pixels if inverted else pixels
     if image.mode in ("1", "P", "PA") or image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA")
         image = image.convert(_MODES[(1 if grey else 3) + image.has_transparency_data])

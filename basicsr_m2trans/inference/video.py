@@ -85,7 +85,9 @@ def _transcode(
     if output is None:
         raise InputError(f"{reader.name}: has no picture")
     writer.mux(output.encode(None))
-    return Enlarged(*first, frames=count)
+    short = count < video.frames
+    notes = (f"names {video.frames} frames, but {count} could be read; it may be cut off",) if short else ()
+    return Enlarged(*first, frames=count, notes=notes)
 
 
 def _pixels(frame: "VideoFrame") -> np.ndarray:
@@ -94,6 +96,8 @@ def _pixels(frame: "VideoFrame") -> np.ndarray:
 
 
 def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pixels: np.ndarray) -> "VideoStream":
+    from av.video.reformatter import Colorspace
+
     codec, settings = _CODECS[suffix]
     height, width = pixels.shape[:2]
     output = writer.add_stream(codec, rate=video.average_rate, options=settings)
@@ -101,6 +105,8 @@ def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pix
     # Colours at half the size need even sides.
     shared = "420p" if height % 2 == 0 and width % 2 == 0 else "444p"
     output.pix_fmt = f"yuvj{shared}" if codec == "mjpeg" else f"yuv{shared}"
+    # Frames are encoded with these coefficients; without the tag players guess others for large pictures.
+    output.codec_context.colorspace = Colorspace.ITU601
     output.codec_context.time_base = video.time_base
     if video.sample_aspect_ratio:
         output.codec_context.sample_aspect_ratio = video.sample_aspect_ratio

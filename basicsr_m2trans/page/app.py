@@ -102,13 +102,15 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         return str(kept)
 
     def enlarge(
-        source: str | None, reference: str | None, name: str, frame: float, request: gr.Request
+        source: str | None, reference: str | None, name: str, frame: int | None, request: gr.Request
     ) -> tuple[tuple[str, str], str, str]:
         if source is None:
             raise gr.Error("Drop an image first.", print_exception=False)
+        if frame is None:
+            raise gr.Error("Give the number of a frame.", print_exception=False)
         try:
             result = enlarge_picture(
-                upscalers[name], Path(source), session(request), reference and Path(reference), int(frame)
+                upscalers[name], Path(source), session(request), reference and Path(reference), frame
             )
         except (InputError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from error

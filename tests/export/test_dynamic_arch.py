@@ -7,16 +7,18 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export.dynamic_arch import DynamicM2Trans
 
 
-@pytest.mark.parametrize("wavelet", ["haar", "none"])
+@pytest.mark.parametrize(("wavelet", "global_skip"), [("haar", False), ("haar", True), ("none", False)])
 @pytest.mark.parametrize("size", [(1, 40), (7, 100), (33, 47), (64, 96)])
-def test_equals_the_network(wavelet, size):
+def test_equals_the_network(wavelet, global_skip, size):
     torch.manual_seed(0)
-    net = M2Trans(3, num_feat=16, num_block=2, img_range=2.0, wavelet=wavelet).double().eval()
+    net = M2Trans(3, num_feat=16, num_block=2, img_range=2.0, wavelet=wavelet, global_skip=global_skip)
+    torch.nn.init.normal_(net.tail[-1].weight, std=0.05)
+    net = net.double().eval()
     dynamic = DynamicM2Trans(net, torch.float64)
     image = torch.rand(2, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         # float32 in the normalisation and at the end.
-        assert torch.allclose(dynamic(image), net(image).float(), atol=1e-5)
+        assert torch.allclose(dynamic(image).float(), net(image).float(), atol=1e-5)
 
 
 def test_leaves_the_network_as_it_is():

@@ -6,10 +6,12 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export import export_torchscript, torchscript_file
 
 
-@pytest.mark.parametrize("upscale", [2, 4])
-def test_one_file_enlarges_images_of_every_size(tmp_path, upscale):
+@pytest.mark.parametrize(("upscale", "global_skip"), [(2, False), (3, True), (4, False)])
+def test_one_file_enlarges_images_of_every_size(tmp_path, upscale, global_skip):
     torch.manual_seed(0)
-    net = M2Trans(upscale, num_feat=8, num_block=1).eval()
+    net = M2Trans(upscale, num_feat=8, num_block=1, global_skip=global_skip).eval()
+    # With the skip it starts at 0, and the result would be that of the skip alone.
+    torch.nn.init.normal_(net.tail[-1].weight, std=0.05)
     path = tmp_path / "net.pt"
     assert export_torchscript(net, path).difference < 1e-5
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]

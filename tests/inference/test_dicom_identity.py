@@ -25,6 +25,15 @@ def test_only_pixels_regions_and_timing_remain(make_dicom, repeat, noise, tmp_pa
     assert first.SOPClassUID == "1.2.840.10008.5.1.4.1.1.3.1"
 
 
+def test_free_text_about_pixels_is_removed(make_dicom, noise):
+    dataset = pydicom.dcmread(make_dicom(noise(1, 4, 4), WindowCenter=2, RescaleType="US"))
+    dataset.WindowCenterWidthExplanation = "as DOE likes it"
+    dataset.add_new(0x00284000, "LT", "seen by DOE")  # Image Presentation Comments, retired
+    kept = Deidentifier().apply(dataset)
+    assert (kept.WindowCenter, kept.RescaleType) == (2, "US")
+    assert "DOE" not in str(kept)
+
+
 def test_another_run_cannot_be_linked(make_dicom, noise):
     path = make_dicom(noise(1, 4, 4))
     studies = {Deidentifier().apply(pydicom.dcmread(path)).StudyInstanceUID for _ in range(2)}

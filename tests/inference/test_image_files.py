@@ -91,3 +91,26 @@ def test_several_pages_and_turned_16_bit_colours_are_refused(tmp_path, noise):
     imwrite(tmp_path / "b.tif", noise(4, 4, 3, dtype=np.uint16), photometric="rgb", extratags=[(274, "H", 1, 6, True)])
     with pytest.raises(InputError, match="orientation tag"):
         read_image(tmp_path / "b.tif")
+
+
+def test_colours_multiplied_by_16_bit_alpha_are_refused(tmp_path, noise):
+    from tifffile import imwrite
+
+    imwrite(tmp_path / "a.tif", noise(4, 4, 4, dtype=np.uint16), photometric="rgb", extrasamples=["assocalpha"])
+    with pytest.raises(InputError, match=r"a\.tif: has 16-bit colours with an alpha"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_whose_zero_is_white(tmp_path, noise, dtype):
+    from tifffile import imwrite
+
+    pixels = noise(4, 5, dtype=dtype)
+    imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels[..., 0], np.iinfo(dtype).max - pixels)
+
+
+def test_16_bits_are_found_under_a_wrong_extension(tmp_path, noise):
+    content = ImageContent(noise(4, 5, 3, dtype=np.uint16), None)
+    write_image(content, tmp_path / "a.jpg", ".png")
+    assert np.array_equal(read_image(tmp_path / "a.jpg").pixels, content.pixels)

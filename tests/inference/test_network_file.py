@@ -84,6 +84,8 @@ def test_networks_of_basicsr(save, tmp_path):
     torch.save({"params": EDSR(**settings).state_dict()}, tmp_path / "weights.pth")
     with pytest.raises(InputError, match=r"EDSR cannot be built .*num_in_ch.*; give its option file by --opt"):
         load_network(tmp_path / "weights.pth", scale=2, arch="EDSR")
+    with pytest.raises(InputError, match=r"EDSR cannot be built \(scale 5 is not supported"):
+        load_network(save(params=EDSR(**settings).state_dict(), network_g={"type": "EDSR"} | settings | {"upscale": 5}))
     with pytest.raises(InputError, match="EDSRR"):
         load_network(tmp_path / "weights.pth", scale=2, arch="EDSRR")
 

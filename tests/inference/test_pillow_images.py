@@ -19,6 +19,13 @@ def test_16_bits(noise):
     assert np.array_equal(to_array(from_array(pixels)), pixels)
 
 
+def test_a_transparent_level_of_16_bits_is_refused(noise):
+    image = from_array(noise(4, 5, 1, dtype=np.uint16))
+    image.info["transparency"] = 5
+    with pytest.raises(InputError, match="16-bit grey with one transparent level"):
+        to_array(image)
+
+
 def test_palettes_are_expanded():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 0])

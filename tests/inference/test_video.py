@@ -1,8 +1,10 @@
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
 from basicsr_m2trans.errors import InputError
@@ -13,8 +15,8 @@ RATE = Fraction(30000, 1001)
 TIMES = (0, 1, 2, 5, 6)
 
 
-def write_video(path, codec, frames, times, sound=None):
-    with av.open(str(path), "w") as writer:
+def write_video(path, codec, frames, times, sound=None, options=None):
+    with av.open(str(path), "w", options=options) as writer:
         stream = writer.add_stream(codec, rate=RATE)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -42,7 +44,7 @@ def read_video(path):
 
 def audio_packets(path):
     with av.open(str(path)) as reader:
-        return [bytes(packet) for packet in reader.demux(audio=0) if packet.size]
+        return [bytes(packet) for stream in reader.streams.audio for packet in reader.demux(stream) if packet.size]
 
 
 @pytest.fixture
@@ -75,6 +77,50 @@ def test_frames_times_colours_and_sound(tmp_path, repeat, repeated, frames, suff
     if sound:
         assert audio_packets(target) == audio_packets(source)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_colours_are_tagged_as_they_are_encoded(tmp_path, repeat, frames, silent):
+    write_video(tmp_path / "a.mp4", "libx264", frames, range(5))
+    upscale_video(repeat, tmp_path / "a.mp4", tmp_path / "b.mp4", silent)
+    with av.open(str(tmp_path / "b.mp4")) as reader:
+        frame = next(reader.decode(video=0))
+    assert frame.colorspace == Colorspace.ITU601
+
+
+def test_a_loop_that_is_cut_off_is_noted(tmp_path, repeat, frames, silent):
+    path = tmp_path / "a.mp4"
+    write_video(path, "mpeg4", frames, range(5), options={"movflags": "faststart"})
+    with av.open(str(path)) as reader:
+        last = [packet.pos for packet in reader.demux(video=0) if packet.size][-1]
+    path.write_bytes(path.read_bytes()[:last])
+    enlarged = upscale_video(repeat, path, tmp_path / "b.mp4", silent)
+    assert enlarged.frames == 4
+    assert enlarged.notes == ("names 5 frames, but 4 could be read; it may be cut off",)
+
+
+@pytest.fixture
+def gradio_files():
+    return Path(pytest.importorskip("gradio", reason="the extra `page` is not installed").__file__).parent
+
+
+def test_a_sample_gif(tmp_path, repeat, gradio_files, silent):
+    enlarged = upscale_video(repeat, gradio_files / "test_data/rectangles.gif", tmp_path / "a.gif", silent)
+    assert enlarged.frames == 3
+    with Image.open(tmp_path / "a.gif") as image:
+        assert (image.size, image.n_frames, image.info["loop"]) == ((800, 600), 3, 0)
+        assert [frame.info["duration"] for frame in ImageSequence.Iterator(image)] == [400] * 3
+
+
+@pytest.mark.slow
+def test_a_sample_video(tmp_path, repeat, gradio_files, silent):
+    source, target = gradio_files / "media_assets/videos/b.avi", tmp_path / "b.avi"
+    assert upscale_video(repeat, source, target, silent).frames == 150
+    before, times_before, _ = read_video(source)
+    after, times, rate = read_video(target)
+    assert (times, rate) == (times_before, 30)
+    assert after[-1].shape == (540, 960, 3)
+    assert np.abs(repeat(before[-1]).astype(int) - after[-1]).mean() < 3
+    assert audio_packets(target) == audio_packets(source)
 
 
 def test_odd_sides(tmp_path, bicubic, frames, silent):
