@@ -4,10 +4,21 @@ spandrel 0.4.2 tells networks by the names of their weights and does not know M2
 `spandrel.ModelLoader().load_from_file` opens this project's .pth and .safetensors files and the authors' checkpoints.
 """
 
-from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling, StateDict
-from spandrel.util import KeyCondition, get_seq_len
-
 from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
+from basicsr_m2trans.compat import declare_torchvision_operators
+
+# spandrel imports torchvision.
+declare_torchvision_operators()
+
+from spandrel import (  # noqa: E402
+    MAIN_REGISTRY,
+    Architecture,
+    ArchSupport,
+    ImageModelDescriptor,
+    ModelTiling,
+    StateDict,
+)
+from spandrel.util import KeyCondition, get_seq_len  # noqa: E402
 
 
 class M2TransArchitecture(Architecture[M2Trans]):

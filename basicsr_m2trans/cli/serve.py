@@ -29,9 +29,12 @@ def run(args: argparse.Namespace) -> int:
     import sys
     import threading
 
+    from basicsr_m2trans.errors import InputError
     from basicsr_m2trans.page.app import running_page
     from basicsr_m2trans.page.pictures import available_upscalers
 
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"--port {args.port}: choose a number from 0 (any free port) to 65535")
     upscalers = available_upscalers(args.model, scale=args.scale, arch=args.arch, options=args.opt, device=args.device)
     # Otherwise a server that is told to stop would leave its folder behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

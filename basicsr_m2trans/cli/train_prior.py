@@ -1,6 +1,7 @@
 """`m2trans train-prior`: train the embedded prior on ultrasound images, or measure it on others."""
 
 import argparse
+import os
 from pathlib import Path
 
 HELP = "train the embedded prior (QualityCLIPEncoder) on a folder of ultrasound images, or measure a trained one"
@@ -58,6 +59,8 @@ def _train(args: argparse.Namespace) -> None:
 
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out {args.out}: its folder does not exist; make it or name another")
+    if not os.access(args.out.absolute().parent, os.W_OK):
+        raise InputError(f"--out {args.out}: its folder cannot be written to; name another")
     if args.out.is_dir():
         raise InputError(f"--out {args.out} is a folder; name a file in it")
     images = [image for folder in args.folders for image in read_grey_images(folder)]

@@ -177,7 +177,8 @@ def run_jobs(
             if compare:
                 _save_comparison(upscaler, enlarged, job.comparison)
         except (InputError, OSError) as error:
-            yield Result(*names, "failed", str(error))
+            message = str(error)
+            yield Result(*names, "failed", message if names[0] in message else f"{names[0]}: {message}")
         except Exception as error:  # whatever a decoder or PyTorch raises concerns this file alone
             yield Result(*names, "failed", f"{job.source}: {type(error).__name__}: {' '.join(str(error).split())}")
         else:

@@ -103,7 +103,8 @@ def _strip_length(net: M2Trans, images: Tensor, max_memory: int, reserved: int =
         least = -(-(needed[ALIGNMENT] + reserved) // MEBIBYTE)
         height, width = images.shape[-2:]
         raise InputError(
-            f"max_memory is {max_memory} MiB, but {width}x{height} pixels need {least}; set max_memory to {least}"
+            f"max_memory is {max_memory} MiB, but {width}x{height} pixels need {least}; set it to {least}, or enlarge "
+            "parts of the image"
         )
     return max(length for length in lengths if needed[length] <= available)
 

@@ -49,7 +49,7 @@ def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
             return path
     names = ", ".join(shipped_models(folder)) or "none yet"
     raise InputError(
-        f"--model {model}: there is no such file, and no network of that name comes with this package "
+        f"model {model}: there is no such file, and no network of that name comes with this package "
         f"(it has: {names}); name a checkpoint, such as experiments/NAME/models/net_g_latest.pth"
     )
 

@@ -185,6 +185,7 @@ class Upscaler:
             )
         if not images.is_floating_point():
             raise InputError(f"give a tensor of floating-point numbers in [0, 1], not {images.dtype}")
+        _check_range(images)
         batch = images if images.dim() == 4 else images[None]
         result = self._enlarge_batch(batch.to(self.device, torch.float32)).to(images)
         return result if images.dim() == 4 else result[0]
@@ -215,11 +216,16 @@ def _luma(picture: Tensor) -> Tensor:
     return (picture * _LUMA.to(picture)).sum(0, keepdim=True)
 
 
+def _check_range(image: np.ndarray | Tensor) -> None:
+    low, high = image.min(), image.max()
+    if not (low >= 0 and high <= 1):  # neither holds of NaN
+        raise InputError(f"floating-point images must have values in [0, 1], but these are from {low:g} to {high:g}")
+
+
 def _check_array(image: np.ndarray) -> None:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
         raise InputError(f"give an array (h, w) or (h, w, 1 to 4), not {image.shape}")
     if image.dtype.kind == "f":
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-            raise InputError("floating-point images must have values in [0, 1]")
+        _check_range(image)
     elif image.dtype not in (np.uint8, np.uint16):
         raise InputError(f"give an array of uint8, uint16 or floating-point numbers, not {image.dtype}")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
+from basicsr_m2trans import register
 from basicsr_m2trans.metrics.perceptual import calculate_fsim, calculate_gmsd
 
 METRICS = ("psnr", "ssim", "fsim", "gmsd")
@@ -37,6 +38,7 @@ def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     Raises:
         InputError: the shapes differ, or the image has less than 16 pixels on a side.
     """
+    register()
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.utils import tensor2img
 
@@ -54,6 +56,7 @@ def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
     Args, returns and errors as `standard_protocol`.
     """
+    register()
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.metrics.metric_util import to_y_channel
 

@@ -94,10 +94,10 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         """Move an upload to its session's folder, so that it goes with the page."""
         if upload is None:
             return None
-        kept = session(request) / Path(upload).name
-        kept.parent.mkdir(exist_ok=True)
+        # Gradio names the folder by a checksum of the content: image and reference may have one name.
+        kept = session(request) / Path(upload).parent.name / Path(upload).name
+        kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(upload, kept)
-        # Gradio names it by a checksum of the content.
         Path(upload).parent.rmdir()
         return str(kept)
 

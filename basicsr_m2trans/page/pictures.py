@@ -134,9 +134,6 @@ def _size(image: np.ndarray) -> str:
 
 def _metrics_table(results: dict[str, np.ndarray], truth: np.ndarray, scale: int) -> str:
     """Markdown table of the standard protocol's metrics of each result against the true image."""
-    from basicsr_m2trans import register
-
-    register()
     lines = ["| | PSNR (dB) | SSIM | FSIM | GMSD |", "|---|---|---|---|---|"]
     for name, image in results.items():
         values = standard_protocol(to_tensor(image)[None], to_tensor(truth)[None], scale)

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -7,6 +11,14 @@ from basicsr_m2trans.export import export_safetensors
 
 compat.apply()
 spandrel = pytest.importorskip("spandrel")
+
+
+def test_the_lines_of_the_documentation_in_a_process_of_their_own():
+    text = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
+    code = next(block for block in text.split("```")[1::2] if "add_to_spandrel()" in block).removeprefix("python")
+    lines, load = code.strip().rsplit("\n", 1)
+    assert load.startswith("model = spandrel.ModelLoader()")
+    subprocess.run([sys.executable, "-c", f"{lines}\nprint(spandrel.ModelLoader())"], check=True, capture_output=True)
 
 
 @pytest.fixture(autouse=True)

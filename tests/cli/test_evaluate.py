@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -32,6 +35,14 @@ def test_prints_averages_and_keeps_the_images_values(run, capsys):
     for line, protocol in zip(lines[2:4], ("standard", "paper"), strict=True):
         means = [scores.values[protocol, name].mean() for name in ("psnr", "ssim", "fsim", "gmsd")]
         assert line.split() == [protocol, *(f"{value:.4f}" for value in means)]
+
+
+def test_a_process_of_its_own(run):
+    """Nothing but the command has imported BasicSR, whose imports need repairs."""
+    command = [sys.executable, "-m", "basicsr_m2trans.cli", "evaluate"]
+    arguments = [str(run / "experiments/tiny/models/net_g_latest.pth"), "--data", str(run / "set"), "--tile", "24"]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    assert "x2, 2 images" in result.stdout
 
 
 def test_wrong_files_are_named(run, capsys):

@@ -105,7 +105,7 @@ def test_models_by_path_or_name(tmp_path):
     (tmp_path / "m2trans-x2.safetensors").write_bytes(b"")
     assert find_model("m2trans-x2", tmp_path) == tmp_path / "m2trans-x2.safetensors"
     assert find_model(tmp_path / "m2trans-x2.safetensors") == tmp_path / "m2trans-x2.safetensors"
-    with pytest.raises(InputError, match=r"--model m2trans-x9: there is no such file.*\(it has: m2trans-x2\)"):
+    with pytest.raises(InputError, match=r"model m2trans-x9: there is no such file.*\(it has: m2trans-x2\)"):
         find_model("m2trans-x9", tmp_path)
     with pytest.raises(InputError, match="it has: none yet"):
         find_model("m2trans-x2", tmp_path / "none")

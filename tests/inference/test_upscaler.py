@@ -137,6 +137,8 @@ def test_from_checkpoint(net, tmp_path, noise):
         (np.full((4, 4), 1.5), r"values in \[0, 1\]"),
         (np.full((4, 4), np.nan), r"values in \[0, 1\]"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "floating-point numbers"),
+        (torch.full((3, 4, 4), 255.0), r"values in \[0, 1\], but these are from 255 to 255"),
+        (torch.full((3, 4, 4), torch.nan), r"values in \[0, 1\], but these are from nan to nan"),
         (torch.zeros(1, 4, 4), r"give a tensor \(N, 3, H, W\)"),
         ("image.png", "not a str"),
     ],
@@ -154,7 +156,7 @@ def test_refuses_other_settings(net, setting):
 
 
 def test_too_little_memory_names_what_is_needed(net):
-    with pytest.raises(InputError, match=r"set max_memory to \d+"):
+    with pytest.raises(InputError, match=r"set it to \d+"):
         Upscaler(net, 2, device="cpu", max_memory=1)(torch.rand(3, 8, 8))
 
 
