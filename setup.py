@@ -14,11 +14,12 @@ EXTRAS = {
     "crop": ["imagehash>=4.3", "defusedxml>=0.7"],
     "dicom": ["pydicom>=3.0", "python-gdcm>=3.0.24"],
     "export": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"],
+    "mda": ["umap-learn>=0.5.7"],
     "open-clip": ["open_clip_torch>=3.0"],
     "page": ["gradio>=6.31"],
     "video": ["av>=14"],
 }
-TEST_TOOLS = ["hypothesis>=6", "playwright>=1.50", "pytest>=8", "ruff>=0.14"]
+TEST_TOOLS = ["hypothesis>=6", "jsonschema>=4.20", "playwright>=1.50", "pytest>=8", "ruff>=0.14"]
 
 setup(
     name="basicsr_m2trans",

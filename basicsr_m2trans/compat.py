@@ -5,21 +5,20 @@ nothing where the defect is absent. The first three must precede `import basicsr
 the imported package, whose files stay as they are.
 """
 
+import argparse
 import difflib
 import functools
 import importlib.metadata
 import importlib.util
-import math
 import sys
 import types
-from logging import Logger
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.weights import read_checkpoint
+from basicsr_m2trans.models.interruption import stop_if_asked
+from basicsr_m2trans.models.training_start import TrainingStart
 
 BASICSR_VERSION = "1.4.2"
 
@@ -50,7 +49,8 @@ def apply() -> None:
 
     explain_unknown_names()
     distribute_without_gpus()
-    resume_inside_epoch()
+    resume_exactly()
+    read_options_without_running_them()
 
 
 def require_basicsr() -> None:
@@ -178,15 +178,16 @@ def distribute_without_gpus() -> None:
     BaseModel.model_to_device = model_to_device
 
 
-def resume_inside_epoch() -> None:
+def resume_exactly() -> None:
     """A resumed run needs a GPU and sees other samples than an uninterrupted one (xinntao/Real-ESRGAN issue 799).
 
-    Four defects of one place: the state is put on a GPU even where there is none (XPixelGroup/BasicSR issue 107);
-    `--auto_resume` looks below the current directory (no upstream issue known); the epoch restarts at its first
-    sample; and the number of epochs counts the incomplete batches that the loader drops, so that training ends
-    before `total_iter` (XPixelGroup/BasicSR issue 593).
+    Defects of one place: the state is put on a GPU even where there is none (XPixelGroup/BasicSR issue 107), and may
+    run code; `--auto_resume` looks below the current directory and takes torn files; the epoch restarts at its first
+    sample; the number of epochs counts the incomplete batches that the loader drops, so that training ends before
+    `total_iter` (XPixelGroup/BasicSR issue 593); and a signal loses the work since the last checkpoint.
     """
     import basicsr.train
+    from basicsr.models.base_model import BaseModel
 
     from basicsr_m2trans.data.sampler import ResumableSampler
 
@@ -195,105 +196,48 @@ def resume_inside_epoch() -> None:
     basicsr.train.load_resume_state = start.load_resume_state
     basicsr.train.create_train_val_dataloader = start.create_train_val_dataloader
 
+    stock_update_learning_rate = BaseModel.update_learning_rate
 
-def latest_training_state(folder: str | Path) -> Path | None:
-    """The file `<iteration>.state` of the highest iteration in `folder`, or None where there is none."""
-    states = [path for path in Path(folder).glob("*.state") if path.stem.isdigit()]
-    return max(states, key=lambda path: int(path.stem), default=None)
+    def update_learning_rate(self: BaseModel, current_iter: int, warmup_iter: int = -1) -> None:
+        stop_if_asked(self, start, current_iter - 1)
+        stock_update_learning_rate(self, current_iter, warmup_iter)
+
+    BaseModel.update_learning_rate = update_learning_rate
 
 
-def read_training_state(path: str | Path) -> dict[str, Any]:
-    """Read a `.state` file of BasicSR to the CPU; the optimizer moves its tensors to its parameters' device.
+def read_options_without_running_them() -> None:
+    """An option file can run code, and so can `--force_yml`, which is executed as Python (no upstream issue known).
 
-    Returns:
-        The iteration and epoch of the file and the state dictionaries of `optimizers` and `schedulers`.
-
-    Raises:
-        InputError: there is no such file, it is damaged, or it is something else than a training state.
+    BasicSR's `parse_options` gets the options from `options.read_options`, overrides included, and does the rest.
     """
-    if not Path(path).is_file():
-        raise InputError(
-            f"path: resume_state: {path} does not exist; give a file of the interrupted run's folder training_states"
-        )
-    try:
-        state = read_checkpoint(path)
-    except InputError as error:
-        raise InputError(f"{error}, or remove it and resume an earlier state") from error
-    if not (isinstance(state, dict) and {"epoch", "iter", "optimizers", "schedulers"} <= state.keys()):
-        raise InputError(f"{path} is not a training state; give a .state file of the interrupted run's training_states")
-    return state
+    import basicsr.test
+    import basicsr.train
+    import yaml
+    from basicsr.utils import options as stock_options
 
+    from basicsr_m2trans.options import read_options
 
-class TrainingStart:
-    """Where a training run begins: the epoch and iteration of its resume state, 0 and 0 for a new run.
+    stock_parse_options = stock_options.parse_options
 
-    Its methods stand in for the functions of the same names in `basicsr.train`.
+    def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+        parser = argparse.ArgumentParser(add_help=False)
+        parser.add_argument("-opt")
+        parser.add_argument("--force_yml", nargs="+", default=[])
+        args, others = parser.parse_known_args()
+        if args.opt is None:
+            return stock_parse_options(root_path, is_train)  # prints the usage and exits
 
-    Args:
-        stock_dataloaders: BasicSR's own `create_train_val_dataloader`.
-    """
+        class OptionLoader(yaml.SafeLoader):
+            def get_single_data(self) -> dict[str, Any]:
+                return read_options(args.opt, "train" if is_train else "test", args.force_yml)
 
-    def __init__(self, stock_dataloaders: Any) -> None:
-        self.stock_dataloaders = stock_dataloaders
-        self.epoch = 0
-        self.iteration = 0
+        stock_options.ordered_yaml = lambda: (OptionLoader, yaml.SafeDumper)
+        command_line = sys.argv
+        sys.argv = [command_line[0], "-opt", args.opt, *others]
+        try:
+            return stock_parse_options(root_path, is_train)
+        finally:
+            sys.argv = command_line
 
-    def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """Read the state that `opt` resumes from and point `opt` to the networks saved with it.
-
-        Raises:
-            InputError: the state or one of its networks does not exist or cannot be used.
-        """
-        self.epoch = self.iteration = 0
-        paths = opt["path"]
-        state_path = paths.get("resume_state")
-        if opt["auto_resume"]:
-            state_path = latest_training_state(paths["training_states"])
-        if not state_path:
-            return None
-        state = read_training_state(state_path)
-        paths["resume_state"] = str(state_path)
-
-        from basicsr.utils import check_resume
-
-        check_resume(opt, state["iter"])
-        for key, path in paths.items():
-            if key.startswith("pretrain_network") and path and not Path(path).is_file():
-                raise InputError(
-                    f"cannot resume {opt['name']} from {state_path}: its network {path} does not exist; keep `name` as "
-                    "it was in the interrupted run, or resume an iteration of which both files are there"
-                )
-        self.epoch, self.iteration = state["epoch"], state["iter"]
-        return state
-
-    def create_train_val_dataloader(self, opt: dict[str, Any], logger: Logger) -> tuple[Any, ...]:
-        """BasicSR's loaders, with the sampler set behind the last sample that the interrupted run trained on.
-
-        Returns:
-            Training loader, its sampler, list of validation loaders, total epochs, total iterations.
-
-        Raises:
-            InputError: the training set does not fill one batch.
-        """
-        train_opt = opt["datasets"]["train"]
-        if train_opt.get("seed") is None:
-            train_opt["seed"] = opt["manual_seed"]
-        if train_opt.get("num_worker_per_gpu") == 0:
-            train_opt["persistent_workers"] = False  # PyTorch refuses to keep workers that do not exist
-        loader, sampler, val_loaders, _, total_iters = self.stock_dataloaders(opt, logger)
-        iters_per_epoch = len(loader)
-        if iters_per_epoch == 0:
-            raise InputError(
-                f"datasets: train: an epoch of {len(sampler)} images per process does not fill one batch of "
-                f"{loader.batch_size}; raise dataset_enlarge_ratio or lower batch_size_per_gpu"
-            )
-        iters_done = self.iteration - self.epoch * iters_per_epoch
-        if not 0 <= iters_done <= iters_per_epoch:
-            logger.warning(
-                "The data set, batch size or number of processes has changed since the state was saved: "
-                f"epoch {self.epoch} restarts at its first sample."
-            )
-            iters_done = 0
-        sampler.start_at(self.epoch, iters_done * loader.batch_size)
-        total_epochs = self.epoch + math.ceil((total_iters - self.iteration + iters_done) / iters_per_epoch)
-        return loader, sampler, val_loaders, total_epochs, total_iters
+    for module in (stock_options, basicsr.train, basicsr.test):
+        module.parse_options = parse_options

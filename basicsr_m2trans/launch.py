@@ -5,6 +5,7 @@ import sys
 
 from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.interruption import STOP_REQUEST, TrainingStopped
 from basicsr_m2trans.options import check_options
 
 
@@ -20,7 +21,8 @@ def main(mode: str, root_path: str) -> int:
         root_path: the folder that receives `experiments/` or `results/`.
 
     Returns:
-        The exit status: 0 when all went well, 2 for a mistake in the input, 130 after Ctrl-C.
+        The exit status: 0 when all went well, 2 for a mistake in the input, 130 after Ctrl-C, 143 after SIGTERM, which
+        a training in progress answers by saving a checkpoint first.
     """
     rank = os.environ.get("RANK")
     title = mode if rank is None else f"{mode} (rank {rank})"
@@ -32,6 +34,9 @@ def main(mode: str, root_path: str) -> int:
         message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip()
         print(f"{title}: {message}", file=sys.stderr, flush=True)
         return 2
+    except TrainingStopped as stopped:
+        print(f"{title}: {stopped}", file=sys.stderr, flush=True)
+        return stopped.status
     except KeyboardInterrupt:
         print(f"{title}: interrupted", file=sys.stderr, flush=True)
         return 130
@@ -46,7 +51,10 @@ def run_pipeline(mode: str, root_path: str) -> None:
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
-    pipelines = {"train": train_pipeline, "test": test_pipeline}
-    pipelines[mode](root_path)
+    if mode == "train":
+        with STOP_REQUEST.listening():
+            train_pipeline(root_path)
+    else:
+        test_pipeline(root_path)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,6 @@
 import os
+import resource
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,37 @@ def test_interruption_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_the_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
+    steps = []
+    flush, rename = os.fsync, os.replace
+
+    def record_flush(descriptor):
+        steps.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+        flush(descriptor)
+
+    def record_rename(source, target):
+        assert Path(source).read_bytes() == b"new"
+        steps.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_flush)
+    monkeypatch.setattr(os, "replace", record_rename)
+    write_atomic(tmp_path / "a.txt", b"new")
+    assert steps == ["a.txt.partial", "rename", tmp_path.name]
+
+
+def test_a_full_disk_keeps_the_old_file_and_nothing_of_the_new(tmp_path):
+    """A process that may write no more bytes into a file meets what a full disk is to it."""
+    path = tmp_path / "a.txt"
+    write_atomic(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomic(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,6 @@
 """The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
 
+import contextlib
 import os
 import re
 import runpy
@@ -15,7 +16,7 @@ import torch
 import yaml
 from torch._utils import ExceptionWrapper
 
-from basicsr_m2trans import launch, options
+from basicsr_m2trans import launch, options, register
 from basicsr_m2trans.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +107,10 @@ def run_launcher(folder, *command):
         ("name: [1, 2", r"(?s)option file .*tiny.yml is not valid YAML; .*line 1, column 7"),
         ("name: !!python/name:os.system", r"tiny.yml is not valid YAML"),
         ("just text", r"tiny.yml holds no options"),
-        ("name: x\nnum_gpu: 0\npath: {}", r"lacks what a train run needs; add model_type, datasets, train, logger"),
+        (
+            "name: x\nnum_gpu: 0\npath: {}\nnetwork_g: {}",
+            r"(?s)tiny.yml has 4 problems.*model_type is missing.*datasets is missing.*train is .*logger is missing",
+        ),
     ],
 )
 def test_unusable_option_file_is_refused(tmp_path, content, message):
@@ -121,8 +125,8 @@ def test_unusable_option_file_is_refused(tmp_path, content, message):
     ("key", "value", "message"),
     [
         ("path", "here", "path must be a section"),
-        ("datasets", {"train": None}, "datasets: train must be a section"),
-        ("datasets", {"val": {}}, "no training set"),
+        ("datasets", {"train": []}, "datasets: train must be a section"),
+        ("datasets", {}, "datasets: train is missing"),
     ],
 )
 def test_malformed_section_is_refused(tmp_path, key, value, message):
@@ -151,7 +155,7 @@ def test_forced_values_are_those_of_basicsr(tmp_path):
 )
 def test_unusable_forced_value_is_refused(tmp_path, entry, message):
     path = write_options(tmp_path, training_options(tmp_path))
-    with pytest.raises(InputError, match=f"--force_yml {entry}: .*{message}"):
+    with pytest.raises(InputError, match=rf"(?s)--force_yml {entry}: .*{message}"):
         options.read_options(str(path), "train", [entry])
 
 
@@ -168,7 +172,7 @@ def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"amp": "fp16", "accumulate": 0}, "(?s)train: amp is 'fp16'.*train: accumulate is 0"),
+        ({"amp": "fp16", "accumulate": 0}, "(?s)train: amp is 'fp16'; .*train: accumulate is 0; "),
         ({"accumulate": 3}, "a batch of 2 does not divide into train: accumulate 3"),
         ({"grad_clip_norm": -1}, "train: grad_clip_norm is -1"),
     ],
@@ -176,14 +180,15 @@ def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
 def test_unusable_options_of_the_loop_are_refused(tmp_path, changes, message):
     opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
     opt["train"] |= changes
-    (problem,) = options.option_problems(opt, "train")
-    assert re.search(message, problem)
-    assert options.option_problems(opt, "test") == []
+    assert re.search(message, "\n".join(options.option_problems(opt, "train")))
 
 
 def test_a_tile_that_is_too_small_is_refused(tmp_path):
-    opt = training_options(tmp_path) | {"val": {"tile": 8}}
-    assert options.option_problems(opt, "train") == ["val: tile must be a whole number of at least 16, but is 8"]
+    opt = training_options(tmp_path) | {"val": {"tile": 8, "val_freq": 1, "save_img": False}}
+    opt["model_type"] = "M2TransModel"
+    assert options.option_problems(opt, "train") == [
+        "val: tile must be a whole number of at least 16, but is 8; raise it, or remove it for whole images"
+    ]
 
 
 def test_options_of_the_loop_need_a_model_that_knows_them(tmp_path):
@@ -215,18 +220,18 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
         "train": {"semantic_opt": {"encoder": {"type": "MedCLIPEncoder", "checkpoint": "models/medclip.bin"}}},
     }
     assert options.missing_files(opt) == [
-        "  datasets: train: dataroot_gt: folder datasets/A/HR does not exist\n"
-        "  datasets: train: dataroot_lq: folder datasets/A/LR_bicubic/X2 does not exist\n"
-        "  datasets: train: meta_info_file: file datasets/A/meta_info.txt does not exist\n"
-        "  datasets: train: captions: file datasets/A/captions.csv does not exist\n"
+        "  datasets: train: dataroot_gt names the folder datasets/A/HR, which does not exist\n"
+        "  datasets: train: dataroot_lq names the folder datasets/A/LR_bicubic/X2, which does not exist\n"
+        "  datasets: train: meta_info_file names the file datasets/A/meta_info.txt, which does not exist\n"
+        "  datasets: train: captions names the file datasets/A/captions.csv, which does not exist\n"
         "    -> m2trans prepare YOUR_IMAGES datasets/A --scales 2 3 4",
-        "  datasets: val: dataroot_gt: folder datasets/B/HR.lmdb is no LMDB, it holds no meta_info.txt\n"
-        "  datasets: val: dataroot_lq: folder datasets/B/LR_bicubic_X2.lmdb does not exist\n"
+        "  datasets: val: dataroot_gt names datasets/B/HR.lmdb, which is no LMDB, it holds no meta_info.txt\n"
+        "  datasets: val: dataroot_lq names the folder datasets/B/LR_bicubic_X2.lmdb, which does not exist\n"
         "    -> m2trans prepare YOUR_IMAGES datasets/B --scales 2 3 4",
-        "  path: pretrain_network_g: file net_g.pth does not exist\n"
+        "  path: pretrain_network_g names the file net_g.pth, which does not exist\n"
         "    -> name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
         "m2trans convert OFFICIAL.pt net_g.pth, or write ~ for random weights",
-        "  train: semantic_opt: encoder: checkpoint: file models/medclip.bin does not exist\n"
+        "  train: semantic_opt: encoder: checkpoint names the file models/medclip.bin, which does not exist\n"
         "    -> run `m2trans weights medclip`, or save "
         "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip as models/medclip.bin",
     ]
@@ -236,7 +241,7 @@ def test_resumed_run_needs_its_state_but_no_pretrained_network(tmp_path):
     path = {"resume_state": str(tmp_path / "7.state"), "pretrain_network_g": "absent.pth"}
     (message,) = options.missing_files({"datasets": {}, "path": path})
     assert message.startswith(
-        f"  path: resume_state: file {tmp_path}/7.state does not exist\n    -> name a .state file"
+        f"  path: resume_state names the file {tmp_path}/7.state, which does not exist\n    -> name a .state file"
     )
     (tmp_path / "7.state").touch()
     assert options.missing_files({"datasets": {}, "path": path}) == []
@@ -257,7 +262,7 @@ def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
     path = write_options(tmp_path, opt)
     set_arguments(monkeypatch, "-opt", path)
     with pytest.raises(
-        InputError, match=r"files named in .*tiny.yml are missing\n  path: pretrain_network_g: .*absent"
+        InputError, match=r"tiny.yml has 1 problem\n  .*tiny.yml:\d+: path: pretrain_network_g names .*absent"
     ):
         options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "--force_yml", "path:pretrain_network_g=~", "-opt", path)
@@ -282,7 +287,7 @@ def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     path = write_options(tmp_path, {**training_options(tmp_path), "num_gpu": 1})
     set_arguments(monkeypatch, "-opt", path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here; .*--force_yml num_gpu=0"):
+    with pytest.raises(InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here\n.*--force_yml num_gpu=0"):
         options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "-opt", path, "--force_yml", "num_gpu=0")
     options.check_options("train", str(tmp_path))
@@ -341,8 +346,9 @@ def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
     opt["network_g"]["type"] = "EDSRR"
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
     assert launch.main("test", str(tmp_path)) == 2
-    last_line = capsys.readouterr().err.splitlines()[-1]
-    assert last_line.startswith("test: 'EDSRR' is not a registered arch; nearest names: EDSR, ")
+    message, remedy = capsys.readouterr().err.splitlines()[-2:]
+    assert message.endswith("network_g: type 'EDSRR' is unknown")
+    assert remedy.startswith("    -> did you mean EDSR? choose one of ")
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
@@ -351,7 +357,7 @@ def test_launcher_names_missing_files_before_it_writes_anything(tmp_path, mode):
     write_options(tmp_path, opt)
     result = run_launcher(tmp_path, f"basicsr/{mode}.py", "-opt", "tiny.yml")
     assert result.returncode == 2
-    assert result.stderr.startswith(f"{mode}: files named in tiny.yml are missing\n  datasets: ")
+    assert re.match(rf"{mode}: option file tiny.yml has [23] problems\n  tiny.yml:\d+: datasets: ", result.stderr)
     assert result.stderr.count("nowhere/") == 2
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["basicsr", "tiny.yml"]
@@ -459,3 +465,54 @@ def test_failing_process_of_torchrun_says_why(tmp_path):
     assert result.returncode != 0
     assert ": option file absent.yml cannot be read: No such file or directory" in result.stderr
     assert "train (rank " in result.stderr
+
+
+def parse_as_basicsr(monkeypatch, *arguments):
+    register()
+    from basicsr.utils.options import parse_options
+
+    set_arguments(monkeypatch, *arguments)
+    return parse_options("root")
+
+
+def test_basicsr_gets_the_options_that_are_checked(tmp_path, monkeypatch):
+    """Overrides included; the rest of its command line and what it adds to the options are as before."""
+    path = write_options(tmp_path, training_options(tmp_path))
+    arguments = ["--auto_resume", "--force_yml", "name=other", "train:optim_g:lr=0.5", "-opt", path, "--debug"]
+    opt, args = parse_as_basicsr(monkeypatch, *arguments)
+    assert sys.argv == ["train.py", *map(str, arguments)]
+    assert (args.opt, args.auto_resume, opt["auto_resume"]) == (str(path), True, True)
+    assert opt["train"]["optim_g"] == {"type": "Adam", "lr": 0.5}
+    assert opt["path"]["training_states"] == "root/experiments/debug_other/training_states"
+    assert (opt["datasets"]["train"]["phase"], opt["datasets"]["train"]["scale"]) == ("train", 2)
+    assert (opt["dist"], opt["world_size"], opt["is_train"]) == (False, 1, True)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "train:optim_g:betas=[__import__('os').mkdir('ran')]",
+        """name"];__import__("os").mkdir("ran");opt["name=x""",
+    ],
+)
+def test_nothing_on_the_command_line_is_executed(tmp_path, monkeypatch, entry):
+    monkeypatch.chdir(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path))
+    with contextlib.suppress(InputError):
+        parse_as_basicsr(monkeypatch, "-opt", path, "--force_yml", entry)
+    assert not Path("ran").exists()
+
+
+def test_nothing_in_an_option_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.yml").write_text("name: !!python/object/apply:os.mkdir [ran]")
+    with pytest.raises(InputError, match=r"evil.yml is not valid YAML"):
+        parse_as_basicsr(monkeypatch, "-opt", "evil.yml")
+    assert not Path("ran").exists()
+
+
+def test_missing_option_file_prints_the_usage(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_as_basicsr(monkeypatch, "--debug")
+    assert end.value.code == 2
+    assert "--force_yml" in capsys.readouterr().err

@@ -1,20 +1,31 @@
 """Training from the launcher's side, as a user does it: prepared phantoms, both losses, and exact resuming."""
 
+import logging
+import multiprocessing
+import os
+import random
+import re
+import resource
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from basicsr_m2trans import demo, register
+from basicsr_m2trans import demo, launch, register
 from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.checkpoints import latest_training_state, read_training_state
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.options import check_options
+from basicsr_m2trans.report.training_log import parse_training_log
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"num_feat": 8, "num_block": 1}
@@ -50,11 +61,15 @@ def tiny_options(data, name):
 
 def train(folder, opt, *arguments, processes=1):
     """Run the launcher in `folder`."""
+    command = training_command(folder, opt, *arguments, processes=processes)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def training_command(folder, opt, *arguments, processes=1):
     file = folder / f"{opt['name']}.yml"
     file.write_text(yaml.safe_dump(opt))
     start = ["-m"] if processes == 1 else ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "-m"]
-    command = [sys.executable, *start, "basicsr_m2trans.train", "-opt", str(file), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return [sys.executable, *start, "basicsr_m2trans.train", "-opt", str(file), *arguments]
 
 
 def weights(folder, name, iteration):
@@ -81,6 +96,193 @@ def test_resume_is_exact_to_the_bit(tmp_path, data):
             assert part in log
     values = [log[log.rindex("l_pix") :].split()[1:4:2] for log in logs]
     assert values[0] == values[1]
+
+
+LAUNCHER_THAT_DIES_IN_A_SAVE = """
+import os, signal
+from basicsr_m2trans import launch
+
+flush = os.fsync
+
+def flush_or_die(descriptor):
+    global flushes_left
+    flushes_left -= 1
+    if flushes_left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(descriptor)
+
+os.fsync = flush_or_die
+launch.main("train", folder)
+"""
+
+
+def start_fork(folder, opt, monkeypatch, *arguments, flushes_left=0):
+    """Begin a training in a process that is forked from one that has imported everything.
+
+    It kills itself before it flushes a checkpoint file (odd numbers) or its folder (even ones) for the n-th time.
+    """
+    (folder / "tiny.yml").write_text(yaml.safe_dump(opt))
+    (folder / "launcher.py").write_text(LAUNCHER_THAT_DIES_IN_A_SAVE)
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(folder / "tiny.yml"), *arguments])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["basicsr_m2trans.train"])
+    settings = {"folder": str(folder), "flushes_left": flushes_left}
+    process = context.Process(target=runpy.run_path, args=(str(folder / "launcher.py"), settings))
+    process.start()
+    return process
+
+
+def newest_log(folder):
+    return max(folder.glob("experiments/tiny/*.log"), key=lambda path: path.stat().st_mtime).read_text().splitlines()
+
+
+def without_loader_processes(data):
+    """Tiny options that log, save and validate as often as possible."""
+    opt = tiny_options(data, "tiny")
+    opt["datasets"]["train"] |= {"num_worker_per_gpu": 0, "persistent_workers": False}
+    opt["train"]["total_iter"] = 1000
+    opt["val"] |= {"val_freq": 3, "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")}}
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 1, "keep_last": 3, "keep_best": "gmsd"}
+    return opt
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, data, monkeypatch):
+    """SIGKILL in the middle of a save and at random moments; weights, optimizer and metrics are equal to the bit."""
+    opt = without_loader_processes(data)
+    rng = random.Random(0)
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
+    whole.mkdir()
+    states = killed / "experiments/tiny/training_states"
+    lines = []
+    for kill in range(20):
+        if kill % 2:
+            in_a_file = kill % 4 == 1
+            flushes_left = 2 * rng.randrange(1, 5) - in_a_file
+            process = start_fork(killed, opt, monkeypatch, "--auto_resume", flushes_left=flushes_left)
+            process.join()
+            assert any(killed.rglob("*.partial")) == in_a_file
+        else:
+            before = latest_training_state(states)
+            process = start_fork(killed, opt, monkeypatch, "--auto_resume")
+            while latest_training_state(states) == before:
+                assert process.is_alive()
+                time.sleep(1e-3)
+            time.sleep(rng.uniform(0, 0.2))
+            process.kill()
+            process.join()
+        assert process.exitcode == -signal.SIGKILL
+        lines += newest_log(killed)
+        for torn in killed.rglob("*.partial"):
+            torn.unlink()
+    total = int(latest_training_state(states).stem) + 4
+    opt["train"]["total_iter"] = total
+    for folder in (killed, whole):
+        process = start_fork(folder, opt, monkeypatch, "--auto_resume")
+        process.join()
+    lines += newest_log(killed)
+
+    first, second = (folder / "experiments/tiny" for folder in (killed, whole))
+    for name in ("latest", "best", total - 2):
+        networks = [torch.load(folder / f"models/net_g_{name}.pth", weights_only=True) for folder in (first, second)]
+        assert networks[0].pop("network_g") == networks[1].pop("network_g")
+        torch.testing.assert_close(*networks, rtol=0, atol=0)
+    for folder in ("models", "training_states"):
+        kept = [sorted(path.name for path in (each / folder).iterdir()) for each in (first, second)]
+        assert kept[0] == kept[1]
+        assert len(kept[0]) == (5 if folder == "models" else 3)
+    saved = [read_training_state(folder / f"training_states/{total}.state") for folder in (first, second)]
+    torch.testing.assert_close(*(state.pop("optimizers") for state in saved), rtol=0, atol=0)
+    assert saved[0] == saved[1]
+    assert saved[0]["best_metric_results"]["phantoms_val"].keys() == {"psnr", "gmsd"}
+    logs = [lines, newest_log(whole)]
+    validations = [parse_training_log(log, total).validations for log in logs]
+    assert validations[0] == validations[1]
+    assert validations[0].keys() == {*range(3, total + 1, 3), total}
+    losses = [dict(re.findall(r"iter: *(\d+),.* (l_pix: .*)", "\n".join(log))) for log in logs]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == total
+
+
+def started(folder, opt, *arguments, processes=1):
+    """A training in a process group of its own that is in its third iteration, and where its messages go."""
+    output = folder / "output.txt"
+    with output.open("w") as stream:
+        command = training_command(folder, opt, *arguments, processes=processes)
+        process = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream, start_new_session=True)
+    while "iter:       2," not in output.read_text():
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.05)
+    return process, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_all_processes_of_a_training_saves_and_stops(tmp_path, data, number, status):
+    """As a terminal or a scheduler sends it, loader processes included; the run can be resumed there."""
+    opt = tiny_options(data, "tiny")
+    opt["train"]["total_iter"] = 1000
+    opt["val"]["val_freq"] = 1000
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 1000}
+    process, output = started(tmp_path, opt)
+    os.killpg(process.pid, number)
+    assert process.wait(300) == status
+    text = output.read_text()
+    assert "Traceback" not in text
+    last = int(re.search(rf"train: stopped by {number.name} after iteration (\d+), checkpoint saved; ", text)[1])
+    experiment = tmp_path / "experiments/tiny"
+    assert [path.name for path in (experiment / "models").iterdir()] == [f"net_g_{last}.pth"]
+    assert [path.name for path in (experiment / "training_states").iterdir()] == [f"{last}.state"]
+    resumed = train(tmp_path, opt, "--auto_resume", "--force_yml", f"train:total_iter={last + 1}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"iter: {last}." in resumed.stderr
+    assert f"iter:{last + 1:8,d}, lr" in resumed.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_iteration(tmp_path, data):
+    """SIGTERM to torchrun, which passes it on to both trainers and their loader processes."""
+    opt = tiny_options(data, "tiny")
+    opt["datasets"]["train"]["batch_size_per_gpu"] = 1
+    opt["train"]["total_iter"] = 1000
+    opt["val"]["val_freq"] = 1000
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 1000}
+    process, output = started(tmp_path, opt, "--launcher", "pytorch", processes=2)
+    process.terminate()
+    assert process.wait(300) != 0
+    stops = dict(re.findall(r"train \(rank (\d)\): stopped by SIGTERM after iteration (\d+)", output.read_text()))
+    assert stops.keys() == {"0", "1"}
+    assert stops["0"] == stops["1"]
+    assert latest_training_state(tmp_path / "experiments/tiny/training_states").stem == stops["0"]
+
+
+def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, monkeypatch, capfd):
+    """The network of iteration 2 fits on the disk, its state does not."""
+    register()
+    # As in a process that has not trained before, whose log is somewhere else.
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
+    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
+    opt = without_loader_processes(data)
+    opt["val"]["val_freq"] = 1000
+    opt["train"]["total_iter"] = 1
+    (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"])
+    assert launch.main("train", str(tmp_path)) == 0
+    experiment = tmp_path / "experiments/tiny"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((experiment / "models/net_g_1.pth").stat().st_size, hard))
+    try:
+        opt["train"]["total_iter"] = 3
+        (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
+        assert launch.main("train", str(tmp_path)) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capfd.readouterr().err
+    assert f"train: training stopped: {experiment}/training_states/2.state cannot be written (File too large)" in error
+    assert [path.name for path in (experiment / "training_states").iterdir()] == ["1.state"]
+    assert launch.main("train", str(tmp_path)) == 0
+    assert f"Set pretrain_network_g to {experiment}/models/net_g_1.pth" in capfd.readouterr().out
 
 
 @pytest.mark.slow

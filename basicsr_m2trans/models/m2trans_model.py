@@ -1,7 +1,6 @@
 """M2Trans's training step inside BasicSR (Sec. V-A, Eq. 20)."""
 
 import contextlib
-import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -9,25 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.losses import build_loss
-from basicsr.models.sr_model import SRModel
-from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 
-from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
+from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
 
 
-class M2TransModel(SRModel):
+class M2TransModel(ResumableModel):
     """BasicSR's `SRModel` with the image-text semantic loss: L_total = L_fid + beta L_sem (Eq. 20).
 
     Options beside `SRModel`'s: `train: semantic_opt` (an `ImageTextSemanticLoss`; without it the model trains on the
-    fidelity loss alone), and those of `TrainingOptions`, which work with every network. The log has both terms as
-    `l_pix` and `l_sem`, weights included. The semantic loss needs data sets that give captions under `text`, such as
-    `PairedImageTextDataset`. Validation runs in float32 on the network itself, neither compiled nor distributed, and
-    in overlapping tiles with `val: tile`.
+    fidelity loss alone), and those of `TrainingOptions` and `CheckpointOptions`, which work with every network. The
+    log has both terms as `l_pix` and `l_sem`, weights included. The semantic loss needs data sets that give captions
+    under `text`, such as `PairedImageTextDataset`. Validation runs in float32 on the network itself, neither compiled
+    nor distributed, and in overlapping tiles with `val: tile`.
 
     Raises:
         InputError: an option cannot be used.
@@ -108,29 +105,6 @@ class M2TransModel(SRModel):
             self.output = (Tiled(net, self.opt["scale"], tile) if tile else net)(self.lq)
         net.train(training)
 
-    @master_only
-    def save_network(
-        self,
-        net: nn.Module | list[nn.Module],
-        net_label: str,
-        current_iter: int,
-        param_key: str | list[str] = "params",
-    ) -> None:
-        """Save weights as BasicSR does, with the option file's `network_g` beside them, which tells the network.
-
-        Raises:
-            OSError: the file cannot be written; an older one of that name is then left as it was.
-        """
-        nets, keys = ([value] if not isinstance(value, list) else value for value in (net, param_key))
-        entries: dict[str, Any] = {}
-        for key, each in zip(keys, nets, strict=True):
-            entries[key] = {name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()}
-        entries["network_g"] = dict(self.opt["network_g"])
-        buffer = io.BytesIO()
-        torch.save(entries, buffer)
-        iteration = "latest" if current_iter == -1 else current_iter
-        write_atomic(Path(self.opt["path"]["models"], f"{net_label}_{iteration}.pth"), buffer.getvalue())
-
     def _accumulate_gradients(self) -> dict[str, Tensor]:
         """Add up the gradients of the batch's parts; returns the terms of the loss of the whole batch, detached."""
         batch_size = len(self.lq)
@@ -188,7 +162,7 @@ class M2TransModel(SRModel):
             cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
         else:
             cause = "the values of another process, which names them"
-        checkpoints = Path(self.opt["path"]["models"]).glob("*.pth")
+        checkpoints = Path(self.opt["path"]["models"]).glob("net_g_[0-9]*.pth")
         newest = max(checkpoints, key=lambda path: path.stat().st_mtime, default="none saved yet")
         raise InputError(
             f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "

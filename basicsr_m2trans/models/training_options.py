@@ -1,4 +1,4 @@
-"""Options of the training loop: how a step is computed, apart from what is learned (docs/training.md)."""
+"""Options of the training loop, apart from what is learned: how a step is computed, what is kept (docs/training.md)."""
 
 import dataclasses
 import math
@@ -87,6 +87,57 @@ class TrainingOptions:
         elif self.compile is not False:
             return [f"train: compile is {self.compile!r}; write true or false"]
         return []
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+    """Keys of the section `logger:` that `M2TransModel` knows beside BasicSR's; the defaults keep every checkpoint.
+
+    Args:
+        keep_last: how many of the newest checkpoints (network and state) stay; None for all.
+        keep_best: True keeps the network that is best in the first metric as `net_g_best.pth`; a text names another
+            metric.
+        metrics: names of the metrics in the section `val:`.
+
+    Raises:
+        InputError: one or both values cannot be used; the message names each.
+    """
+
+    keep_last: int | None = None
+    keep_best: bool | str = False
+    metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.keep_last is not None and (not _is_number(self.keep_last, int) or self.keep_last < 1):
+            problems.append(
+                f"logger: keep_last is {self.keep_last!r}; write a whole number of at least 1, or ~ for all"
+            )
+        if self.keep_best is not False and not self.metrics:
+            problems.append("logger: keep_best needs metrics to compare; add some to val: metrics, or write false")
+        elif not isinstance(self.keep_best, bool) and self.keep_best not in self.metrics:
+            known = ", ".join(self.metrics)
+            problems.append(
+                f"logger: keep_best is {self.keep_best!r}; write true, false or one of val: metrics: {known}"
+            )
+        if problems:
+            raise InputError("\n  ".join(problems))
+
+    @classmethod
+    def from_options(cls, opt: Mapping[str, Any]) -> "CheckpointOptions":
+        """Take the options out of an option file; `~` means the default.
+
+        Raises:
+            InputError: as the class.
+        """
+        logger = opt.get("logger") or {}
+        given = {key: logger[key] for key in ("keep_last", "keep_best") if logger.get(key) is not None}
+        return cls(**given, metrics=tuple((opt.get("val") or {}).get("metrics") or ()))
+
+    @property
+    def best_metric(self) -> str | None:
+        """The metric that decides which network is the best; None where none is kept."""
+        return self.metrics[0] if self.keep_best is True else self.keep_best or None
 
 
 OPTION_KEYS = tuple(field.name for field in dataclasses.fields(TrainingOptions))

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from basicsr_m2trans.compat import latest_training_state, read_training_state
+from basicsr_m2trans.checkpoints import latest_training_state, read_training_state, read_whole_checkpoint
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.report.methods import write_options
 from basicsr_m2trans.report.training_log import TrainingLog, read_training_log
-from basicsr_m2trans.weights import read_checkpoint
 
 POLL_SECONDS = 0.5
 # A probe ends after so many iterations or so many seconds of them, whichever comes first.
@@ -68,22 +67,25 @@ class Trainer:
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
         discard_torn_checkpoints(folder)
-        used_up_at = None
+        used_up_at, last = None, "latest"
 
         def used_up(log: TrainingLog) -> bool:
-            nonlocal used_up_at
+            nonlocal used_up_at, last
             report(log)
             if max_seconds is None or log.seconds < max_seconds:
                 return False
             used_up_at = used_up_at or log.iteration
             state = latest_training_state(folder / "training_states")
             # Iterations after a checkpoint are logged when its files are complete.
-            return state is not None and used_up_at <= int(state.stem) < log.iteration
+            enough = state is not None and used_up_at <= int(state.stem) < log.iteration
+            if enough:
+                # Not the one that the trainer saves when it is stopped, which is some iterations further.
+                last = state.stem
+            return enough
 
         finished = self._run(opt, used_up)
         log = read_training_log(folder, total)
         report(log)
-        last = "latest" if finished else latest_training_state(folder / "training_states").stem
         iterations = total if finished else int(last)
         checkpoint = f"experiments/{name}/models/net_g_{last}.pth"
         return Trained(iterations, round(log.seconds_until(iterations), 1), checkpoint)
@@ -152,7 +154,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 def discard_torn_checkpoints(folder: Path) -> None:
-    """Delete the newest training states of an experiment until one can be resumed; BasicSR saves in place.
+    """Delete the newest training states of an experiment until one can be resumed; BasicSR's own models save in place.
 
     Args:
         folder: the experiment's folder; it need not exist.
@@ -161,7 +163,7 @@ def discard_torn_checkpoints(folder: Path) -> None:
         network = folder / "models" / f"net_g_{state.stem}.pth"
         try:
             read_training_state(state)
-            read_checkpoint(network)
+            read_whole_checkpoint(network)
         except InputError:
             state.unlink()
             network.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.models.training_options import TrainingOptions
+from basicsr_m2trans.models.training_options import CheckpointOptions, TrainingOptions
 
 
 def test_defaults_are_plain_training():
@@ -60,3 +60,32 @@ def test_compiling_needs_a_compiler(monkeypatch):
         TrainingOptions(compile=True)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     assert TrainingOptions(compile=True).compile is True
+
+
+VAL = {"metrics": {"psnr": {}, "gmsd": {}}}
+
+
+@pytest.mark.parametrize(
+    ("logger", "keep_last", "best_metric"),
+    [
+        (None, None, None),
+        ({"print_freq": 1, "keep_last": None, "keep_best": None}, None, None),
+        ({"keep_last": 3, "keep_best": False}, 3, None),
+        ({"keep_best": True}, None, "psnr"),
+        ({"keep_best": "gmsd"}, None, "gmsd"),
+    ],
+)
+def test_which_checkpoints_are_kept(logger, keep_last, best_metric):
+    options = CheckpointOptions.from_options({"logger": logger, "val": VAL})
+    assert (options.keep_last, options.best_metric) == (keep_last, best_metric)
+
+
+def test_unusable_options_of_checkpoints_are_named_together():
+    with pytest.raises(
+        InputError, match=r"(?s)keep_last is 0; .*keep_best is 'lpips'; .*one of val: metrics: psnr, gmsd"
+    ):
+        CheckpointOptions.from_options({"logger": {"keep_last": 0, "keep_best": "lpips"}, "val": VAL})
+    with pytest.raises(InputError, match="keep_best needs metrics to compare"):
+        CheckpointOptions.from_options({"logger": {"keep_best": True}})
+    with pytest.raises(InputError, match="keep_last is True"):
+        CheckpointOptions.from_options({"logger": {"keep_last": True}})

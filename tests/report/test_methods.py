@@ -85,7 +85,8 @@ def test_validations_fall_on_logged_iterations(options, data, iterations, valida
 
 
 def test_the_schedule_keeps_its_proportions(options, data):
-    opt = base("M2Trans", options, data, "train:scheduler:periods=[300,300,400]", "train:warmup_iter=100")
+    three = ("train:scheduler:periods=[300,300,400]", "train:scheduler:restart_weights=[1,1,1]")
+    opt = base("M2Trans", options, data, *three, "train:warmup_iter=100")
     train = run_options(opt, Run("M2Trans", 2, 0), 55, 0)["train"]
     assert train["scheduler"]["periods"] == [16, 17, 22]
     assert train["warmup_iter"] == 6
@@ -138,7 +139,7 @@ def test_the_semantic_loss_needs_captions(options, data, tmp_path):
         (tmp_path / split).mkdir()
         for store in ("HR.lmdb", "LR_bicubic_X2.lmdb"):
             (tmp_path / split / store).symlink_to(data / split / store)
-    semantic = "train:semantic_opt={type: ImageTextSemanticLoss}"
+    semantic = "train:semantic_opt={type: ImageTextSemanticLoss, encoder: SeededCLIPEncoder}"
     with pytest.raises(InputError, match=r"needs captions, but there is no .*train/captions\.csv"):
         base("M2Trans", options, tmp_path, semantic)
     opt = base("M2Trans", options, tmp_path, semantic, "datasets:train:default_caption=liver")

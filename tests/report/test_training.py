@@ -59,4 +59,4 @@ def test_a_failing_training_names_its_output(options, data, tmp_path):
     opt["datasets"]["train"]["gt_size"] = 480
     with pytest.raises(TrainingError, match=r"ended with status 2; its messages are in .*/logs/EDSR_x2_seed0\.txt"):
         Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
-    assert "smaller than the patch of gt_size 480" in (tmp_path / "out/logs/EDSR_x2_seed0.txt").read_text()
+    assert "gt_size is 480, but" in (tmp_path / "out/logs/EDSR_x2_seed0.txt").read_text()

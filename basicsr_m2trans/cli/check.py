@@ -1,0 +1,40 @@
+"""`m2trans check`: what is wrong with option files, before anything runs."""
+
+import argparse
+from pathlib import Path
+
+HELP = "check option files: keys, types, what does not fit together, and the files that they name"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="e.g. options/train_M2Trans_x2.yml")
+    parser.add_argument(
+        "--no-files", action="store_true", help="leave out what this machine must have: data, weights and GPUs"
+    )
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="write the JSON schema for editors to FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line for each file that is right and a report for each other one; with --schema write the schema."""
+    import json
+
+    from basicsr_m2trans.atomic import write_atomic
+    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.options import check_file
+
+    if not args.files and args.schema is None:
+        raise InputError("nothing to check; name option files, or --schema FILE")
+    if args.schema:
+        from basicsr_m2trans.option_schema.json_schema import json_schema
+
+        write_atomic(args.schema, json.dumps(json_schema(), indent=1).encode())
+    status = 0
+    for path in args.files:
+        try:
+            report = check_file(path, files=not args.no_files)
+        except InputError as error:
+            report = str(error)
+        print(report or f"option file {path} is right")
+        status = 2 if report else status
+    return status

@@ -1,0 +1,76 @@
+"""`m2trans mda`: how networks' features follow their output from layer to layer (the paper's Fig. 6)."""
+
+import argparse
+from pathlib import Path
+
+HELP = "draw the features of every CFTM of trained networks by manifold discovery and analysis (Fig. 6)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth; one row of the figure for each",
+    )
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the figure and the tables")
+    parser.add_argument(
+        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the settings in the checkpoint)"
+    )
+    parser.add_argument(
+        "--crop", type=int, default=64, metavar="N", help="middle N x N pixels of each LR image (default: 64)"
+    )
+    parser.add_argument(
+        "--components",
+        type=int,
+        default=400,
+        metavar="N",
+        help="project N principal components of the features; N images have N - 1 (default: 400)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--control",
+        action="store_true",
+        help="add a row for each network with pseudo-labels in random order: what the method draws without a cause",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write figure and tables, and print each layer's trustworthiness."""
+    from basicsr_m2trans.analysis.layer_features import layer_features, load_m2trans, open_set
+    from basicsr_m2trans.analysis.manifold import MIN_IMAGES, analyse, require_umap
+    from basicsr_m2trans.analysis.manifold_files import write_manifolds
+    from basicsr_m2trans.cli.evaluate import result_name
+    from basicsr_m2trans.errors import InputError
+
+    for option, value in (("--crop", args.crop), ("--components", args.components)):
+        if value < 1:
+            raise InputError(f"{option} {value}: give a number above 0")
+    if not 0 <= args.seed < 2**32:
+        raise InputError(f"--seed {args.seed}: give a number from 0 to 2**32 - 1")
+    require_umap()
+    names = {path: result_name(path) for path in args.checkpoints}
+    if len(set(names.values())) < len(args.checkpoints):
+        raise InputError("some checkpoints have equal names, so that their rows could not be told apart; rename them")
+    networks = {path: load_m2trans(path, args.opt) for path in names}
+    sets = {path: open_set(args.data, scale, args.crop) for path, (_, scale) in networks.items()}
+    if (count := min(len(dataset) for dataset in sets.values())) < MIN_IMAGES:
+        raise InputError(f"--data {args.data} has {count} images; manifolds need at least {MIN_IMAGES}")
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    manifolds = []
+    for path, (network, scale) in networks.items():
+        features = layer_features(network, sets[path], args.crop, args.out)
+        manifold = analyse(names[path], features, args.components, args.seed)
+        manifolds.append(manifold)
+        if args.control:
+            name = f"{names[path]}, shuffled"
+            manifolds.append(analyse(name, features, args.components, args.seed, shuffle_labels=True))
+        print(f"{path}, x{scale}, {len(features.images)} images of {args.data}")
+        print("  trustworthiness of CFTM 1, 2, ...: " + " ".join(f"{v:.4f}" for v in manifold.trustworthiness))
+    write_manifolds(manifolds, args.out)
+    print(f"{args.out}: mda.png, coordinates.csv and trustworthiness.csv")
+    return 0

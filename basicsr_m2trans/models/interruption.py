@@ -1,0 +1,115 @@
+"""SIGTERM and Ctrl-C during training: the iteration is finished, a checkpoint is saved, and training ends."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+# Of a scheduler or `kill`, and of Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class TrainingStopped(Exception):
+    """A signal has ended training between two iterations; the message says how to go on.
+
+    Args:
+        number: the signal.
+        iteration: the last one that was trained.
+        saved: whether a checkpoint of it had to be saved, because the run has trained since its beginning.
+
+    Attributes:
+        status: the exit status by the convention of shells: 143 after SIGTERM, 130 after Ctrl-C.
+    """
+
+    def __init__(self, number: int, iteration: int, saved: bool) -> None:
+        done = "checkpoint saved" if saved else "nothing new to save"
+        again = "repeat the command with --auto_resume to go on" if iteration else "repeat the command to begin again"
+        name = signal.Signals(number).name
+        super().__init__(f"stopped by {name} after iteration {iteration}, {done}; {again}")
+        self.status = 128 + number
+
+
+class StopRequest:
+    """The signal that has asked this process to stop training.
+
+    Attributes:
+        number: the signal, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take signals as requests; a second Ctrl-C ends the process at once, in the middle of whatever it does."""
+        self.number = 0
+        previous = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in previous.items():
+            # Shells make processes in the background ignore Ctrl-C, which is meant for others.
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        message = f"{signal.Signals(number).name}: training stops after this iteration and its validation"
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            message += "; Ctrl-C again ends it at once"
+        # `print` cannot be entered again where a signal has interrupted it.
+        os.write(2, f"\n{message}\n".encode())
+
+
+# A process has one set of signal handlers and trains one model.
+STOP_REQUEST = StopRequest()
+
+
+def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
+    """End training where a signal has asked any of its processes for it.
+
+    Args:
+        model: the BasicSR model, between two iterations.
+        start: the run's `TrainingStart`.
+        iteration: the one that has ended, with its log, checkpoint and validation.
+
+    Raises:
+        TrainingStopped: a signal has asked for it, and the checkpoint is saved.
+    """
+    number = STOP_REQUEST.number
+    if model.opt["dist"]:
+        import torch
+
+        # A process that stops alone would leave the others waiting for its gradients.
+        highest = torch.tensor(number, device=model.device)
+        torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
+        number = int(highest)
+    if not number:
+        return
+    progress = iteration > start.iteration
+    if progress:
+        model.save(start.sampler.epoch, iteration)
+        if model.opt["dist"]:
+            # torchrun ends all processes as soon as one has ended, and the first one is still saving.
+            torch.distributed.barrier()
+    raise TrainingStopped(number, iteration, progress)
+
+
+def start_worker(initialise: Callable[[int], None], worker: int) -> None:
+    """Begin a loader process that leaves signals to the trainer, for which it must load to the iteration's end.
+
+    Terminals and schedulers send a signal to all processes of a run. The second SIGTERM ends the loader process: a
+    trainer that fails sends its own.
+
+    Args:
+        initialise: BasicSR's function for a new loader process.
+        worker: its number.
+    """
+    initialise(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

@@ -1,0 +1,162 @@
+"""Checkpoints of a BasicSR model that a kill or a full disk cannot harm, and all that an exact resume needs."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.dist_util import master_only
+from torch import nn
+
+from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.checkpoints import delete_older_checkpoints
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.training_options import CheckpointOptions
+
+
+class ResumableModel(SRModel):
+    """BasicSR's `SRModel` with atomic checkpoints that hold the best metrics too, and the options `CheckpointOptions`.
+
+    The state of an iteration is written when the iteration is over, its validation included, which BasicSR runs after
+    saving. A run that is killed before resumes from the checkpoint before and validates again: its log of metrics is
+    that of an uninterrupted run. The states of random generators are in no file, because nothing depends on them:
+    every step is seeded with its iteration, and crops are numbered by epoch.
+
+    Raises:
+        InputError: an option cannot be used.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.checkpoint_options = CheckpointOptions.from_options(opt)
+        self._finished_iter = 0
+        self._due_state: tuple[int, int] | None = None
+        super().__init__(opt)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Begin an iteration: the one before is over, so a state that waited for its validation is written."""
+        self._finished_iter = current_iter - 1
+        self._write_due_state()
+        super().update_learning_rate(current_iter, warmup_iter)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save the network, with its average if there is one, and the training state; -1 is the end of training.
+
+        Raises:
+            InputError: a file cannot be written; an older one of that name is then left as it was.
+        """
+        self._save_networks(current_iter)
+        self.save_training_state(epoch, current_iter)
+
+    @master_only
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = "params",
+    ) -> None:
+        """Save weights as BasicSR does, with the option file's `network_g` beside them, which tells the network.
+
+        Args:
+            net: one network or several.
+            net_label: first part of the file's name.
+            current_iter: last part of the file's name; -1 for `latest`.
+            param_key: entry of the file for each network.
+
+        Raises:
+            InputError: the file cannot be written; an older one of that name is then left as it was.
+        """
+        nets, keys = ([value] if not isinstance(value, list) else value for value in (net, param_key))
+        entries: dict[str, Any] = {}
+        for key, each in zip(keys, nets, strict=True):
+            entries[key] = {name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()}
+        entries["network_g"] = dict(self.opt["network_g"])
+        name = "latest" if current_iter == -1 else current_iter
+        _write(self._models / f"{net_label}_{name}.pth", entries)
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Save optimizers, schedulers and the best metrics so far, at once or after the iteration's validation.
+
+        Raises:
+            InputError: the file cannot be written; an older one of that name is then left as it was.
+        """
+        if current_iter != -1:
+            self._due_state = (epoch, current_iter)
+        val = self.opt.get("val")
+        if current_iter <= self._finished_iter or val is None or current_iter % val["val_freq"]:
+            self._write_due_state()
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Take over optimizers, schedulers and best metrics from a training state."""
+        super().resume_training(resume_state)
+        if not self._metrics:
+            return
+        for dataset_name, saved in resume_state.get("best_metric_results", {}).items():
+            self._initialize_best_metric_results(dataset_name)
+            record = self.best_metric_results[dataset_name]
+            # Metrics may have been added to the option file or removed since.
+            record |= {metric: result for metric, result in saved.items() if metric in record}
+
+    def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Validate as `SRModel`, and with `keep_best` save a network that is the best so far on the first data set."""
+        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        metric = self.checkpoint_options.best_metric
+        if not (self.is_train and metric):
+            return
+        dataset_name = dataloader.dataset.opt["name"]
+        first = next(iter(self.best_metric_results))
+        if dataset_name == first and self.best_metric_results[first][metric]["iter"] == current_iter:
+            self._save_networks("best")
+
+    @property
+    def _models(self) -> Path:
+        return Path(self.opt["path"]["models"])
+
+    @property
+    def _metrics(self) -> dict[str, Any]:
+        return (self.opt.get("val") or {}).get("metrics") or {}
+
+    def _save_networks(self, current_iter: int | str) -> None:
+        if hasattr(self, "net_g_ema"):
+            self.save_network([self.net_g, self.net_g_ema], "net_g", current_iter, ["params", "params_ema"])
+        else:
+            self.save_network(self.net_g, "net_g", current_iter)
+
+    def _write_due_state(self) -> None:
+        if self._due_state is None:
+            return
+        epoch, iteration = self._due_state
+        state = {
+            "epoch": epoch,
+            "iter": iteration,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "best_metric_results": self._best_metric_results(),
+        }
+        folder = Path(self.opt["path"]["training_states"])
+        _write(folder / f"{iteration}.state", state)
+        self._due_state = None
+        if self.checkpoint_options.keep_last is not None:
+            delete_older_checkpoints(self._models, folder, iteration, self.checkpoint_options.keep_last)
+
+    def _best_metric_results(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The best metrics so far, as numbers of Python: files that may hold others could run code."""
+        results = getattr(self, "best_metric_results", {})
+        return {
+            dataset_name: {metric: result | {"val": float(result["val"])} for metric, result in record.items()}
+            for dataset_name, record in results.items()
+        }
+
+
+def _write(path: Path, entries: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(entries, buffer)
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(
+            f"training stopped: {path} cannot be written ({error.strerror or error}); the checkpoints before are as "
+            "they were: make room there, then go on with --auto_resume"
+        ) from error

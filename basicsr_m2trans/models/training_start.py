@@ -1,0 +1,149 @@
+"""Where a training run begins: at its first iteration, or exactly where an interrupted run has ended."""
+
+import functools
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.interruption import start_worker
+
+
+class TrainingStart:
+    """The epoch and iteration at which a run begins: those of its resume state, 0 and 0 for a new run.
+
+    Its methods stand in for the functions of the same names in `basicsr.train`.
+
+    Args:
+        stock_dataloaders: BasicSR's own `create_train_val_dataloader`.
+
+    Attributes:
+        sampler: the training sampler, which knows the current epoch; None before the loaders are made.
+    """
+
+    def __init__(self, stock_dataloaders: Any) -> None:
+        self.stock_dataloaders = stock_dataloaders
+        self.epoch = 0
+        self.iteration = 0
+        self.sampler: Any = None
+        self._passed_over: list[str] = []
+
+    def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        """Read the state that `opt` resumes from and point `opt` to the networks saved with it.
+
+        `--auto_resume` takes the newest state that is whole and whose networks are.
+
+        Raises:
+            InputError: the state or one of its networks does not exist or cannot be used; with `--auto_resume`, there
+                are states, but none that can be used.
+        """
+        self.epoch = self.iteration = 0
+        self._passed_over = []
+        paths = opt["path"]
+        if opt["auto_resume"]:
+            state_path, state = self._newest_whole_state(opt)
+        else:
+            state_path = paths.get("resume_state")
+            state = _read_with_networks(state_path, opt) if state_path else None
+        if state is None:
+            return None
+        paths["resume_state"] = str(state_path)
+
+        from basicsr.utils import check_resume
+
+        check_resume(opt, state["iter"])
+        self.epoch, self.iteration = state["epoch"], state["iter"]
+        return state
+
+    def create_train_val_dataloader(self, opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, ...]:
+        """BasicSR's loaders, with the sampler set behind the last sample that the interrupted run trained on.
+
+        From here on, training ends where its log file cannot be written.
+
+        Returns:
+            Training loader, its sampler, list of validation loaders, total epochs, total iterations.
+
+        Raises:
+            InputError: the training set does not fill one batch.
+        """
+        _stop_at_failing_log(logger)
+        for problem in self._passed_over:
+            logger.warning(f"A checkpoint is passed over: {problem}")
+        train_opt = opt["datasets"]["train"]
+        if train_opt.get("seed") is None:
+            train_opt["seed"] = opt["manual_seed"]
+        if train_opt.get("num_worker_per_gpu") == 0:
+            train_opt["persistent_workers"] = False  # PyTorch refuses to keep workers that do not exist
+        loader, sampler, val_loaders, _, total_iters = self.stock_dataloaders(opt, logger)
+        self.sampler = sampler
+        if loader.num_workers:
+            loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
+        iters_per_epoch = len(loader)
+        if iters_per_epoch == 0:
+            raise InputError(
+                f"datasets: train: an epoch of {len(sampler)} images per process does not fill one batch of "
+                f"{loader.batch_size}; raise dataset_enlarge_ratio or lower batch_size_per_gpu"
+            )
+        iters_done = self.iteration - self.epoch * iters_per_epoch
+        if not 0 <= iters_done <= iters_per_epoch:
+            logger.warning(
+                "The data set, batch size or number of processes has changed since the state was saved: "
+                f"epoch {self.epoch} restarts at its first sample."
+            )
+            iters_done = 0
+        sampler.start_at(self.epoch, iters_done * loader.batch_size)
+        total_epochs = self.epoch + math.ceil((total_iters - self.iteration + iters_done) / iters_per_epoch)
+        return loader, sampler, val_loaders, total_epochs, total_iters
+
+    def _newest_whole_state(self, opt: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
+        """The newest state that can be used; the others that were tried are kept for the log."""
+        folder = opt["path"]["training_states"]
+        for path in training_states(folder):
+            try:
+                return path, _read_with_networks(path, opt)
+            except InputError as error:
+                self._passed_over.append(str(error))
+        if self._passed_over:
+            raise InputError(
+                f"no checkpoint of {opt['name']} can be resumed; mend one, or remove {folder} to begin anew:\n  "
+                + "\n  ".join(self._passed_over)
+            )
+        return None, None
+
+
+def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str, Any]:
+    """Read a state after checking that the networks that BasicSR will load with it are whole."""
+    state = read_training_state(state_path)
+    ignored = opt["path"].get("ignore_resume_networks") or ()
+    for key in opt:
+        if not key.startswith("network_") or key in ignored:
+            continue
+        network = Path(opt["path"]["models"], f"net_{key.removeprefix('network_')}_{state['iter']}.pth")
+        if not network.is_file():
+            raise InputError(
+                f"cannot resume {opt['name']} from {state_path}: its network {network} does not exist; keep `name` as "
+                "it was in the interrupted run, or resume an iteration of which both files are there"
+            )
+        try:
+            read_whole_checkpoint(network)
+        except InputError as error:
+            raise InputError(f"cannot resume {opt['name']} from {state_path}: {error}") from error
+    return state
+
+
+def _stop_at_failing_log(logger: logging.Logger) -> None:
+    """Python's logging prints a traceback and goes on where a log file cannot be written, such as on a full disk."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = functools.partial(_refuse_to_go_on, handler.baseFilename)
+
+
+def _refuse_to_go_on(file: str, _record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    raise InputError(
+        f"training stopped: the log {file} cannot be written ({error}); the checkpoints are as they were: make room "
+        "there, then go on with --auto_resume"
+    ) from error

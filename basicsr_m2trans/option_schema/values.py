@@ -1,0 +1,103 @@
+"""The words in which `sections` describes an option file, and in which checks report what is wrong with one."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+KIND_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a section of keys and values",
+    NoneType: "~",
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """What one key holds.
+
+    Args:
+        kinds: types that it may have, of `KIND_NAMES`; a number may be whole, a section may be left empty. No kinds
+            mean that anything will do.
+        required: the key must be there.
+        choices: the texts that it may be; none mean any text.
+        minimum: the smallest number that it may be.
+        items: what the members of a list are.
+        section: what a section holds. Where text is possible too, it stands for a section with this `type` alone.
+        default: what the key is where it is left out, as far as the checks need it.
+    """
+
+    kinds: tuple[type, ...] = ()
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    items: "Value | None" = None
+    section: "Section | TypedSection | None" = None
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """The keys of a section.
+
+    Args:
+        keys: what each key holds.
+        others: what keys of all other names hold; None where there are none.
+        unknown: what becomes of a key that is none of them.
+    """
+
+    keys: Mapping[str, Value]
+    others: Value | None = None
+    unknown: str = "nothing reads it"
+
+
+@dataclass(frozen=True)
+class TypedSection:
+    """A section whose key `type` names a class, which decides about the other keys.
+
+    Args:
+        name: what the classes are, such as 'network'.
+        types: the section of each class, apart from `type`.
+    """
+
+    name: str
+    types: Mapping[str, Section]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with an option file.
+
+    Args:
+        key: names of the sections and the key, from the top.
+        text: what is wrong, after the key's path.
+        remedy: what to do about it.
+        place: file and line, or the argument of the command line; `OptionFile.report` fills in what is left out.
+    """
+
+    key: tuple[str, ...]
+    text: str
+    remedy: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.statement}; {self.remedy}"
+
+    @property
+    def statement(self) -> str:
+        """Path of the key and what is wrong with it."""
+        return f"{': '.join(self.key)} {self.text}".strip()
+
+
+def grouped(problems: Iterable[Problem]) -> list[str]:
+    """One text for each remedy: a line for each problem that it mends, then the remedy."""
+    texts = []
+    for remedy, group in itertools.groupby(problems, key=lambda problem: problem.remedy):
+        lines = [f"  {problem.place}: {problem.statement}".replace("  : ", "  ") for problem in group]
+        texts.append("\n".join([*lines, f"    -> {remedy}"]))
+    return texts

@@ -1,0 +1,129 @@
+"""Signals as requests, and what is done about them between two iterations."""
+
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from basicsr_m2trans.models.interruption import STOP_REQUEST, StopRequest, TrainingStopped, start_worker, stop_if_asked
+
+
+class Model:
+    """Records what is saved."""
+
+    def __init__(self, dist=False):
+        self.opt = {"dist": dist}
+        self.device = torch.device("cpu")
+        self.saved = []
+
+    def save(self, epoch, iteration):
+        self.saved.append((epoch, iteration))
+
+
+def start_at(iteration, epoch=3):
+    return SimpleNamespace(iteration=iteration, sampler=SimpleNamespace(epoch=epoch))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    return lambda number: monkeypatch.setattr(STOP_REQUEST, "number", number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_request_and_handlers_come_back(number, capfd):
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    request = StopRequest()
+    with request.listening():
+        assert request.number == 0
+        os.kill(os.getpid(), number)
+        assert request.number == number
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+    assert f"{signal.Signals(number).name}: training stops after this iteration" in capfd.readouterr().err
+    with request.listening():
+        assert request.number == 0
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As in a shell's background process."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest().listening():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("second", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 0)])
+def test_a_second_ctrl_c_ends_at_once(second, status):
+    """A SIGTERM after Ctrl-C does not: `m2trans compare` sends one to a trainer that the terminal has interrupted."""
+    code = f"""
+import os, signal
+from basicsr_m2trans.models.interruption import StopRequest
+with StopRequest().listening():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.{second})
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == status
+
+
+def test_without_a_signal_nothing_happens(asked):
+    asked(0)
+    model = Model()
+    stop_if_asked(model, start_at(5), 9)
+    assert model.saved == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_request_saves_and_stops(asked, number, status):
+    asked(number)
+    model = Model()
+    with pytest.raises(TrainingStopped, match=r"after iteration 9, checkpoint saved; .*--auto_resume") as stopped:
+        stop_if_asked(model, start_at(5), 9)
+    assert stopped.value.status == status
+    assert model.saved == [(3, 9)]
+
+
+@pytest.mark.parametrize(("iteration", "message"), [(5, "--auto_resume to go on"), (0, "to begin again")])
+def test_a_run_that_has_not_trained_saves_nothing(asked, iteration, message):
+    asked(signal.SIGTERM)
+    model = Model()
+    with pytest.raises(TrainingStopped, match=f"iteration {iteration}, nothing new to save; .*{message}"):
+        stop_if_asked(model, start_at(iteration), iteration)
+    assert model.saved == []
+
+
+def test_all_processes_stop_where_one_is_asked(asked, monkeypatch):
+    asked(0)
+    waited = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flag, _operation: flag.fill_(signal.SIGTERM))
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: waited.append(list(model.saved)))
+    model = Model(dist=True)
+    with pytest.raises(TrainingStopped, match="stopped by SIGTERM after iteration 2"):
+        stop_if_asked(model, start_at(0), 2)
+    assert waited == [[(3, 2)]]
+
+
+def test_loader_processes_leave_the_first_signals_to_the_trainer():
+    code = """
+import os, signal
+from basicsr_m2trans.models.interruption import start_worker
+start_worker(lambda worker: print(worker, flush=True), 4)
+for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+    os.kill(os.getpid(), number)
+print("alive", flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.returncode) == ("4\nalive\n", -signal.SIGTERM)
+
+
+def test_start_worker_can_be_sent_to_a_spawned_process():
+    import functools
+    import pickle
+
+    function = pickle.loads(pickle.dumps(functools.partial(start_worker, print)))
+    assert (function.func, function.args) == (start_worker, (print,))

@@ -1,0 +1,119 @@
+"""Which checkpoint a run resumes from, and what is said about the others."""
+
+import contextlib
+import logging
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from basicsr_m2trans import compat
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.training_start import TrainingStart
+
+LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
+
+
+@pytest.fixture(autouse=True)
+def _importable_basicsr():
+    compat.apply()
+
+
+def write_checkpoint(root, iteration):
+    for folder in ("models", "training_states"):
+        (root / folder).mkdir(exist_ok=True)
+    torch.save({"params": {"weight": torch.ones(100)}}, root / f"models/net_g_{iteration}.pth")
+    state = {"epoch": 1, "iter": iteration, "optimizers": [], "schedulers": []}
+    torch.save(state, root / f"training_states/{iteration}.state")
+
+
+def options(root, **path):
+    paths = {"models": str(root / "models"), "training_states": str(root / "training_states"), **path}
+    return {"name": "tiny", "auto_resume": not path, "network_g": {}, "path": paths}
+
+
+def tear(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def change(path):
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.ones(2).numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+
+
+def make_loaders(_opt, _logger):
+    return torch.utils.data.DataLoader(range(8)), SimpleNamespace(start_at=lambda *_: None), [], None, 20
+
+
+def test_torn_checkpoints_are_passed_over_and_named_in_the_log(tmp_path, monkeypatch, caplog):
+    """Torn, changed or lost, the state or the network: the newest whole one is taken, wherever the command runs."""
+    for iteration in (5, 10, 15, 20, 100):
+        write_checkpoint(tmp_path, iteration)
+    tear(tmp_path / "training_states/100.state")
+    change(tmp_path / "models/net_g_20.pth")
+    (tmp_path / "models/net_g_15.pth").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    start = TrainingStart(make_loaders)
+    opt = options(tmp_path)
+    assert start.load_resume_state(opt)["iter"] == 10
+    assert opt["path"]["resume_state"] == str(tmp_path / "training_states/10.state")
+    assert opt["path"]["pretrain_network_g"] == str(tmp_path / "models/net_g_10.pth")
+
+    start.create_train_val_dataloader(LOADER_OPTIONS, logging.getLogger("test_training_start"))
+    warnings = [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert len(warnings) == 3
+    for warning, name in zip(warnings, ("100.state", "net_g_20.pth", "net_g_15.pth"), strict=True):
+        assert name in warning
+
+
+def test_without_any_whole_checkpoint_nothing_is_begun_anew(tmp_path):
+    for iteration in (5, 10):
+        write_checkpoint(tmp_path, iteration)
+        tear(tmp_path / f"training_states/{iteration}.state")
+    with pytest.raises(InputError, match=r"(?s)no checkpoint of tiny can be resumed; .*10\.state.*/5\.state"):
+        TrainingStart(None).load_resume_state(options(tmp_path))
+
+
+def test_a_state_given_by_hand_needs_a_whole_network(tmp_path):
+    write_checkpoint(tmp_path, 5)
+    state = str(tmp_path / "training_states/5.state")
+    assert TrainingStart(None).load_resume_state(options(tmp_path, resume_state=state))["iter"] == 5
+    change(tmp_path / "models/net_g_5.pth")
+    with pytest.raises(InputError, match=r"cannot resume tiny from .*5\.state: .*net_g_5\.pth cannot be read"):
+        TrainingStart(None).load_resume_state(options(tmp_path, resume_state=state))
+
+
+def test_networks_that_are_not_resumed_are_not_needed(tmp_path):
+    write_checkpoint(tmp_path, 5)
+    opt = options(tmp_path) | {"network_d": {}}
+    with pytest.raises(InputError, match=r"net_d_5\.pth does not exist"):
+        TrainingStart(None).load_resume_state(opt)
+    opt["path"]["ignore_resume_networks"] = "network_d"
+    assert TrainingStart(None).load_resume_state(opt)["iter"] == 5
+
+
+def test_a_state_that_would_run_code_is_refused(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made by the pickle"),)
+
+    write_checkpoint(tmp_path, 5)
+    state = tmp_path / "training_states/5.state"
+    torch.save({"epoch": 1, "iter": 5, "optimizers": [Hostile()], "schedulers": []}, state)
+    with pytest.raises(InputError, match=r"5\.state cannot be read: .*could run code and are refused"):
+        TrainingStart(None).load_resume_state(options(tmp_path, resume_state=str(state)))
+    assert not (tmp_path / "made by the pickle").exists()
+
+
+def test_a_log_that_cannot_be_written_stops_training():
+    logger = logging.Logger("full")
+    handler = logging.FileHandler("/dev/full")
+    logger.addHandler(handler)
+    TrainingStart(make_loaders).create_train_val_dataloader(LOADER_OPTIONS, logger)
+    with pytest.raises(InputError, match=r"the log /dev/full cannot be written \(.*No space left on device\)"):
+        logger.info("an iteration")
+    with contextlib.suppress(OSError):
+        handler.close()
