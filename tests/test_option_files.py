@@ -135,6 +135,20 @@ def test_ablations_change_one_thing(name, scale):
     assert opt == expected
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_setting_for_small_budgets(scale):
+    opt, expected = read(f"options/train_M2Trans_open_x{scale}.yml"), read(f"options/train_M2Trans_x{scale}.yml")
+    expected["name"] = f"train_M2Trans_open_x{scale}"
+    expected["network_g"]["global_skip"] = True
+    # LR patches are multiples of 32, to which the network pads.
+    expected["datasets"]["train"]["gt_size"] = {2: 256, 3: 288, 4: 256}[scale]
+    del expected["train"]["semantic_opt"]
+    expected["train"] |= {"total_iter": 20_000, "warmup_iter": 100, "amp": "bf16"}
+    expected["train"]["optim_g"]["lr"] = 5e-4
+    expected["train"]["scheduler"]["periods"] = [20_000]
+    assert opt == expected
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if "/test/" not in file])
 def test_networks_are_built(file):
     network_g = read(file)["network_g"]
