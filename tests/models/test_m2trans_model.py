@@ -18,7 +18,7 @@ from basicsr.models import build_model  # noqa: E402
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2, "upscale": 2}
 SEMANTIC = {
     "type": "ImageTextSemanticLoss",
-    "encoder": "SeededCLIPEncoder",
+    "encoder": "QualityCLIPEncoder",
     "patch_size": 16,
     "loss_weight": 0.5,
 }
