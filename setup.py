@@ -33,8 +33,8 @@ setup(
     package_data={"basicsr_m2trans.encoders": ["*.txt", "*.safetensors"], "basicsr_m2trans.page": ["*.js"]},
     install_requires=[
         "basicsr==1.4.2",
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "numpy>=1.26",
         "opencv-python>=4.13",
         "pillow>=10",
