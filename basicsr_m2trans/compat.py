@@ -15,6 +15,7 @@ import types
 from typing import Any
 
 import torch
+from torch import library
 
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import stop_if_asked
@@ -23,7 +24,7 @@ from basicsr_m2trans.models.training_start import TrainingStart
 BASICSR_VERSION = "1.4.2"
 
 # torch forgets the operators of a `Library` that is collected.
-_libraries: list[torch.library.Library] = []
+_libraries: list[library.Library] = []
 
 
 class UnknownNameError(InputError, KeyError):
@@ -85,10 +86,10 @@ def declare_torchvision_operators() -> None:
         return
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _libraries.append(library)
+    operators = library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _libraries.append(operators)
 
     import torchvision  # noqa: F401
 

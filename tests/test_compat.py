@@ -52,11 +52,11 @@ def fake_torchvision(folder, code):
     package = folder / "torchvision"
     package.mkdir()
     (package / "part.py").write_text("")
-    (package / "__init__.py").write_text("import torch\nfrom torchvision import part\n" + code)
+    (package / "__init__.py").write_text("from torch import library\nfrom torchvision import part\n" + code)
 
 
 def test_missing_operators_are_declared(tmp_path):
-    fake_torchvision(tmp_path, "torch.library.register_fake('torchvision::nms')(lambda dets, scores, iou: dets)\n")
+    fake_torchvision(tmp_path, "library.register_fake('torchvision::nms')(lambda dets, scores, iou: dets)\n")
     code = """
 from basicsr_m2trans import compat
 compat.declare_torchvision_operators()

@@ -130,7 +130,7 @@ def test_what_an_option_file_lacks_is_named(options, data):
     opt = yaml.safe_load(path.read_text())
     del opt["val"], opt["train"]["scheduler"]
     path.write_text(yaml.safe_dump(opt))
-    with pytest.raises(InputError, match=r"val is missing; (.|\n)*train: scheduler is missing; "):
+    with pytest.raises(InputError, match=r"train: scheduler is missing; (.|\n)*val is missing; "):
         base("M2Trans", options, data)
 
 
@@ -140,7 +140,7 @@ def test_the_semantic_loss_needs_captions(options, data, tmp_path):
         for store in ("HR.lmdb", "LR_bicubic_X2.lmdb"):
             (tmp_path / split / store).symlink_to(data / split / store)
     semantic = "train:semantic_opt={type: ImageTextSemanticLoss, encoder: SeededCLIPEncoder}"
-    with pytest.raises(InputError, match=r"needs captions, but there is no .*train/captions\.csv"):
+    with pytest.raises(InputError, match="semantic_opt needs captions, which datasets: train does not give"):
         base("M2Trans", options, tmp_path, semantic)
     opt = base("M2Trans", options, tmp_path, semantic, "datasets:train:default_caption=liver")
     assert opt["datasets"]["train"]["default_caption"] == "liver"
