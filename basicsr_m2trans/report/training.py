@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from basicsr_m2trans.checkpoints import latest_training_state, read_training_state, read_whole_checkpoint
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.report.methods import write_options
 from basicsr_m2trans.report.training_log import TrainingLog, read_training_log
 
@@ -66,7 +65,6 @@ class Trainer:
         """
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
-        discard_torn_checkpoints(folder)
         used_up_at, last = None, "latest"
 
         def used_up(log: TrainingLog) -> bool:
@@ -151,21 +149,3 @@ def _stop(process: subprocess.Popen) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
-
-
-def discard_torn_checkpoints(folder: Path) -> None:
-    """Delete the newest training states of an experiment until one can be resumed; BasicSR's own models save in place.
-
-    Args:
-        folder: the experiment's folder; it need not exist.
-    """
-    while state := latest_training_state(folder / "training_states"):
-        network = folder / "models" / f"net_g_{state.stem}.pth"
-        try:
-            read_training_state(state)
-            read_whole_checkpoint(network)
-        except InputError:
-            state.unlink()
-            network.unlink(missing_ok=True)
-        else:
-            return

@@ -2,35 +2,8 @@ import pytest
 import torch
 
 from basicsr_m2trans.report.methods import Run, base_options, run_options
-from basicsr_m2trans.report.training import Trainer, TrainingError, discard_torn_checkpoints
+from basicsr_m2trans.report.training import Trainer, TrainingError
 from basicsr_m2trans.report.training_log import read_training_log
-
-STATE = {"epoch": 0, "iter": 5, "optimizers": [], "schedulers": []}
-
-
-def checkpoint(folder, iteration):
-    (folder / "models").mkdir(parents=True, exist_ok=True)
-    (folder / "training_states").mkdir(exist_ok=True)
-    torch.save({"params": {"weight": torch.zeros(2)}}, folder / f"models/net_g_{iteration}.pth")
-    torch.save(STATE, folder / f"training_states/{iteration}.state")
-
-
-def test_torn_checkpoints_are_discarded(tmp_path):
-    for iteration in (5, 10, 15, 20):
-        checkpoint(tmp_path, iteration)
-    for torn in ("training_states/20.state", "models/net_g_15.pth"):
-        path = tmp_path / torn
-        path.write_bytes(path.read_bytes()[:100])
-    discard_torn_checkpoints(tmp_path)
-    assert sorted(path.stem for path in (tmp_path / "training_states").iterdir()) == ["10", "5"]
-    assert sorted(path.stem for path in (tmp_path / "models").iterdir()) == ["net_g_10", "net_g_5"]
-
-
-def test_nothing_to_discard(tmp_path):
-    discard_torn_checkpoints(tmp_path / "nothing")
-    checkpoint(tmp_path, 5)
-    discard_torn_checkpoints(tmp_path)
-    assert (tmp_path / "training_states/5.state").is_file()
 
 
 @pytest.mark.slow
