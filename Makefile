@@ -9,8 +9,9 @@ install:
 demo: install
 	@$(BIN)/m2trans demo
 
+# One process for each core, whole files at a time: what a file's tests share is made once.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # Against the package medclip itself, in an environment of its own (.venv-medclip).
 test-medclip: install

@@ -19,7 +19,15 @@ EXTRAS = {
     "page": ["gradio>=6.31"],
     "video": ["av>=14"],
 }
-TEST_TOOLS = ["hypothesis>=6", "jsonschema>=4.20", "playwright>=1.50", "pytest>=8", "ruff>=0.14"]
+TEST_TOOLS = [
+    "hypothesis>=6",
+    "jsonschema>=4.20",
+    "playwright>=1.50",
+    "pytest>=8",
+    "pytest-cov>=6",
+    "pytest-xdist>=3.6",
+    "ruff>=0.14",
+]
 
 setup(
     name="basicsr_m2trans",
@@ -30,7 +38,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["basicsr_m2trans", "basicsr_m2trans.*"]),
-    package_data={"basicsr_m2trans.encoders": ["*.txt", "*.safetensors"], "basicsr_m2trans.page": ["*.js"]},
+    package_data={
+        "basicsr_m2trans": ["pretrained/*"],
+        "basicsr_m2trans.encoders": ["*.txt", "*.safetensors"],
+        "basicsr_m2trans.page": ["*.js"],
+    },
     install_requires=[
         "basicsr==1.4.2",
         "torch>=2.6",

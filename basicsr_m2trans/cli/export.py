@@ -15,7 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", required=True, choices=ENDINGS, help="safetensors takes every network, the others M2Trans"
     )
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help=".onnx, .pt or .safetensors")
-    parser.add_argument("--fp16", action="store_true", help="ONNX in half precision, half as large")
+    parser.add_argument("--fp16", action="store_true", help="ONNX or safetensors in half precision, half as large")
+    parser.add_argument(
+        "--note",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what a safetensors file says of itself, e.g. licence=...; several times for several",
+    )
     settings = parser.add_argument_group("what the network is, if its file does not say it")
     settings.add_argument("--scale", type=int, metavar="S", help="how many times it enlarges")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
@@ -28,8 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out.suffix != ENDINGS[args.format]:
         raise InputError(f"-o {args.out}: a file for --format {args.format} must end in {ENDINGS[args.format]}")
-    if args.fp16 and args.format != "onnx":
-        raise InputError(f"--fp16 goes with --format onnx, not with {args.format}; leave it out")
+    if args.fp16 and args.format == "torchscript":
+        raise InputError("--fp16 goes with --format onnx or safetensors, not with torchscript; leave it out")
+    if args.note and args.format != "safetensors":
+        raise InputError(f"--note goes with --format safetensors, not with {args.format}; leave it out")
+    notes = dict(note.partition("=")[::2] for note in args.note)
+    if "" in notes or "" in notes.values():
+        raise InputError("--note: write it as KEY=VALUE")
 
     from basicsr_m2trans import export
     from basicsr_m2trans.export.agreement import SIZES, TIMED_SIZE
@@ -37,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     model = find_model(args.model)
     if args.format == "safetensors":
-        count = export.export_safetensors(model, args.out, args.scale, args.arch, args.opt)
+        count = export.export_safetensors(model, args.out, args.scale, args.arch, args.opt, half=args.fp16, notes=notes)
         print(f"{args.out}: {count:,} numbers and the network's settings")
         return 0
     net = load_network(model, args.scale, args.arch, args.opt).network

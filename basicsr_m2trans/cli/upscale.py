@@ -19,13 +19,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="files, folders (structure kept) or patterns: png, jpg, tif, bmp, webp, mp4, avi, gif, DICOM",
     )
     parser.add_argument(
-        "-o", "--out", required=True, type=Path, metavar="OUT", help="folder, or for one INPUT a file name"
+        "-o",
+        "--out",
+        default=Path("upscaled"),
+        type=Path,
+        metavar="OUT",
+        help="folder, or for one INPUT a file name (default: the folder upscaled)",
     )
     parser.add_argument(
-        "--model", required=True, metavar="FILE|NAME", help="e.g. experiments/NAME/models/net_g_latest.pth"
+        "--scale",
+        type=int,
+        metavar="S",
+        help="2, 3 or 4, with the networks that come with this package (docs/models.md)",
     )
-    settings = parser.add_argument_group("what the network is, if its file does not say it")
-    settings.add_argument("--scale", type=int, metavar="S", help="how many times it enlarges")
+    parser.add_argument(
+        "--model", metavar="FILE|NAME", help="your own network, e.g. experiments/NAME/models/net_g_latest.pth"
+    )
+    settings = parser.add_argument_group("what your own network is, if its file does not say it (--scale does, too)")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
     settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
     parser.add_argument(
@@ -64,12 +74,18 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from basicsr_m2trans import Upscaler
+    from basicsr_m2trans.errors import InputError
     from basicsr_m2trans.inference.batch import plan_jobs, run_jobs
     from basicsr_m2trans.inference.outputs import DISCLAIMER
 
+    if args.model is None:
+        if args.scale is None:
+            raise InputError("give --scale 2, 3 or 4, or your own network by --model")
+        if args.arch or args.opt:
+            raise InputError("--arch and --opt say what your own network is; name its file by --model")
     jobs = plan_jobs(args.inputs, args.out, args.deidentify)
     upscaler = Upscaler.from_checkpoint(
-        args.model,
+        args.model or f"m2trans-x{args.scale}",
         scale=args.scale,
         arch=args.arch,
         options=args.opt,

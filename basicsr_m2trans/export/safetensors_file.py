@@ -1,15 +1,26 @@
 """Weights and settings of any network as a safetensors file, which cannot hold code."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.network_file import load_network
 from basicsr_m2trans.inference.outputs import DISCLAIMER
 
 
 def export_safetensors(
-    checkpoint: Path, path: Path, scale: int | None = None, arch: str | None = None, options: Path | None = None
+    checkpoint: Path,
+    path: Path,
+    scale: int | None = None,
+    arch: str | None = None,
+    options: Path | None = None,
+    *,
+    half: bool = False,
+    notes: Mapping[str, str] | None = None,
 ) -> int:
     """Write the weights of a checkpoint under their own names, and the network's settings as JSON beside them.
 
@@ -19,19 +30,27 @@ def export_safetensors(
         checkpoint, scale, arch, options: see `inference.network_file.load_network`; of `params` and `params_ema` the
             same is taken as there.
         path: the file to write or replace; it ends in .safetensors.
+        half: store the weights in 16 bits (float16), in a file half as large; they are computed with in 32 bits.
+        notes: what else the file says of itself, such as its data and licence.
 
     Returns:
         How many numbers the file holds.
 
     Raises:
-        InputError: see `load_network`.
+        InputError: see `load_network`; or a weight is too large for 16 bits.
         OSError: the file cannot be written.
     """
     import safetensors.torch
 
     trained = load_network(checkpoint, scale, arch, options)
     weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
-    metadata = {"format": "pt", "network_g": json.dumps(trained.settings), "use": DISCLAIMER}
+    if half:
+        weights = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+        overflown = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+        if overflown:
+            raise InputError(f"{checkpoint}: weights of {overflown[0]} do not fit into float16; leave --fp16 out")
+    own = {"format": "pt", "network_g": json.dumps(trained.settings), "use": DISCLAIMER}
+    metadata = dict(notes or {}) | own
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, safetensors.torch.save(weights, metadata))
     return sum(value.numel() for value in weights.values())

@@ -1,6 +1,7 @@
 """From a file of weights to the network that they belong to."""
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from basicsr_m2trans import archs
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
-# Networks that this package ships, one file NAME.safetensors each.
+# Networks that this package ships (docs/models.md), one file NAME.safetensors each, and their SHA-256 in SHA256SUMS.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
@@ -42,11 +43,16 @@ def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
     """The file that `model` means: a path, or the name of a network in `folder`, such as `m2trans-x2`.
 
     Raises:
-        InputError: there is neither; the names in `folder` are listed.
+        InputError: there is neither, and the names in `folder` are listed; or the file in `folder` has changed.
     """
-    for path in (Path(model), folder / f"{model}.safetensors"):
-        if path.is_file():
-            return path
+    if Path(model).is_file():
+        return Path(model)
+    path = folder / f"{model}.safetensors"
+    if path.is_file():
+        sums = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        if f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" not in sums:
+            raise InputError(f"{path} is not the file that came with this package; install the package again")
+        return path
     names = ", ".join(shipped_models(folder)) or "none yet"
     raise InputError(
         f"model {model}: there is no such file, and no network of that name comes with this package "

@@ -1,4 +1,5 @@
 import pytest
+import safetensors
 import torch
 
 from basicsr_m2trans import Upscaler
@@ -18,9 +19,13 @@ def checkpoint(tmp_path):
 
 def test_safetensors(checkpoint, tmp_path, capsys):
     out = tmp_path / "net.safetensors"
-    assert main(["export", checkpoint, "--format", "safetensors", "-o", str(out)]) == 0
+    notes = ["--note", "data=phantoms", "--note", "licence=Apache-2.0"]
+    assert main(["export", checkpoint, "--format", "safetensors", "--fp16", *notes, "-o", str(out)]) == 0
     assert "numbers and the network's settings" in capsys.readouterr().out
     assert Upscaler.from_checkpoint(out).scale == 2
+    with safetensors.safe_open(out, framework="pt") as file:
+        assert file.get_tensor("head.weight").dtype == torch.float16
+        assert file.metadata()["data"] == "phantoms"
 
 
 def test_torchscript_prints_difference_and_speed(checkpoint, tmp_path, capsys):
@@ -37,7 +42,9 @@ def test_torchscript_prints_difference_and_speed(checkpoint, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--format", "onnx", "-o", "net.pt"], "must end in .onnx"),
-        (["--format", "safetensors", "--fp16", "-o", "net.safetensors"], "--fp16 goes with --format onnx"),
+        (["--format", "torchscript", "--fp16", "-o", "net.pt"], "--fp16 goes with --format onnx or safetensors"),
+        (["--format", "onnx", "--note", "a=b", "-o", "net.onnx"], "--note goes with --format safetensors"),
+        (["--format", "safetensors", "--note", "ab", "-o", "net.safetensors"], "--note: write it as KEY=VALUE"),
         (["--format", "torchscript", "--scale", "3", "-o", "net.pt"], "enlarges x2"),
     ],
 )

@@ -8,6 +8,7 @@ from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export import export_safetensors
+from basicsr_m2trans.inference.network_file import load_network
 
 SETTINGS = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1, "img_range": 2.0}
 
@@ -36,6 +37,27 @@ def test_settings_of_an_option_file(tmp_path, net):
     with safetensors.safe_open(tmp_path / "net.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["network_g"]) == SETTINGS
         assert torch.equal(file.get_tensor("head.weight"), net.head.weight)
+
+
+def test_half_precision_and_notes(tmp_path, net):
+    torch.save({"params": net.state_dict(), "network_g": SETTINGS}, tmp_path / "net.pth")
+    path = tmp_path / "net.safetensors"
+    export_safetensors(tmp_path / "net.pth", path, half=True, notes={"licence": "CC0"})
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert file.metadata()["licence"] == "CC0"
+        assert torch.equal(file.get_tensor("head.weight"), net.head.weight.half())
+    read = load_network(path).network
+    assert torch.equal(read.head.weight, net.head.weight.half().float())
+
+
+def test_weights_too_large_for_half_precision(tmp_path, net):
+    torch.save(
+        {"params": {**net.state_dict(), "head.bias": torch.full((8,), 1e5)}, "network_g": SETTINGS},
+        tmp_path / "net.pth",
+    )
+    with pytest.raises(InputError, match=r"net.pth: weights of head.bias do not fit into float16; leave --fp16 out"):
+        export_safetensors(tmp_path / "net.pth", tmp_path / "net.safetensors", half=True)
+    assert not (tmp_path / "net.safetensors").exists()
 
 
 def test_unknown_settings_write_nothing(tmp_path, net):

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 import torch
 
@@ -102,10 +104,15 @@ def test_files_that_are_no_checkpoints(save):
 
 
 def test_models_by_path_or_name(tmp_path):
-    (tmp_path / "m2trans-x2.safetensors").write_bytes(b"")
-    assert find_model("m2trans-x2", tmp_path) == tmp_path / "m2trans-x2.safetensors"
-    assert find_model(tmp_path / "m2trans-x2.safetensors") == tmp_path / "m2trans-x2.safetensors"
+    shipped = tmp_path / "m2trans-x2.safetensors"
+    shipped.write_bytes(b"weights")
+    (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(b'weights').hexdigest()}  {shipped.name}\n")
+    assert find_model("m2trans-x2", tmp_path) == shipped
     with pytest.raises(InputError, match=r"model m2trans-x9: there is no such file.*\(it has: m2trans-x2\)"):
         find_model("m2trans-x9", tmp_path)
     with pytest.raises(InputError, match="it has: none yet"):
         find_model("m2trans-x2", tmp_path / "none")
+    shipped.write_bytes(b"Weights")
+    with pytest.raises(InputError, match="is not the file that came with this package"):
+        find_model("m2trans-x2", tmp_path)
+    assert find_model(shipped) == shipped
