@@ -43,7 +43,7 @@ class M2Trans(nn.Module):
             Haar are always computed literally.
         global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
             network then is that interpolation (its last layer starts at 0), which shortens small trainings. Weights
-            trained with it need it.
+            trained with it need it, and hold the entry `with_global_skip` to say so.
 
     Raises:
         InputError: an argument is not one of the above, or `global_skip` with `num_out_ch` other than `num_in_ch`.
@@ -85,6 +85,8 @@ class M2Trans(nn.Module):
         self.tail = nn.Sequential(*layers)
         if global_skip:
             nn.init.zeros_(self.tail[-1].weight)
+            # Otherwise a network without the skip would load these weights and give wrong images.
+            self.register_buffer("with_global_skip", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge a batch of images.

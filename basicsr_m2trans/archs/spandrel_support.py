@@ -24,8 +24,7 @@ from spandrel.util import KeyCondition, get_seq_len  # noqa: E402
 class M2TransArchitecture(Architecture[M2Trans]):
     """How to tell M2Trans's weights from others, and to read its settings off them.
 
-    A wavelet other than Haar, `img_range` and `global_skip` are in no weight: networks with these must be loaded by
-    this package.
+    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package.
     """
 
     def __init__(self) -> None:
@@ -47,7 +46,15 @@ class M2TransArchitecture(Architecture[M2Trans]):
         narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
         num_block = get_seq_len(weights, "body")
         return ImageModelDescriptor(
-            M2Trans(upscale, num_in_ch, num_out_ch, num_feat, num_block, wavelet="none" if narrow else "haar"),
+            M2Trans(
+                upscale,
+                num_in_ch,
+                num_out_ch,
+                num_feat,
+                num_block,
+                wavelet="none" if narrow else "haar",
+                global_skip="with_global_skip" in weights,
+            ),
             weights,
             architecture=self,
             purpose="SR",

@@ -63,6 +63,14 @@ def test_global_skip_starts_from_bicubic_interpolation_and_learns(upscale):
     assert loss < 0.5 * (bicubic - target).abs().mean()
 
 
+def test_weights_with_and_without_global_skip_are_not_mistaken_for_each_other():
+    with_skip, without = tiny(2, global_skip=True), tiny(2)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*with_global_skip"):
+        without.load_state_dict(with_skip.state_dict())
+    with pytest.raises(RuntimeError, match=r"Missing key.*with_global_skip"):
+        with_skip.load_state_dict(without.state_dict())
+
+
 def test_global_skip_needs_equal_channels():
     with pytest.raises(InputError, match="global_skip needs num_out_ch equal to num_in_ch"):
         M2Trans(2, num_in_ch=1, global_skip=True)

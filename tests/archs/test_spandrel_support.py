@@ -34,7 +34,7 @@ def known():
     [
         {"upscale": 2, "num_feat": 8, "num_block": 2},
         {"upscale": 3, "num_feat": 16, "num_block": 1, "wavelet": "none"},
-        {"upscale": 4, "num_feat": 16, "num_block": 1, "num_in_ch": 1, "num_out_ch": 1},
+        {"upscale": 4, "num_feat": 16, "num_block": 1, "num_in_ch": 1, "num_out_ch": 1, "global_skip": True},
     ],
 )
 def test_loads_checkpoints_and_safetensors(tmp_path, settings):
