@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.metrics.evaluation_protocols import LOWER_IS_BETTER
 from basicsr_m2trans.report.evaluation import Scores
 
 RESAMPLES = 10_000
@@ -14,11 +15,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over images of one method's value minus another's, with its bootstrap confidence interval."""
+    """One method's value minus another's, image by image.
+
+    Attributes:
+        mean: over the images.
+        low, high: its bootstrap confidence interval.
+        better: share of the images, from 0 to 1, on which the one method is better than the other.
+    """
 
     mean: float
     low: float
     high: float
+    better: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference
             difference = None
             if others:
                 expected = np.stack([other.values[protocol, metric] for other in others]).mean(axis=0)
-                difference = paired_bootstrap(expected - values.mean(axis=0))
+                difference = paired_bootstrap(expected - values.mean(axis=0), metric in LOWER_IS_BETTER)
             cells[scale, method, test, protocol, metric] = Cell(
                 mean=float(means.mean()),
                 deviation=float(means.std(ddof=1)) if len(runs) > 1 else None,
@@ -79,7 +87,7 @@ def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference
     return cells
 
 
-def paired_bootstrap(differences: np.ndarray, seed: int = 0) -> Difference:
+def paired_bootstrap(differences: np.ndarray, lower_is_better: bool = False, seed: int = 0) -> Difference:
     """Percentile bootstrap of a mean: the images are drawn anew, with replacement, 10,000 times.
 
     The interval says how the result depends on the choice of test images; it says nothing of the training's chance,
@@ -87,6 +95,7 @@ def paired_bootstrap(differences: np.ndarray, seed: int = 0) -> Difference:
 
     Args:
         differences: (n,), one method minus the other for each image.
+        lower_is_better: a negative difference is good, as with GMSD.
         seed: of the random draws.
     """
     rng = np.random.default_rng(seed)
@@ -95,4 +104,5 @@ def paired_bootstrap(differences: np.ndarray, seed: int = 0) -> Difference:
     )
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
-    return Difference(float(differences.mean()), float(low), float(high))
+    better = (differences < 0 if lower_is_better else differences > 0).mean()
+    return Difference(float(differences.mean()), float(low), float(high), float(better))

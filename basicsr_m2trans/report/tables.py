@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from basicsr_m2trans.metrics.evaluation_protocols import LOWER_IS_BETTER, METRICS, PROTOCOLS
 from basicsr_m2trans.report.complexity import Complexity
@@ -144,7 +144,8 @@ def _cell_text(cell: Cell | None, metric: str) -> str:
 
 def _differences(cells: Mapping[Key, Cell], protocol: str, reference: str) -> Table:
     title = (
-        f"{reference} minus the others, with {CONFIDENCE:.0%} bootstrap intervals over images, protocol '{protocol}'"
+        f"{reference} minus the others, with {CONFIDENCE:.0%} bootstrap intervals over images, and on how many of the "
+        f"images it is better, protocol '{protocol}'"
     )
     table = Table(title, ["scale", "test set", "method", *(metric.upper() for metric in METRICS)])
     for scale, method, test in dict.fromkeys(key[:3] for key in cells):
@@ -158,7 +159,7 @@ def _differences(cells: Mapping[Key, Cell], protocol: str, reference: str) -> Ta
 def _difference_text(difference: Difference, metric: str) -> str:
     digits = DIGITS[metric]
     interval = f"{difference.low:+.{digits}f}, {difference.high:+.{digits}f}"
-    return f"{difference.mean:+.{digits}f} ({interval})"
+    return f"{difference.mean:+.{digits}f} ({interval}), {difference.better:.0%}"
 
 
 def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
@@ -166,10 +167,8 @@ def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = ["scale", "method", "test", "protocol", "metric", "mean", "deviation", "seeds", "images"]
-    writer.writerow([*columns, f"{reference}_minus_method", "low", "high"])
+    writer.writerow([*columns, f"{reference}_minus_method", "low", "high", "better"])
     for key, cell in cells.items():
-        difference = (
-            (cell.difference.mean, cell.difference.low, cell.difference.high) if cell.difference else (None,) * 3
-        )
+        difference = astuple(cell.difference) if cell.difference else (None,) * 4
         writer.writerow([*key, cell.mean, cell.deviation, cell.seeds, cell.images, *difference])
     return stream.getvalue()

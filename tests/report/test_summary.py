@@ -24,6 +24,9 @@ def test_means_deviations_and_paired_differences():
     # Image by image against the mean of the seeds: 33 - 31, 35 - 32, 37 - 33.
     assert edsr.difference.mean == 3
     assert 2 <= edsr.difference.low < 3 < edsr.difference.high <= 4
+    assert edsr.difference.better == 1
+    # GMSD: lower is better.
+    assert cells[2, "EDSR", "val", "paper", "gmsd"].difference.better == 0
     reference = cells[2, "M2Trans", "val", "paper", "psnr"]
     assert (reference.mean, reference.deviation, reference.difference) == (35, None, None)
     assert cells[3, "EDSR", "val", "standard", "ssim"].difference is None
@@ -38,6 +41,12 @@ def test_other_images_are_refused():
 def test_a_constant_difference_has_no_width():
     found = paired_bootstrap(np.full(5, 0.25))
     assert (found.mean, found.low, found.high) == (0.25, 0.25, 0.25)
+
+
+def test_images_on_which_a_method_is_better():
+    differences = np.array([1.0, 0.0, -0.5, 2.0])
+    assert paired_bootstrap(differences).better == 0.5
+    assert paired_bootstrap(differences, lower_is_better=True).better == 0.25
 
 
 def test_the_interval_of_many_images_is_that_of_the_normal_distribution():

@@ -23,7 +23,7 @@ def cells():
     for method, means in MEANS.items():
         for protocol in PROTOCOLS:
             for metric in METRICS:
-                difference = None if method == "M2Trans" else Difference(1.5, -0.25, 2.125)
+                difference = None if method == "M2Trans" else Difference(1.5, -0.25, 2.125, 0.75)
                 found[2, method, "val", protocol, metric] = Cell(
                     means[metric], 0.125 if method == "EDSR" else None, 1, 3, difference
                 )
@@ -47,7 +47,7 @@ def test_best_and_second_best_are_marked(cells):
 def test_differences_and_trainings(cells):
     trained = {("EDSR", 2, 0): Trained(1500, 90.0, "x.pth")}
     tables = result_tables(cells, COUNTS, trained, "M2Trans")
-    assert tables[2].rows[0][:4] == ["x2", "val", "Bicubic", "+1.50 (-0.25, +2.12)"]
+    assert tables[2].rows[0][:4] == ["x2", "val", "Bicubic", "+1.50 (-0.25, +2.12), 75%"]
     assert [row[2] for row in tables[2].rows] == ["Bicubic", "EDSR"]
     assert tables[-1].rows == [["x2", "EDSR", "0", "1,500", "1.5"]]
     assert len(tables) == 7
@@ -77,4 +77,5 @@ def test_csv_keeps_full_numbers(cells):
         "M2Trans_minus_method": "1.5",
         "low": "-0.25",
         "high": "2.125",
+        "better": "0.75",
     }
