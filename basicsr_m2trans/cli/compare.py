@@ -19,6 +19,15 @@ def numbers(text: str) -> list[int]:
     return list(dict.fromkeys(int(number) for number in names(text)))
 
 
+def lengths(text: str) -> tuple[int, dict[str, int]]:
+    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their names."""
+    try:
+        first, *others = names(text)
+        return int(first), {method: int(number) for method, number in (entry.split("=") for entry in others)}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: write it as N or N,METHOD=N") from error
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = (
@@ -29,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="holds train and val, each prepared")
     parser.add_argument("--methods", required=True, type=names, metavar="A,B,...", help="e.g. bicubic,EDSR,M2Trans")
     parser.add_argument("--scales", required=True, type=numbers, metavar="2,3,4", help="scales to compare at")
-    parser.add_argument("--iters", type=int, metavar="N", help="iterations of each training")
+    parser.add_argument(
+        "--iters",
+        type=lengths,
+        default=(None, {}),
+        metavar="N[,METHOD=N...]",
+        help="iterations of each training, and of a METHOD that needs fewer or more for the same effort",
+    )
     parser.add_argument(
         "--time-budget",
         type=float,
@@ -79,9 +94,14 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.report.comparison import Comparison, Settings
     from basicsr_m2trans.report.methods import BICUBIC
 
-    for option, value in (("--iters", args.iters), ("--time-budget", args.time_budget)):
-        if value is not None and value <= 0:
-            raise InputError(f"{option} {value}: give a number above 0")
+    iterations, single_lengths = args.iters
+    for option, values in (("--iters", [iterations, *single_lengths.values()]), ("--time-budget", [args.time_budget])):
+        for value in values:
+            if value is not None and value <= 0:
+                raise InputError(f"{option} {value}: give a number above 0")
+    for method in single_lengths:
+        if method not in args.methods:
+            raise InputError(f"--iters {method}=...: {method!r} is not among --methods {','.join(args.methods)}")
     for option in ("methods", "scales", "seeds"):
         if not getattr(args, option):
             raise InputError(f"--{option} names nothing")
@@ -98,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         methods=tuple(BICUBIC if name.lower() == BICUBIC.lower() else name for name in args.methods),
         scales=tuple(args.scales),
         seeds=tuple(args.seeds),
-        iterations=args.iters,
+        iterations=iterations,
         minutes=args.time_budget,
         tests=named_folders(args.test) or {"val": args.data / "val"},
         overrides=tuple(args.overrides),
@@ -106,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
         options=args.options,
         panels=tuple(args.panels),
         reference=args.reference,
+        lengths=single_lengths,
     )
     # As Ctrl-C does, end the trainer too: it would go on without its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -4,7 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Settings:
         options: folder of option files.
         panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.
         reference: the method of which the others are subtracted in the tables.
+        lengths: iterations of single methods, in place of `iterations`.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class Settings:
     options: Path = Path("options")
     panels: tuple[str, ...] = ()
     reference: str = "M2Trans"
+    lengths: dict[str, int] = field(default_factory=dict)
 
 
 class Comparison:
@@ -119,17 +121,22 @@ class Comparison:
     def _network(self, run: Run) -> dict[str, Any]:
         return {"type": BICUBIC, "upscale": run.scale} if run.seed is None else self.bases[run.setting]["network_g"]
 
+    def _length(self, run: Run) -> int | None:
+        return self.settings.lengths.get(run.method, self.settings.iterations)
+
     def _open_state(self) -> ComparisonState:
         settings = self.settings
         return ComparisonState(
             self.out,
             {
                 "data": str(settings.data.resolve()),
-                "iterations": settings.iterations,
                 "minutes": settings.minutes,
                 "validations": settings.validations,
                 "tests": {name: str(folder.resolve()) for name, folder in settings.tests.items()},
                 "options": self.bases,
+                "lengths": {
+                    f"iterations of {run.setting}": self._length(run) for run in self.runs if run.seed is not None
+                },
             },
         )
 
@@ -166,7 +173,7 @@ class Comparison:
         settings, base = self.settings, self.bases[run.setting]
         seconds = None if settings.minutes is None else settings.minutes * 60
         if run.setting not in self.state.iterations:
-            iterations = settings.iterations
+            iterations = self._length(run)
             if seconds is not None:
                 print(f"{title}: measuring its speed", flush=True)
                 fitting = max(1, int(seconds / trainer.probe(run_options(base, run, PROBE_ITERATIONS, 0))))

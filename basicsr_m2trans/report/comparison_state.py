@@ -17,8 +17,8 @@ from basicsr_m2trans.report.training import Trained
 
 FILE_NAME = "comparison.json"
 LOCK_NAME = ".lock"
-# Settings of which a later call may name other members: test sets, and the methods' options.
-GROWING = ("tests", "options")
+# Settings of which a later call may name other members: test sets, and the methods' options and lengths.
+GROWING = ("tests", "options", "lengths")
 # The loaders of a trainer that was killed hold the lock until they notice.
 LOCK_SECONDS = 10.0
 

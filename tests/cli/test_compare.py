@@ -24,6 +24,13 @@ def test_sets_of_another_form_are_refused(entry):
         named_folders([entry])
 
 
+@pytest.mark.parametrize("text", ["5,EDSR", "EDSR=5", "5,EDSR=x", ""])
+def test_lengths_of_another_form_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--data", "d", "--methods", "EDSR", "--scales", "2", "--out", "o", "--iters", text])
+    assert "write it as N or N,METHOD=N" in capsys.readouterr().err
+
+
 def test_sets_of_one_name_are_refused():
     with pytest.raises(InputError, match="given twice"):
         named_folders(["a=b", "a=c"])
@@ -34,6 +41,8 @@ def test_sets_of_one_name_are_refused():
     [
         ([], "use --iters, --time-budget or both"),
         (["--iters", "0"], "--iters 0: give a number above 0"),
+        (["--iters", "5,EDSR=0"], "--iters 0: give a number above 0"),
+        (["--iters", "5,HAT=3"], "--iters HAT=...: 'HAT' is not among --methods EDSR"),
         (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
         (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
         (["--iters", "5", "--seeds=-1,0"], "--seeds -1,0: NumPy takes seeds from 0"),

@@ -20,7 +20,7 @@ METHODS = ("Bicubic", "EDSR", "M2Trans")
 def arguments(data, options, tmp_path):
     return [
         *("compare", "--data", str(data), "--methods", "bicubic,EDSR,M2Trans", "--scales", "2"),
-        *("--iters", "60", "--validations", "3", "--options", str(options), "--out", str(tmp_path / "out")),
+        *("--iters", "60,EDSR=80", "--validations", "3", "--options", str(options), "--out", str(tmp_path / "out")),
     ]
 
 
@@ -67,7 +67,8 @@ def test_a_killed_comparison_goes_on_and_its_tables_hold(arguments, tmp_path, ca
     text = (out / "tables.md").read_text()
     best = max(scores[method].values["standard", "psnr"].mean() for method in METHODS)
     assert f"**{best:.2f}**" in text
-    assert "| x2 | EDSR | 0 | 60 |" in text
+    assert "| x2 | EDSR | 0 | 80 |" in text
+    assert "| x2 | M2Trans | 0 | 60 |" in text
     assert {path.name for path in (out / "figures").iterdir()} == {
         "training_x2.png",
         "complexity_x2.png",
@@ -80,8 +81,8 @@ def test_a_killed_comparison_goes_on_and_its_tables_hold(arguments, tmp_path, ca
     assert main(arguments) == 0
     assert networks == {path: path.stat().st_mtime_ns for path in out.rglob("net_g_latest.pth")}
     capsys.readouterr()
-    assert main([*arguments, "--iters", "70"]) == 2
-    assert "iterations was 60 and is now 70" in capsys.readouterr().err
+    assert main([*arguments, "--iters", "70,EDSR=80"]) == 2
+    assert "iterations of M2Trans_x2 was 60 and is now 70" in capsys.readouterr().err
     assert main([*arguments, "--seeds", "0,1"]) == 0
     deviation = next(row for row in table_rows(out) if row["method"] == "EDSR" and row["metric"] == "ssim")
     seeds = [Scores.read(out / f"results/EDSR_x2_seed{seed}/val.csv").values["standard", "ssim"] for seed in (0, 1)]
@@ -101,7 +102,7 @@ def test_a_failing_method_leaves_the_others(arguments, tmp_path, capsys):
 def test_nothing_is_written_when_the_input_is_wrong(arguments, tmp_path, capsys, data):
     for extra, message in (
         (["--set", "datasets:train:gt_size=96"], "smaller than the patch of gt_size 96"),
-        (["--methods", "M2trans"], "'M2trans' has no option file"),
+        (["--methods", "EDSR,M2trans"], "'M2trans' has no option file"),
         (["--scales", "4"], "has no option file train_EDSR_x4.yml"),
         (["--reference", "HAT"], "--reference HAT: name one of --methods bicubic,EDSR,M2Trans"),
         (["--test", f"other={data / 'nowhere'}"], "nowhere has no HR and LR images of scale 2"),

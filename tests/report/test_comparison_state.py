@@ -7,9 +7,10 @@ from basicsr_m2trans.report.training import Trained
 
 SETTINGS = {
     "data": "/data",
-    "iterations": 100,
+    "minutes": 100,
     "tests": {"val": "/data/val"},
     "options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.1}, "milestones": [5]}}},
+    "lengths": {"iterations of EDSR_x2": 100},
 }
 
 
@@ -33,7 +34,8 @@ def test_methods_and_test_sets_may_be_added_and_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"iterations": 200}, "iterations was 100 and is now 200"),
+        ({"minutes": 200}, "minutes was 100 and is now 200"),
+        ({"lengths": {"iterations of EDSR_x2": 9}}, "iterations of EDSR_x2 was 100 and is now 9"),
         ({"tests": {"val": "/elsewhere"}}, "val was '/data/val' and is now '/elsewhere'"),
         (
             {"options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.2}, "milestones": [5]}}}},
