@@ -14,6 +14,16 @@ def names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def method(text: str) -> str:
+    """The name of a method; that of bicubic interpolation may be written small."""
+    return "Bicubic" if text.lower() == "bicubic" else text
+
+
+def methods(text: str) -> list[str]:
+    """`bicubic,EDSR` as a list of methods without repetitions."""
+    return list(dict.fromkeys(map(method, names(text))))
+
+
 def numbers(text: str) -> list[int]:
     """`0,1,2` as a list of whole numbers without repetitions."""
     return list(dict.fromkeys(int(number) for number in names(text)))
@@ -23,7 +33,7 @@ def lengths(text: str) -> tuple[int, dict[str, int]]:
     """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their names."""
     try:
         first, *others = names(text)
-        return int(first), {method: int(number) for method, number in (entry.split("=") for entry in others)}
+        return int(first), {name: int(number) for name, number in (entry.split("=") for entry in others)}
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: write it as N or N,METHOD=N") from error
 
@@ -36,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "earlier one was interrupted."
     )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="holds train and val, each prepared")
-    parser.add_argument("--methods", required=True, type=names, metavar="A,B,...", help="e.g. bicubic,EDSR,M2Trans")
+    parser.add_argument("--methods", required=True, type=methods, metavar="A,B,...", help="e.g. bicubic,EDSR,M2Trans")
     parser.add_argument("--scales", required=True, type=numbers, metavar="2,3,4", help="scales to compare at")
     parser.add_argument(
         "--iters",
@@ -82,9 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reference",
-        default="M2Trans",
+        type=method,
         metavar="METHOD",
-        help="the tables show its differences to the other methods (default: M2Trans)",
+        help="the tables show its differences to the other methods (default: the first M2Trans of --methods, or else "
+        "the last method)",
     )
 
 
@@ -92,16 +103,15 @@ def run(args: argparse.Namespace) -> int:
     """Run or continue the comparison; status 1 if a method failed."""
     from basicsr_m2trans.errors import InputError
     from basicsr_m2trans.report.comparison import Comparison, Settings
-    from basicsr_m2trans.report.methods import BICUBIC
 
     iterations, single_lengths = args.iters
     for option, values in (("--iters", [iterations, *single_lengths.values()]), ("--time-budget", [args.time_budget])):
         for value in values:
             if value is not None and value <= 0:
                 raise InputError(f"{option} {value}: give a number above 0")
-    for method in single_lengths:
-        if method not in args.methods:
-            raise InputError(f"--iters {method}=...: {method!r} is not among --methods {','.join(args.methods)}")
+    for name in single_lengths:
+        if name not in args.methods:
+            raise InputError(f"--iters {name}=...: {name!r} is not among --methods {','.join(args.methods)}")
     for option in ("methods", "scales", "seeds"):
         if not getattr(args, option):
             raise InputError(f"--{option} names nothing")
@@ -111,11 +121,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--scales {','.join(map(str, args.scales))}: choose from 2, 3 and 4")
     if args.validations < 0:
         raise InputError(f"--validations {args.validations}: give 0 or more")
-    if args.reference not in ("M2Trans", *args.methods):
+    reference = args.reference or next((name for name in args.methods if name.startswith("M2Trans")), args.methods[-1])
+    if reference not in args.methods:
         raise InputError(f"--reference {args.reference}: name one of --methods {','.join(args.methods)}")
     settings = Settings(
         data=args.data,
-        methods=tuple(BICUBIC if name.lower() == BICUBIC.lower() else name for name in args.methods),
+        methods=tuple(args.methods),
         scales=tuple(args.scales),
         seeds=tuple(args.seeds),
         iterations=iterations,
@@ -125,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
         validations=args.validations,
         options=args.options,
         panels=tuple(args.panels),
-        reference=args.reference,
+        reference=reference,
         lengths=single_lengths,
     )
     # As Ctrl-C does, end the trainer too: it would go on without its parent.

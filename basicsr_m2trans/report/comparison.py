@@ -17,7 +17,7 @@ from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, locked
 from basicsr_m2trans.report.complexity import Complexity, complexity
-from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network
+from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
 from basicsr_m2trans.report.methods import BICUBIC, Run, base_options, plan_runs, run_options
 from basicsr_m2trans.report.results import write_results
 from basicsr_m2trans.report.training import PROBE_ITERATIONS, Trainer
@@ -35,11 +35,11 @@ class Settings:
         iterations: length of each training; None to let the time decide.
         minutes: time in training steps for each training; None for no limit.
         tests: prepared sets to measure on, by name.
+        reference: the method of which the others are subtracted in the tables.
         overrides: changes of the option files; see `methods.base_options`.
         validations: how often each training validates.
         options: folder of option files.
         panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.
-        reference: the method of which the others are subtracted in the tables.
         lengths: iterations of single methods, in place of `iterations`.
     """
 
@@ -50,11 +50,11 @@ class Settings:
     iterations: int | None
     minutes: float | None
     tests: dict[str, Path]
+    reference: str
     overrides: tuple[str, ...] = ()
     validations: int = 10
     options: Path = Path("options")
     panels: tuple[str, ...] = ()
-    reference: str = "M2Trans"
     lengths: dict[str, int] = field(default_factory=dict)
 
 
@@ -81,7 +81,8 @@ class Comparison:
         self._check_files()
         self.panels = self._panels()
         self.counts: dict[tuple[str, int], Complexity] = {
-            (run.method, run.scale): complexity(self._network(run)) for run in self.runs
+            (run.method, run.scale): complexity(self._network(run))
+            for run in {run.setting: run for run in self.runs}.values()
         }
 
     def _base(self, run: Run) -> dict[str, Any]:
@@ -132,7 +133,10 @@ class Comparison:
                 "data": str(settings.data.resolve()),
                 "minutes": settings.minutes,
                 "validations": settings.validations,
-                "tests": {name: str(folder.resolve()) for name, folder in settings.tests.items()},
+                "tests": {
+                    name: f"{folder.resolve()}, {set_digest(folder, settings.scales[0])}"
+                    for name, folder in settings.tests.items()
+                },
                 "options": self.bases,
                 "lengths": {
                     f"iterations of {run.setting}": self._length(run) for run in self.runs if run.seed is not None
@@ -156,16 +160,18 @@ class Comparison:
             trainer = Trainer(self.out, [lock])
             for number, run in enumerate(self.runs, start=1):
                 title = f"[{number}/{len(self.runs)}] {run.name}"
+                log = self.out / "logs" / f"{run.name}_error.txt"
                 try:
                     if run.seed is not None and run.name not in self.state.trained:
                         self._train(run, trainer, title)
                     self._measure(run, title)
                 except Exception as error:  # one method's failure must not cost the others
-                    log = self.out / "logs" / f"{run.name}_error.txt"
                     log.parent.mkdir(parents=True, exist_ok=True)
                     write_atomic(log, traceback.format_exc().encode())
                     failures.append(f"{run.name}: {error} (details in {log})")
                     print(f"{title} failed: {error}", flush=True)
+                else:
+                    log.unlink(missing_ok=True)
             write_results(self)
         return failures
 

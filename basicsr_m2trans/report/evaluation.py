@@ -1,6 +1,7 @@
 """Measures trained networks on sets of images under both evaluation protocols."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,6 +103,14 @@ def build_set(folder: Path, scale: int) -> Any:
 def image_names(folder: Path, scale: int) -> list[str]:
     """Names of the images of a prepared set, sorted as `evaluate` visits them."""
     return [pair.name for pair in build_set(folder, scale).pairs]
+
+
+def set_digest(folder: Path, scale: int) -> str:
+    """SHA-256 of the names and pixels of a prepared set's HR images, which says whether two sets are the same."""
+    digest = hashlib.sha256()
+    for item in build_set(folder, scale):
+        digest.update(item["gt_path"].encode() + item["gt"].numpy().tobytes())
+    return f"SHA-256 {digest.hexdigest()[:16]}"
 
 
 def evaluate(network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None) -> Scores:

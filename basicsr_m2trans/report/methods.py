@@ -24,6 +24,8 @@ OWN_KEYS = {
     "val:val_freq": "--validations",
     "logger:print_freq": "--iters or --time-budget",
     "logger:save_checkpoint_freq": "--iters or --time-budget",
+    # Would delete the checkpoint at which the time budget ends.
+    "logger:keep_last": "--iters or --time-budget",
 }
 
 
@@ -214,6 +216,7 @@ def run_options(base: dict[str, Any], run: Run, iterations: int, validations: in
     _fit_schedule(opt["train"], iterations)
     percent = max(1, iterations // 100)
     opt["logger"] |= {"print_freq": percent, "save_checkpoint_freq": 5 * percent}
+    opt["logger"].pop("keep_last", None)
     if validations:
         # A multiple of print_freq: the log tells a validation's iteration by the line before it.
         opt["val"]["val_freq"] = percent * max(1, round(iterations / percent / validations))

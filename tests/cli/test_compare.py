@@ -24,6 +24,28 @@ def test_sets_of_another_form_are_refused(entry):
         named_folders([entry])
 
 
+@pytest.mark.parametrize(
+    ("methods", "arguments", "reference"),
+    [
+        ("bicubic,EDSR,M2Trans_open,M2Trans", [], "M2Trans_open"),
+        ("BICUBIC,EDSR", [], "EDSR"),
+        ("Bicubic,EDSR", ["--reference", "bicubic"], "Bicubic"),
+    ],
+)
+def test_the_reference_is_always_one_of_the_methods(methods, arguments, reference, monkeypatch):
+    found = []
+
+    def comparison(settings, _):
+        found.append(settings)
+        raise InputError("enough")
+
+    monkeypatch.setattr("basicsr_m2trans.report.comparison.Comparison", comparison)
+    command = ["compare", "--data", "d", "--methods", methods, "--scales", "2", "--out", "o", "--iters", "5"]
+    assert main([*command, *arguments]) == 2
+    assert found[0].reference == reference
+    assert found[0].reference in found[0].methods
+
+
 @pytest.mark.parametrize("text", ["5,EDSR", "EDSR=5", "5,EDSR=x", ""])
 def test_lengths_of_another_form_are_refused(text, capsys):
     with pytest.raises(SystemExit):

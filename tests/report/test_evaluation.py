@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from basicsr_m2trans.archs import Bicubic, M2Trans
+from basicsr_m2trans.data.phantom import write_phantoms
+from basicsr_m2trans.data.prepare import prepare
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.report.evaluation import (
@@ -13,6 +15,7 @@ from basicsr_m2trans.report.evaluation import (
     evaluate,
     image_names,
     load_network,
+    set_digest,
 )
 
 NETWORK = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1}
@@ -51,6 +54,18 @@ def test_evaluation_measures_every_image_of_the_set(data):
     expected = PROTOCOLS["standard"](Bicubic(2)(item["lq"][None]), item["gt"][None], 2)
     for name in METRICS:
         assert scores.values["standard", name][1] == pytest.approx(expected[name], abs=1e-9)
+
+
+def test_sets_of_equal_names_are_told_by_their_pixels(tmp_path):
+    digests = []
+    for seed in (0, 0, 1):
+        folder = tmp_path / str(len(digests))
+        write_phantoms(folder / "images", 2, height=48, width=64, seed=seed)
+        for number, path in enumerate(sorted((folder / "images").iterdir())):
+            path.rename(folder / "images" / f"{number}.png")
+        prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+        digests.append(set_digest(folder / "set", 2))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_average_of_the_weights_is_used_where_there_is_one(tmp_path):

@@ -8,7 +8,10 @@ from basicsr_m2trans.report.training_log import read_training_log
 
 @pytest.mark.slow
 def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_path):
-    opt = run_options(base_options("EDSR", 2, options, data, [], ["EDSR"]), Run("EDSR", 2, 0), 2000, 0)
+    base = base_options("EDSR", 2, options, data, [], ["EDSR"])
+    # Of the option file: it would delete the checkpoint that counts.
+    base["logger"]["keep_last"] = 1
+    opt = run_options(base, Run("EDSR", 2, 0), 2000, 0)
     trained = Trainer(tmp_path / "out").train(opt, 0.05, lambda log: None)  # noqa: ARG005
     assert 0 < trained.iterations < 2000
     assert trained.iterations % 100 == 0
