@@ -41,6 +41,8 @@ class ELAN(nn.Module):
         InputError: the arguments do not fit together.
     """
 
+    mean: Tensor  # a buffer
+
     def __init__(
         self,
         upscale: int,
@@ -131,6 +133,8 @@ class ShiftConv(nn.Module):
     The shifts are a fixed depthwise convolution; what comes in at the edges is zero. Its kernels are in the
     checkpoints, but no parameters.
     """
+
+    weight: Tensor  # a buffer
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

@@ -81,8 +81,9 @@ class BackboneBlock(nn.Module):
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
-        for index in (1, 2, 3):
-            self.add_module(f"encoder{index}", HighPreservingBlock(num_feat))
+        self.encoder1 = HighPreservingBlock(num_feat)
+        self.encoder2 = HighPreservingBlock(num_feat)
+        self.encoder3 = HighPreservingBlock(num_feat)
         self.reduce = nn.Conv2d(3 * num_feat, num_feat, 3, padding=1)
         self.attention = EfficientTransformer(num_feat)
         self.alise = nn.Conv2d(num_feat, num_feat, 3, padding=1)
@@ -139,8 +140,10 @@ class AdaptiveResidualFeatureBlock(nn.Module):
         self.atten = ChannelAttention(num_feat)
         self.layer4 = ConvReLU(num_feat, num_feat, 3)
         # Checkpoints also hold a weight1, which takes part in nothing.
-        for index in (2, 3, 4, 5):
-            self.add_module(f"weight{index}", Scale())
+        self.weight2 = Scale()
+        self.weight3 = Scale()
+        self.weight4 = Scale()
+        self.weight5 = Scale()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_feat, H, W) -> (N, num_feat, H, W)."""
@@ -211,10 +214,10 @@ class EfficientAttention(nn.Module):
             # In float32 the GPU's memory-efficient attention takes multiples of 4 alone; otherwise the whole matrix
             # of weights is kept. Zeros change no product.
             qkv = F.pad(qkv, (0, -width % 4))
-        parts = [
-            F.scaled_dot_product_attention(*part.permute(2, 0, 3, 1, 4), scale=self.scale)
-            for part in qkv.split(count // TOKEN_PARTS, dim=1)
-        ]
+        parts = []
+        for part in qkv.split(count // TOKEN_PARTS, dim=1):
+            query, key, value = part.permute(2, 0, 3, 1, 4)
+            parts.append(F.scaled_dot_product_attention(query, key, value, scale=self.scale))
         return self.proj(torch.cat(parts, dim=2)[..., :width].transpose(1, 2).flatten(2))
 
 

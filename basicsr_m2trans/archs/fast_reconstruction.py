@@ -4,6 +4,8 @@ The readable definition is `M2Trans.tail`; this computes the same from the same 
 features at high resolution are many times larger than all others and are read by one convolution only.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,30 +28,31 @@ def reconstruct(x: Tensor, tail: nn.Sequential) -> Tensor:
     Returns:
         (N, num_out_ch, s * H, s * W).
     """
-    *stages, last = (tail[index : index + 3] for index in range(0, len(tail), 3))
+    *expansions, last = (layer for layer in tail if isinstance(layer, nn.Conv2d))
+    factors = [layer.upscale_factor for layer in tail if isinstance(layer, nn.PixelShuffle)]
     height, width = x.shape[2:]
-    scale = 1
-    for _, shuffle, _ in stages:
-        scale *= shuffle.upscale_factor
+    scale = math.prod(factors)
     rows = max(MIN_ROWS, PIXELS_AT_ONCE // (width * scale**2)) if x.is_cpu else height
     strips = []
     for top in range(0, height, rows):
         # One row of each neighbour, of whose high-resolution rows the last convolution sees the nearest.
         above, below = min(top, 1), min(max(height - top - rows, 0), 1)
         strip = x[:, :, top - above : top + rows + below]
-        for stage in stages:
-            strip = _expand(strip, *stage)
+        for expansion, factor in zip(expansions, factors, strict=True):
+            strip = _expand(strip, expansion, factor)
         strip = strip[:, :, above * (scale - 1) : strip.shape[2] - below * (scale - 1)]
         strip = F.pad(strip, (1, 1, 1 - above, 1 - below), mode="reflect")
-        strips.append(F.conv2d(strip, last[0].weight))
+        strips.append(F.conv2d(strip, last.weight))
     return torch.cat(strips, dim=2)
 
 
-def _expand(x: Tensor, expand: nn.Conv2d, shuffle: nn.PixelShuffle, gelu: nn.GELU) -> Tensor:
+def _expand(x: Tensor, expansion: nn.Conv2d, scale: int) -> Tensor:
     """One stage: GELU before the shuffle, which commutes, and pixels moved as runs of channels."""
-    scale, channels = shuffle.upscale_factor, x.shape[1]
+    channels = x.shape[1]
     # Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory.
-    weight, bias = (p.unflatten(0, (channels, scale**2)).transpose(0, 1) for p in (expand.weight, expand.bias))
-    pixels = gelu(pointwise(x.permute(0, 2, 3, 1), weight.reshape(-1, channels), bias.flatten()))
+    weight, bias = (
+        expansion.get_parameter(name).unflatten(0, (channels, scale**2)).transpose(0, 1) for name in ("weight", "bias")
+    )
+    pixels = F.gelu(pointwise(x.permute(0, 2, 3, 1), weight.reshape(-1, channels), bias.flatten()))
     pixels = pixels.unflatten(-1, (scale, scale, channels)).transpose(2, 3)
     return pixels.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

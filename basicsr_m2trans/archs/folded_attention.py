@@ -12,6 +12,7 @@ channels move as one run.
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +104,7 @@ class _WindowAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, query: Tensor, windows: Tensor, halo: int) -> Tensor:
+    def forward(ctx: Any, query: Tensor, windows: Tensor, halo: int) -> Tensor:
         """Queries (N, A, 64, d + 20) and windows (N, rows, columns, 8, 8, d), A = rows * columns -> (N, A, 64, d)."""
         size, _, dim = windows.shape[-3:]
         keys = _keys(windows, halo).view(-1, (size + 2 * halo) ** 2, query.shape[-1])
@@ -120,25 +121,25 @@ class _WindowAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients of queries and windows."""
         query, keys, *probabilities = ctx.saved_tensors
         *count, size, _, dim = ctx.windows_shape
-        grad_query, grad_keys = [], []
+        query_parts, key_parts = [], []
         at_once = len(probabilities[0])
         chunks = (t.split(at_once) for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim)))
         for q, k, g, p in zip(*chunks, probabilities, strict=True):
             grad_p = torch.bmm(g, k[..., :dim].transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
-            grad_query.append(torch.bmm(grad_scores, k))
+            query_parts.append(torch.bmm(grad_scores, k))
             # The values' part, then the keys'.
-            grad_keys.append(torch.bmm(p.transpose(1, 2), g).baddbmm_(grad_scores.transpose(1, 2), q[..., :dim]))
+            key_parts.append(torch.bmm(p.transpose(1, 2), g).baddbmm_(grad_scores.transpose(1, 2), q[..., :dim]))
         key_size = size + 2 * ctx.halo
-        grad_keys = _join(grad_keys).view(*count, key_size, key_size, dim)
+        grad_keys = _join(key_parts).view(*count, key_size, key_size, dim)
         grad_windows = grad_keys.new_zeros(ctx.windows_shape)
         for place, source in _neighbour_parts(size, ctx.halo):
             grad_windows[source] += grad_keys[place]
-        return _join(grad_query).view_as(query), grad_windows, None
+        return _join(query_parts).view_as(query), grad_windows, None
 
 
 def _keys(windows: Tensor, halo: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Instance normalisation of channels-last maps, accurate and without a pass over memory more than it needs."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -29,7 +31,7 @@ class _InstanceNorm(torch.autograd.Function):
     """(x - mean) / sqrt(variance + EPSILON) of each image and channel."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         dtype, pixels = torch.promote_types(x.dtype, torch.float32), x.shape[2] * x.shape[3]
         rows = ROWS_AT_ONCE if x.is_cpu else x.shape[2]
@@ -46,7 +48,7 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Gradient of x: that of the output without what mean and variance take away."""
         out, scale = ctx.saved_tensors
         along_out = (grad * out).mean((2, 3), keepdim=True, dtype=scale.dtype)

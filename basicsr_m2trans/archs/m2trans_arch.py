@@ -71,6 +71,7 @@ class M2Trans(nn.Module):
         if global_skip and num_in_ch != num_out_ch:
             raise InputError(f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is {num_out_ch}")
         self.upscale = upscale
+        self.num_out_ch = num_out_ch
         self.img_range = img_range
         self.fast = fast
         self.global_skip = global_skip
@@ -81,10 +82,10 @@ class M2Trans(nn.Module):
         layers: list[nn.Module] = []
         for step in steps:
             layers += [nn.Conv2d(num_feat, num_feat * step**2, 1), nn.PixelShuffle(step), nn.GELU()]
-        layers.append(nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False))
-        self.tail = nn.Sequential(*layers)
+        last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False)
+        self.tail = nn.Sequential(*layers, last)
         if global_skip:
-            nn.init.zeros_(self.tail[-1].weight)
+            nn.init.zeros_(last.weight)
             # Otherwise a network without the skip would load these weights and give wrong images.
             self.register_buffer("with_global_skip", torch.ones(()))
 
@@ -112,6 +113,11 @@ class M2Trans(nn.Module):
             out = out + self.interpolate(image)
         return out.clamp(0, 1)
 
+    @property
+    def blocks(self) -> list["CFTM"]:
+        """The modules of `body`, which itself says no more of them than that they are modules."""
+        return [block for block in self.body if isinstance(block, CFTM)]
+
     def interpolate(self, x: Tensor) -> Tensor:
         """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2 pixels far."""
         return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
@@ -136,8 +142,7 @@ class CFTM(nn.Module):
         self.wavelet = WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
         self.norm = nn.InstanceNorm2d(num_feat)
         # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a sequence of one.
-        for branch, level in enumerate(self.levels, start=1):
-            self.add_module(f"attn{branch}", HaloAttention(width * 4**level))
+        self.attn1, self.attn2, self.attn3, self.attn4 = (HaloAttention(width * 4**level) for level in self.levels)
         self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,14 +158,18 @@ class CFTM(nn.Module):
             outputs.append(self.attend(index, group))  # Eq. 8
         return self.feed_forward(torch.cat(outputs, dim=1))
 
+    def attention(self, branch: int) -> HaloAttention:
+        """The attention of one branch, counted from 0."""
+        return (self.attn1, self.attn2, self.attn3, self.attn4)[branch]
+
     def attend(self, branch: int, x: Tensor) -> Tensor:
         """x plus the attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
         if self.fast:
-            return folded_attention(x, self.get_submodule(f"attn{branch + 1}"), self.levels[branch])
+            return folded_attention(x, self.attention(branch), self.levels[branch])
         bands = x
         for _ in range(self.levels[branch]):
             bands = self.wavelet.dwt(bands)
-        bands = self.get_submodule(f"attn{branch + 1}")(bands)
+        bands = self.attention(branch)(bands)
         for _ in range(self.levels[branch]):
             bands = self.wavelet.idwt(bands)
         return x + bands

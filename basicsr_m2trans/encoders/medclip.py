@@ -67,8 +67,10 @@ class MedCLIPModel(nn.Module):
         compat.declare_torchvision_operators()  # transformers imports torchvision
         from transformers import BertConfig, BertModel, SwinConfig, SwinModel
 
-        self.vision_model = _tower(SwinModel(SwinConfig(**vision)), lambda model: model.num_features)
-        self.text_model = _tower(BertModel(BertConfig(**text)), lambda model: model.config.hidden_size)
+        swin, bert = SwinModel(SwinConfig(**vision)), BertModel(BertConfig(**text))
+        self.vision_model = _Tower(swin, swin.num_features)
+        self.text_model = _Tower(bert, bert.config.hidden_size)
+        self.max_tokens: int = bert.config.max_position_embeddings
         self.logit_scale = nn.Parameter(torch.zeros(()))  # only the contrastive training uses it
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
@@ -124,17 +126,17 @@ class MedCLIPEncoder(ImageTextEncoder):
 
     def __init__(self, checkpoint: str | Path | None = None, model: MedCLIPModel | None = None) -> None:
         super().__init__()
-        if (checkpoint is None) == (model is None):
-            raise InputError("MedCLIPEncoder needs the path of its weights under `checkpoint`")
-        if model is None:
+        if model is None and checkpoint is not None:
             weights = read_medclip_checkpoint(checkpoint)
             model = MedCLIPModel()
             model.load_weights(weights, source=str(checkpoint))
+        elif model is None or checkpoint is not None:
+            raise InputError("MedCLIPEncoder needs the path of its weights under `checkpoint`")
         from tokenizers import BertWordPieceTokenizer
 
         self.model = model
+        self.max_tokens = model.max_tokens
         self.tokenizer = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
-        self.max_tokens = model.text_model.model.config.max_position_embeddings
         self.freeze()
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -201,12 +203,13 @@ def packed_weights(path: Path) -> str | None:
         raise InputError(f"{path} cannot be read: the archive is damaged; get it again") from error
 
 
-def _tower(model: nn.Module, width: Any) -> nn.Module:
-    """A model and its projection under the two names of the checkpoint."""
-    tower = nn.Module()
-    tower.model = model
-    tower.projection_head = nn.Linear(width(model), PROJECTION_DIM, bias=False)
-    return tower
+class _Tower(nn.Module):
+    """A model and the projection of its features, under the two names of the checkpoint."""
+
+    def __init__(self, model: nn.Module, num_feat: int) -> None:
+        super().__init__()
+        self.model = model
+        self.projection_head = nn.Linear(num_feat, PROJECTION_DIM, bias=False)
 
 
 def _current_name(key: str) -> str:

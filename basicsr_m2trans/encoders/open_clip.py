@@ -25,6 +25,9 @@ class OpenCLIPEncoder(ImageTextEncoder):
         InputError: open_clip is not installed, has no such model or weights, or the model's images are not square.
     """
 
+    mean: Tensor  # buffers
+    std: Tensor
+
     def __init__(self, model: str, pretrained: str | None = None) -> None:
         super().__init__()
         from basicsr_m2trans import compat
@@ -43,11 +46,10 @@ class OpenCLIPEncoder(ImageTextEncoder):
             raise InputError(f"OpenCLIPEncoder: model {model}, pretrained {pretrained}: {error}") from error
         settings = self.model.visual.preprocess_cfg
         size = settings["size"]
-        self.image_size, width = (size, size) if isinstance(size, int) else size
-        if self.image_size != width:
-            raise InputError(
-                f"OpenCLIPEncoder: model {model} takes images of {width} x {self.image_size}; use a square one"
-            )
+        height, width = (size, size) if isinstance(size, int) else size
+        if height != width:
+            raise InputError(f"OpenCLIPEncoder: model {model} takes images of {width} x {height}; use a square one")
+        self.image_size: int = height
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(settings[name]).view(1, 3, 1, 1), persistent=False)
         self.freeze()

@@ -48,7 +48,7 @@ def enlarge(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> T
     """
     _check(net, images, "(N, C, H, W)")
     n, _, height, width = images.shape
-    shape = (n, net.tail[-1].out_channels, height * net.upscale, width * net.upscale)
+    shape = (n, net.num_out_ch, height * net.upscale, width * net.upscale)
     strip = _strip_length(net, images, max_memory, reserved=math.prod(shape) * images.element_size())
     out = images.new_empty(shape)
     for image, result in zip(images, out, strict=True):
@@ -81,7 +81,7 @@ def _check(net: M2Trans, images: Tensor, shape: str) -> None:
     """Refuse networks and images that cannot be computed in strips; `shape` names the images' dimensions."""
     if not isinstance(net, M2Trans):
         raise InputError(f"only M2Trans can be computed in strips; use enlarge_tiled for {type(net).__name__}")
-    if any(not isinstance(block.wavelet, HaarTransform) for block in net.body):
+    if any(not isinstance(block.wavelet, HaarTransform) for block in net.blocks):
         raise InputError("only wavelet 'haar' or 'none' can be computed in strips; use enlarge_tiled for others")
     channels = net.head.in_channels
     if images.dim() != len(shape.split(",")) or images.shape[-3] != channels or 0 in images.shape:
@@ -116,10 +116,10 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
     # The padded image, and a copy in another order.
     image = 2 * images.shape[-3] * images.element_size()
     shorter, longer = sorted((height, width))
-    working = working_memory(net.body[0], shorter, longer, strip, _feature_type(net).itemsize)
+    working = working_memory(net.blocks[0], shorter, longer, strip, _feature_type(net).itemsize)
     # One row of tiles of the result; of the features at high resolution, what a step reads, writes and pads.
     pixels = net.upscale**2
-    result = TILE[0] * width * pixels * net.tail[-1].out_channels * images.element_size()
+    result = TILE[0] * width * pixels * net.num_out_ch * images.element_size()
     tile = 3 * (TILE[0] + 2) * (TILE[1] + 2) * pixels * features
     return OVERHEAD + height * width * (features + image) + max(working, result + tile)
 
@@ -145,7 +145,7 @@ class _StripwiseForward:
         self.size = self.padded.shape[-2:]
         self._compute_features()
         height, width = self.image.shape[-2:]
-        scale, channels = self.net.upscale, self.net.tail[-1].out_channels
+        scale, channels = self.net.upscale, self.net.num_out_ch
         for top in range(0, height, TILE[0]):
             rows = slice(top, min(top + TILE[0], height))
             result = self.image.new_empty(channels, (rows.stop - rows.start) * scale, width * scale)
@@ -168,7 +168,7 @@ class _StripwiseForward:
             part = features[(..., *region)]
             part.copy_(self._shallow(region))
             statistics.add(part)
-        for block in self.net.body:
+        for block in self.net.blocks:
             statistics = apply_in_strips(block, features, statistics, self.strip, dim)
         self.features = features
 

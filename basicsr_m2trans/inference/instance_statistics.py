@@ -16,8 +16,7 @@ class InstanceStatistics:
 
     def __init__(self) -> None:
         self.count = 0
-        self.mean: Tensor | float = 0.0
-        self.deviations: Tensor | float = 0.0
+        self.mean = self.deviations = torch.zeros((), dtype=torch.float64)
 
     def add(self, part: Tensor) -> None:
         """Take in the next part of the map, (N, C, h, w)."""

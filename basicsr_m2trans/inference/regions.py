@@ -31,10 +31,12 @@ def with_margin(
     Returns:
         (..., scale * rows, scale * columns) of `region`.
     """
-    larger = tuple(
-        slice(max(part.start - margin, 0), min(part.stop + margin, length))
-        for part, length in zip(region, size, strict=True)
-    )
+
+    def widen(part: slice, length: int) -> slice:
+        return slice(max(part.start - margin, 0), min(part.stop + margin, length))
+
+    height, width = size
+    larger = widen(region[0], height), widen(region[1], width)
     rows, columns = (
         slice((part.start - whole.start) * scale, (part.stop - whole.start) * scale)
         for part, whole in zip(region, larger, strict=True)

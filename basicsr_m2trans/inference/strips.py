@@ -47,7 +47,7 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
         itemsize: bytes of one number.
     """
     lead = LEAD * NUM_BRANCHES
-    group = block.feed_forward[0].in_channels // NUM_BRANCHES
+    group = block.norm.num_features // NUM_BRANCHES
     # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the parts of its path.
     outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
     attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)

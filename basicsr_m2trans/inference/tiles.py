@@ -68,15 +68,16 @@ def enlarge_tiled(
             raise InputError(f"upscale is {upscale}, but the network makes {part.shape[-2:]} of {x.shape[-2:]} pixels")
         return part
 
-    out = None
+    out: Tensor | None = None
     for rows in _parts(height, tile):
         for columns in _parts(width, tile):
             part = with_margin(compute, (rows, columns), size, overlap, upscale)
             if out is None:
                 out = images.new_zeros((*part.shape[:2], height * upscale, width * upscale))
             weights = _weights(rows, height, upscale, images)[:, None] * _weights(columns, width, upscale, images)
-            place = (slice(side.start * upscale, side.stop * upscale) for side in (rows, columns))
-            out[(..., *place)] += part * weights
+            out_rows, out_columns = (slice(side.start * upscale, side.stop * upscale) for side in (rows, columns))
+            out[..., out_rows, out_columns] += part * weights
+    assert out is not None  # every image has a tile
     return out
 
 

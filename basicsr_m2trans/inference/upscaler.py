@@ -206,7 +206,7 @@ class Upscaler:
     def _forward(self, images: Tensor) -> Tensor:
         reduced = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext():
-            if isinstance(self.network, M2Trans) and isinstance(self.network.body[0].wavelet, HaarTransform):
+            if isinstance(self.network, M2Trans) and isinstance(self.network.blocks[0].wavelet, HaarTransform):
                 return enlarge(self.network, images, self.max_memory)
             return enlarge_tiled(self.network, images, self.scale)
 

@@ -73,7 +73,8 @@ class ImageTextSemanticLoss(nn.Module):
             raise ValueError(
                 f"SR {tuple(sr.shape)}, HR {tuple(hr.shape)} and {len(captions)} captions do not fit together"
             )
-        boxes = self._draw_boxes(*hr.shape[-2:], count=len(hr))
+        height, width = hr.shape[-2:]
+        boxes = self._draw_boxes(height, width, len(hr))
         text = self._encode_captions(captions, sr.device)
         sr_similarity = self._similarity(sr, boxes, text)
         with torch.no_grad():
@@ -100,8 +101,8 @@ class ImageTextSemanticLoss(nn.Module):
                 for image, corners in zip(images, boxes, strict=True)
                 for top, left in corners
             ]
-            crops = resize(torch.stack(crops), self.patch_size)
-            patches = torch.cat((whole, crops.unflatten(0, (len(images), -1))), dim=1)
+            resized = resize(torch.stack(crops), self.patch_size)
+            patches = torch.cat((whole, resized.unflatten(0, (len(images), -1))), dim=1)
         features = self.encoder.encode_image(patches.flatten(0, 1)).unflatten(0, (len(images), -1))
         return (features * text.unsqueeze(1)).sum(dim=-1)
 
