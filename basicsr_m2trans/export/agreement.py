@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from basicsr_m2trans.archs.m2trans_arch import M2Trans
 from basicsr_m2trans.errors import InputError
 
 # Height and width: neither a multiple of 32, both, and one shorter than 32.
@@ -36,11 +35,14 @@ class Agreement(NamedTuple):
 
 
 @torch.no_grad()
-def compare(net: M2Trans, exported: Callable[[Tensor], Tensor], tolerance: float, source: str) -> Agreement:
+def compare(
+    net: nn.Module, channels: int, exported: Callable[[Tensor], Tensor], tolerance: float, source: str
+) -> Agreement:
     """Compare an exported network with `net` on uniform noise.
 
     Args:
         net: the network, on the CPU.
+        channels: C of its input.
         exported: maps (1, C, H, W) to (1, C', upscale * H, upscale * W).
         tolerance: largest difference that is accepted.
         source: the exported file's name in messages.
@@ -51,7 +53,7 @@ def compare(net: M2Trans, exported: Callable[[Tensor], Tensor], tolerance: float
     generator = torch.Generator().manual_seed(0)
     difference = 0.0
     for size in SIZES:
-        image = torch.rand(1, net.head.in_channels, *size, generator=generator)
+        image = torch.rand(1, channels, *size, generator=generator)
         expected, result = net(image), exported(image)
         error = (result - expected).abs().max().item() if result.shape == expected.shape else float("inf")
         if not error <= tolerance:
@@ -60,7 +62,7 @@ def compare(net: M2Trans, exported: Callable[[Tensor], Tensor], tolerance: float
                 f"PyTorch's by {error:.1e}, and {tolerance:.0e} is allowed; the weights may be damaged or not trained"
             )
         difference = max(difference, error)
-    image = torch.rand(1, net.head.in_channels, *TIMED_SIZE, generator=generator)
+    image = torch.rand(1, channels, *TIMED_SIZE, generator=generator)
     return Agreement(difference, _median_seconds(exported, image), _median_seconds(net, image))
 
 

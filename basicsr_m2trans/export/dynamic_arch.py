@@ -36,13 +36,13 @@ class DynamicM2Trans(nn.Module):
         super().__init__()
         if not isinstance(net, M2Trans):
             raise InputError(f"only M2Trans can be exported with free image sizes, not {type(net).__name__}")
-        if any(not isinstance(block.wavelet, HaarTransform) for block in net.body):
+        if any(not isinstance(block.wavelet, HaarTransform) for block in net.blocks):
             raise InputError("only M2Trans with wavelet 'haar' or 'none' can be exported")
         net = copy.deepcopy(net)
         self.upscale, self.img_range, self.dtype = net.upscale, net.img_range, dtype
         self.global_skip, self.interpolate = net.global_skip, net.interpolate
         self.head, self.tail = net.head, net.tail
-        self.body = nn.ModuleList(_DynamicCFTM(block) for block in net.body)
+        self.body = nn.ModuleList(_DynamicCFTM(block) for block in net.blocks)
         self.to(dtype)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -67,8 +67,7 @@ class _DynamicCFTM(nn.Module):
         super().__init__()
         self.norm, self.feed_forward = block.norm, block.feed_forward
         self.branches = nn.ModuleList(
-            _DynamicAttention(block.get_submodule(f"attn{branch + 1}"), block.levels[branch])
-            for branch in range(NUM_BRANCHES)
+            _DynamicAttention(block.attention(branch), block.levels[branch]) for branch in range(NUM_BRANCHES)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,6 +79,9 @@ class _DynamicCFTM(nn.Module):
 
 class _DynamicAttention(nn.Module):
     """`folded_attention` of one branch: (N, C, H, W) -> (N, C, H, W), H and W multiples of 32."""
+
+    query: Tensor  # buffers
+    value: Tensor
 
     def __init__(self, attention: HaloAttention, levels: int) -> None:
         super().__init__()

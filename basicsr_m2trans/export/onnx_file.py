@@ -4,9 +4,8 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from basicsr_m2trans.archs.m2trans_arch import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export.agreement import TRACED_SIZE, Agreement, compare
 from basicsr_m2trans.export.dynamic_arch import DynamicM2Trans
@@ -17,20 +16,20 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-3
 
 
-def export_onnx(net: M2Trans, path: Path, half: bool = False) -> Agreement:
+def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
     """Write M2Trans as one ONNX file for images of any size, after checking it with onnxruntime.
 
     The graph pads and crops by itself: `image`, float32 (batch, C, height, width) in [0, 1], becomes `enlarged`,
     float32 (batch, C', upscale * height, upscale * width) in [0, 1].
 
     Args:
-        net: in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.
+        net: an M2Trans in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.
         path: the file to write or replace.
         half: keep and compute everything but InstanceNorm in float16, between float32 input and output.
 
     Raises:
-        InputError: a package of the extra `export` is missing, or the file's results differ from the network's by
-            more than 1e-4 (float16: 2e-3); nothing is written then.
+        InputError: a package of the extra `export` is missing, `net` is another network or has another wavelet, or the
+            file's results differ from the network's by more than 1e-4 (float16: 2e-3); nothing is written then.
         OSError: the file cannot be written.
     """
     try:
@@ -41,7 +40,8 @@ def export_onnx(net: M2Trans, path: Path, half: bool = False) -> Agreement:
             f"ONNX needs the package {error.name}; install it with `pip install 'basicsr_m2trans[export]'`"
         ) from error
     network = DynamicM2Trans(net, torch.float16 if half else torch.float32).eval()
-    example = torch.rand(2, net.head.in_channels, *TRACED_SIZE)
+    channels = network.head.in_channels
+    example = torch.rand(2, channels, *TRACED_SIZE)
     with replacing(path) as partial:
         with warnings.catch_warnings():
             # PyTorch's exporter uses what PyTorch itself has declared old.
@@ -55,11 +55,12 @@ def export_onnx(net: M2Trans, path: Path, half: bool = False) -> Agreement:
                 output_names=["enlarged"],
                 verbose=False,
             )
-        program.model.metadata_props.update(architecture="M2Trans", scale=str(net.upscale), use=DISCLAIMER)
+        assert program is not None  # as always with dynamo=True
+        program.model.metadata_props.update(architecture="M2Trans", scale=str(network.upscale), use=DISCLAIMER)
         program.save(partial, external_data=False)
         session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
 
         def run(image: Tensor) -> Tensor:
             return torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
 
-        return compare(net, run, HALF_TOLERANCE if half else TOLERANCE, str(path))
+        return compare(net, channels, run, HALF_TOLERANCE if half else TOLERANCE, str(path))

@@ -5,6 +5,7 @@ import torch
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
+from basicsr_m2trans.inference.network_file import build_network
 
 SETTINGS = {"upscale": 2, "num_feat": 8, "num_block": 1}
 
@@ -55,3 +56,12 @@ def test_mistakes_write_nothing(checkpoint, tmp_path, monkeypatch, capsys, argum
     assert main(["export", checkpoint, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert list(folder.iterdir()) == []
+
+
+def test_another_network_is_refused(tmp_path, capsys):
+    settings = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2}
+    source, out = tmp_path / "edsr.pth", tmp_path / "net.pt"
+    torch.save({"params": build_network(settings, source).state_dict(), "network_g": settings}, source)
+    assert main(["export", str(source), "--format", "torchscript", "-o", str(out)]) == 2
+    assert "only M2Trans can be exported with free image sizes, not EDSR" in capsys.readouterr().err
+    assert not out.exists()

@@ -11,7 +11,7 @@ def net():
 
 
 def test_finds_the_largest_difference(net):
-    agreement = compare(net, lambda image: net(image) + 0.25, 0.3, "out.onnx")
+    agreement = compare(net, 3, lambda image: net(image) + 0.25, 0.3, "out.onnx")
     assert agreement.difference == pytest.approx(0.25, abs=1e-6)
     assert agreement.exported_seconds > 0
     assert agreement.network_seconds > 0
@@ -27,4 +27,4 @@ def test_refuses_a_result_that_is_wrong_at_one_size_only(net, wrong):
         return wrong(net(image)) if image.shape[-2:] == (20, 130) else net(image)
 
     with pytest.raises(InputError, match=r"out\.onnx was not written: on an image of 130 x 20"):
-        compare(net, exported, 1e-4, "out.onnx")
+        compare(net, 3, exported, 1e-4, "out.onnx")
