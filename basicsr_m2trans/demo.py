@@ -54,13 +54,13 @@ def run_demo() -> None:
         "semantic loss is the embedded prior, a small one (docs/quality-prior.md); the paper's is MedCLIP.\n"
     )
     logs = sorted(experiment.glob("train_*.log"))
-    for name, path in (
+    for name, place in (
         ("logs", ", ".join(map(str, logs))),
         ("checkpoint", experiment / "models/net_g_latest.pth"),
         ("images", results / "visualization"),
         ("picture", f"{picture} (LR bicubic | M2Trans | {SHIPPED} | HR)"),
     ):
-        print(f"{name + ':':12}{path}")
+        print(f"{name + ':':12}{place}")
     print(f"{'time:':12}{time.monotonic() - start:.0f} s")
 
 
@@ -97,8 +97,6 @@ def _launch(title: str, mode: str, options: Path, *arguments: str) -> None:
 
 def _compare(test: dict[str, Any], visualization: Path, experiment: Path, shipped: str) -> tuple[str, Path]:
     """Table of the option file's metrics for bicubic and both networks, and a picture of the first image."""
-    import cv2
-
     from basicsr_m2trans import register
 
     register()
@@ -113,11 +111,11 @@ def _compare(test: dict[str, Any], visualization: Path, experiment: Path, shippe
     scores: dict[str, list[list[float]]] = {"bicubic": [], "M2Trans": [], shipped: []}
     panels = []
     for hr_file in sorted((DATA / "val/HR").glob("*.png")):
-        hr = cv2.imread(str(hr_file))
-        lr = cv2.imread(str(DATA / f"val/LR_bicubic/X{test['scale']}/{hr_file.stem}x{test['scale']}.png"))
+        hr = _read_image(hr_file)
+        lr = _read_image(DATA / f"val/LR_bicubic/X{test['scale']}/{hr_file.stem}x{test['scale']}.png")
         (sr_file,) = (visualization / test["datasets"]["test_1"]["name"]).glob(f"{hr_file.stem}_*.png")
         # Phantoms are grey, so that the order of the channels does not matter.
-        images = {"bicubic": upscaler.bicubic(lr), "M2Trans": cv2.imread(str(sr_file)), shipped: upscaler(lr)}
+        images = {"bicubic": upscaler.bicubic(lr), "M2Trans": _read_image(sr_file), shipped: upscaler(lr)}
         for method, image in images.items():
             data = {"img": image, "img2": hr}
             scores[method].append([calculate_metric(data, options) for options in metrics.values()])
@@ -128,6 +126,16 @@ def _compare(test: dict[str, Any], visualization: Path, experiment: Path, shippe
     for method, values in scores.items():
         rows.append(f"{method:10}" + "".join(f"{value:10.4f}" for value in np.mean(values, axis=0)))
     return "\n".join(rows), picture
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """(h, w, 3), blue, green, red, uint8, of grey files too."""
+    import cv2
+
+    image = cv2.imread(str(path))
+    if image is None:
+        raise InputError(f"{path}: cannot be read as an image; delete it and run the demo again")
+    return image
 
 
 def _panel(images: dict[str, np.ndarray], side: int = 96) -> np.ndarray:

@@ -58,7 +58,7 @@ def upscale_dicom(
         # They quote the values of fields.
         warnings.simplefilter("ignore")
         with _damage_named(name):
-            dataset = pydicom.dcmread(source, stop_before_pixels=True)
+            dataset: Dataset = pydicom.dcmread(source, stop_before_pixels=True)
             scale_geometry(dataset, upscaler.scale, name)
             notes = _describe(dataset, upscaler)
         frames = _Frames(upscaler, header, source, report)

@@ -3,11 +3,12 @@
 import io
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.outputs import Enlarged, Report, replacing
@@ -15,7 +16,7 @@ from basicsr_m2trans.inference.pillow_images import from_array, to_array
 from basicsr_m2trans.inference.upscaler import Upscaler
 
 # Pillow's name of each format and how it is written: as much of the result as the format can hold.
-_FORMATS = {
+_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
@@ -72,8 +73,9 @@ def read_image(path: Path) -> ImageContent:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 # Cameras append previews to JPEG (format MPO); the first picture is the photograph.
-                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                    raise InputError(f"{path}: has {image.n_frames} pages or frames; save each as a file of its own")
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1 and image.format != "MPO":
+                    raise InputError(f"{path}: has {frames} pages or frames; save each as a file of its own")
                 profile, obstacle = image.info.get("icc_profile"), _obstacle_to_16_bits(image)
                 pixels = to_array(image, str(path))
                 if pixels.dtype == np.uint8 and image.format in ("PNG", "TIFF"):
@@ -91,7 +93,7 @@ def _obstacle_to_16_bits(image: Image.Image) -> str | None:
     """What OpenCV would read wrongly if the image has colours of 16 bits; before Pillow turns it."""
     if image.getexif().get(_ORIENTATION, 1) != 1:
         return "an orientation tag; turn the pixels and remove the tag"
-    if image.format == "TIFF" and image.tag_v2.get(_EXTRA_SAMPLES) == (1,):
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_EXTRA_SAMPLES) == (1,):
         return "an alpha that they are multiplied by already; save them with plain (straight) alpha"
     return None
 

@@ -79,13 +79,12 @@ def load_network(
             those of another network.
     """
     entries = _read_entries(path)
-    network_g = _settings(entries, path, scale, arch, options)
+    network_g, upscale = _settings(entries, path, scale, arch, options)
     network = build_network(network_g, path)
     _load_weights(network, network_g["type"], entries, path)
     channels = network_g.get("num_in_ch", network_g.get("in_chans", 3))
     if channels not in (1, 3):
         raise InputError(f"{path}: the network takes images of {channels} channels, neither grey nor RGB")
-    upscale = network_g.get("upscale", network_g.get("scale", scale))
     return TrainedNetwork(network, network_g["type"], upscale, channels, network_g)
 
 
@@ -139,8 +138,9 @@ def _load_weights(network: nn.Module, architecture: str, entries: Mapping[str, A
 
 def _settings(
     entries: Mapping[str, Any], path: Path, scale: int | None, arch: str | None, options: Path | None
-) -> dict[str, Any]:
-    """The section `network_g` of the checkpoint's network."""
+) -> tuple[dict[str, Any], int]:
+    """The section `network_g` of the checkpoint's network, and its scale."""
+    network_g: dict[str, Any] | None
     if options is not None:
         from basicsr_m2trans.report.methods import network_section
 
@@ -148,13 +148,13 @@ def _settings(
     else:
         network_g, source = entries.get("network_g"), str(path)
     if network_g is None:
-        missing = [option for option, value in (("--scale", scale), ("--arch", arch)) if value is None]
-        if missing:
+        if scale is None or arch is None:
+            missing = [option for option, value in (("--scale", scale), ("--arch", arch)) if value is None]
             raise InputError(
                 f"{path} holds weights alone, so give {' and '.join(missing)} for a network with default settings "
                 "(e.g. --scale 2 --arch M2Trans), or its option file by --opt"
             )
-        return {"type": arch, "upscale": scale}
+        return {"type": arch, "upscale": scale}, scale
     if not isinstance(network_g, dict) or not isinstance(network_g.get("type"), str):
         raise InputError(f"{source}: network_g names no type of network; give the option file by --opt")
     upscale = network_g.get("upscale", network_g.get("scale", scale))
@@ -164,4 +164,4 @@ def _settings(
         raise InputError(f"--scale {scale}: {source} says that the network enlarges x{upscale}; leave --scale out")
     if arch not in (None, network_g["type"]):
         raise InputError(f"--arch {arch}: {source} says that the network is {network_g['type']}; leave --arch out")
-    return network_g
+    return network_g, upscale

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".gif")
 # FFmpeg's codec and its settings, almost without loss; what players expect in each container.
-_CODECS = {".mp4": ("libx264", {"crf": "14"}), ".avi": ("mjpeg", {"qmin": "1", "qmax": "1"})}
+_CODECS: dict[str, tuple[Literal["libx264", "mjpeg"], dict[str, str]]] = {
+    ".mp4": ("libx264", {"crf": "14"}),
+    ".avi": ("mjpeg", {"qmin": "1", "qmax": "1"}),
+}
 
 
 def upscale_video(upscaler: Upscaler, source: Path, target: Path, report: Report) -> Enlarged:
@@ -61,8 +64,10 @@ def _transcode(
         raise InputError(f"{reader.name}: has no picture")
     video = reader.streams.video[0]
     copies = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams.audio}
-    output, first, count = None, None, 0
+    output: VideoStream | None = None
+    first: tuple[np.ndarray, ...] = ()
     waiting: list[Packet] = []
+    count = 0
     for packet in reader.demux(video, *reader.streams.audio):
         if packet.stream.index in copies:
             # The last packet of a stream is empty and only tells the decoder to finish.
@@ -70,7 +75,7 @@ def _transcode(
                 packet.stream = copies[packet.stream.index]
                 waiting.append(packet)
         else:
-            for frame in packet.decode():
+            for frame in video.decode(packet):
                 before = _pixels(frame)
                 after = upscaler(before)
                 if output is None:
@@ -87,7 +92,8 @@ def _transcode(
     writer.mux(output.encode(None))
     short = count < video.frames
     notes = (f"names {video.frames} frames, but {count} could be read; it may be cut off",) if short else ()
-    return Enlarged(*first, frames=count, notes=notes)
+    before, after = first
+    return Enlarged(before, after, frames=count, notes=notes)
 
 
 def _pixels(frame: "VideoFrame") -> np.ndarray:
@@ -107,7 +113,8 @@ def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pix
     output.pix_fmt = f"yuvj{shared}" if codec == "mjpeg" else f"yuv{shared}"
     # Frames are encoded with these coefficients; without the tag players guess others for large pictures.
     output.codec_context.colorspace = Colorspace.ITU601
-    output.codec_context.time_base = video.time_base
+    if video.time_base:
+        output.codec_context.time_base = video.time_base
     if video.sample_aspect_ratio:
         output.codec_context.sample_aspect_ratio = video.sample_aspect_ratio
     return output
@@ -117,8 +124,11 @@ def _frame(source: "VideoFrame", pixels: np.ndarray, video: "VideoStream", numbe
     from av import VideoFrame
 
     frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-    # Raw AVI frames may come without a time.
-    frame.pts = source.pts if source.pts is not None else round(number / video.average_rate / video.time_base)
+    frame.pts = source.pts
+    if frame.pts is None:  # as of raw AVI
+        if not video.average_rate or not video.time_base:
+            raise InputError(f"{video.container.name}: has neither times of frames nor a frame rate; convert it first")
+        frame.pts = round(number / video.average_rate / video.time_base)
     frame.time_base = video.time_base
     return frame
 
@@ -134,7 +144,8 @@ def _upscale_gif(upscaler: Upscaler, source: Path, target: Path, report: Report)
                 start.save(
                     partial, "GIF", save_all=True, append_images=made, duration=frames.durations, disposal=2, **loop
                 )
-            return Enlarged(*frames.first, frames=image.n_frames)
+            before, after = frames.first
+            return Enlarged(before, after, frames=len(frames.durations))
     except InputError:
         raise
     except Exception as error:  # Pillow raises errors of many types on damaged files
@@ -147,14 +158,14 @@ class _GifFrames:
     def __init__(self, upscaler: Upscaler, image: Image.Image, source: Path, report: Report) -> None:
         self.upscaler, self.image, self.source, self.report = upscaler, image, source, report
         self.durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
-        self.first: tuple[np.ndarray, np.ndarray] | None = None
+        self.first: tuple[np.ndarray, ...] = ()
 
     def __iter__(self) -> Iterator[Image.Image]:
         for number, frame in enumerate(ImageSequence.Iterator(self.image), start=1):
             before = to_array(frame, str(self.source))
             after = self.upscaler(before)
             self.first = self.first or (before, after)
-            self.report(number, self.image.n_frames)
+            self.report(number, len(self.durations))
             yield _as_gif_frame(after)
 
 

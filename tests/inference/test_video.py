@@ -1,5 +1,6 @@
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference import video
 from basicsr_m2trans.inference.video import upscale_video
 
 RATE = Fraction(30000, 1001)
@@ -164,3 +166,9 @@ def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, sil
         with pytest.raises(InputError, match=rf"{name}: cannot be"):
             upscale_video(repeat, tmp_path / name, tmp_path / "out" / name, silent)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_frames_with_neither_times_nor_a_rate_are_refused():
+    stream = SimpleNamespace(average_rate=None, time_base=1 / RATE, container=SimpleNamespace(name="scan.avi"))
+    with pytest.raises(InputError, match=r"scan\.avi: has neither times of frames nor a frame rate"):
+        video._frame(SimpleNamespace(pts=None), np.zeros((2, 2, 3), np.uint8), stream, 0)
