@@ -104,7 +104,7 @@ def provide_functional_tensor() -> None:
         return
     from torchvision.transforms.functional import rgb_to_grayscale
 
-    module = types.ModuleType(name)
+    module: Any = types.ModuleType(name)
     module.rgb_to_grayscale = rgb_to_grayscale
     sys.modules[name] = module
 
@@ -119,7 +119,8 @@ def provide_distutils() -> None:
     except ModuleNotFoundError:
         from packaging.version import Version
 
-        package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
+        package: Any = types.ModuleType("distutils")
+        module: Any = types.ModuleType("distutils.version")
         package.version = module
         module.LooseVersion = Version
         sys.modules.update({package.__name__: package, module.__name__: module})

@@ -36,7 +36,8 @@ class SamSegmenter:
     @torch.inference_mode()
     def __call__(self, image: np.ndarray, controls: VisualControls) -> list[Region]:
         """Regions of an image (h, w, 3), RGB, uint8, largest first; see `stages.Segmenter`."""
-        points = point_grid(*image.shape[:2], controls.points)
+        height, width = image.shape[:2]
+        points = point_grid(height, width, controls.points)
         # One object for each point: [image][object][point] -> x, y.
         objects = [[[point] for point in points]]
         inputs = self.processor(

@@ -1,11 +1,12 @@
 """`m2trans prepare`: training data from a folder of images and DICOM files, or from a published data set."""
 
 import argparse
+from typing import Any
 
 HELP = "make HR and LR images, LMDB, captions and meta information from a folder of images or ultrasound DICOM"
 
 # `m2trans lmdb` has the option too.
-LMDB_OPTION = {
+LMDB_OPTION: dict[str, Any] = {
     "choices": ("png", "raw"),
     "default": "png",
     "help": "LMDB folders of PNG files, which stock BasicSR reads too (default), or of raw pixels, which take more "

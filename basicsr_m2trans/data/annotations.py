@@ -55,7 +55,7 @@ def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
 
     try:
         root = parse(path, forbid_dtd=True).getroot()
-        declared = tuple(int(root.findtext(f"size/{side}", "0")) for side in ("height", "width"))
+        declared = int(root.findtext("size/height", "0")), int(root.findtext("size/width", "0"))
         boxes = [
             Box(*(round(float(box.findtext(edge))) for edge in ("xmin", "ymin", "xmax", "ymax")))
             for box in root.iterfind("object/bndbox")

@@ -243,7 +243,7 @@ def _through_palette(pixels: np.ndarray, header: "Dataset") -> np.ndarray:
 
 
 def _to_full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
-    dtype = np.dtype(np.uint8 if pixels.dtype == np.uint8 else np.uint16)
+    dtype = np.dtype(np.uint8) if pixels.dtype == np.uint8 else np.dtype(np.uint16)
     if bits == 8 * dtype.itemsize:
         return pixels.astype(dtype)
     stored_max = (1 << bits) - 1

@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import lmdb
 import numpy as np
@@ -27,10 +27,12 @@ FORMATS = ("png", "raw")
 
 Window = tuple[slice, slice]  # rows and columns in pixels, as in `image[window]`
 
-_RAW_TYPES = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
+_RAW_TYPES: dict[str, np.dtype] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
 _META_LINE = re.compile(
     r"(?P<key>.+)\.(?P<extension>\w+) \((?P<h>\d+), *(?P<w>\d+), *(?P<c>\d+)\)( (?P<raw_type>uint8|uint16)| \d+)?"
 )
+
+_Buffer = TypeVar("_Buffer", bytes, memoryview)
 
 # Real path -> (id of the process that opened it, environment).
 _environments: dict[str, tuple[int, lmdb.Environment]] = {}
@@ -110,7 +112,7 @@ class LmdbReader:
             )
         return image[window]
 
-    def _value(self, transaction: lmdb.Transaction, key: str) -> bytes | memoryview:
+    def _value(self, transaction: "lmdb.Transaction[_Buffer]", key: str) -> _Buffer:
         value = transaction.get(key.encode())
         if value is None:
             raise InputError(
@@ -119,10 +121,11 @@ class LmdbReader:
         return value
 
     def _environment(self) -> lmdb.Environment:
-        owner, environment = _environments.get(self._real_path, (None, None))
-        if owner == os.getpid():
-            return environment
-        if environment is not None:
+        opened = _environments.get(self._real_path)
+        if opened is not None:
+            owner, environment = opened
+            if owner == os.getpid():
+                return environment
             # The copy inherited in a fork: closing it here leaves the parent's untouched and permits a new one.
             environment.close()
         try:
@@ -213,9 +216,9 @@ def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarr
         raise
 
     # A reader of this process would go on reading the replaced file.
-    _, environment = _environments.pop(os.path.realpath(folder), (None, None))
-    if environment is not None:
-        environment.close()
+    opened = _environments.pop(os.path.realpath(folder), None)
+    if opened is not None:
+        opened[1].close()
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)

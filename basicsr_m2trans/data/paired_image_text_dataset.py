@@ -105,10 +105,10 @@ class PairedImageTextDataset(Dataset):
         pair = self.pairs[number]
         rng = np.random.default_rng([self.seed, number, draw]) if self.training else None
         lq_window = self._lq_window(pair, rng)
-        gt_window = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in lq_window)
+        rows, columns = (slice(part.start * self.scale, part.stop * self.scale) for part in lq_window)
         lq = self._read("lq", pair.lq_path, pair.lq_size, lq_window)
-        gt = self._read("gt", pair.gt_path, pair.gt_size, gt_window)
-        if self.training:
+        gt = self._read("gt", pair.gt_path, pair.gt_size, (rows, columns))
+        if rng is not None:
             lq, gt = self._augment((lq, gt), rng)
         item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": pair.lq_path, "gt_path": pair.gt_path}
         if self.texts is not None:
@@ -149,16 +149,13 @@ class PairedImageTextDataset(Dataset):
         return augmented
 
     def _check_sizes(self) -> None:
-        if self.training:
-            problems = [problem for pair in self.pairs if (problem := size_problem(pair, self.scale))]
-        else:
-            # BasicSR crops HR images that `scale` does not divide; more than that is the wrong scale.
-            problems = [
-                size_problem(pair, self.scale)
-                for pair in self.pairs
-                if any(gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
-            ]
-        self._refuse(problems)
+        # Outside training BasicSR crops HR images that `scale` does not divide; more than that is the wrong scale.
+        checked = [
+            pair
+            for pair in self.pairs
+            if self.training or any(gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
+        ]
+        self._refuse([problem for pair in checked if (problem := size_problem(pair, self.scale))])
         if self.training:
             patch = self.opt["gt_size"]
             too_small = f"smaller than the patch of gt_size {patch} x {patch}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from basicsr_m2trans.data.captions import read_captions
 from basicsr_m2trans.data.images import list_images, read_size
@@ -130,6 +131,10 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
+@overload
+def captions_of(names: Sequence[str], captions_file: str | Path, default: str | None) -> list[str]: ...
+@overload
+def captions_of(names: Sequence[str], captions_file: str | Path | None, default: str | None) -> list[str] | None: ...
 def captions_of(names: Sequence[str], captions_file: str | Path | None, default: str | None) -> list[str] | None:
     """The caption of each image: the one in the captions file, else `default`; None with neither of the two.
 
@@ -140,10 +145,12 @@ def captions_of(names: Sequence[str], captions_file: str | Path | None, default:
     if captions_file is None and default is None:
         return None
     captions: Mapping[str, str] = {} if captions_file is None else read_captions(captions_file)
+    if default is not None:
+        return [captions.get(name, default) for name in names]
     lacking = [name for name in names if name not in captions]
-    if lacking and default is None:
+    if lacking:
         raise InputError(
             f"{captions_file}: has no caption for {len(lacking)} of {len(names)} images: {first_few(lacking)}; "
             "add them to the file, or set default_caption in the options of the data set"
         )
-    return [captions.get(name, default) for name in names]
+    return [captions[name] for name in names]

@@ -169,7 +169,7 @@ class _Tissue:
         self.loss += inside * (loss - self.loss)
         self.interface *= 1 - inside
 
-    def reflect(self, distance: np.ndarray, strength: float, where: float | np.ndarray = 1.0) -> None:
+    def reflect(self, distance: np.ndarray, strength: float, where: float | np.number | np.ndarray = 1.0) -> None:
         """Add the uneven echo of a surface, which fades where the beam does not meet it squarely."""
         slope = np.abs(np.gradient(distance, axis=0)) * len(self.level)
         samples = distance * len(self.level) / np.maximum(slope, 1e-3)
@@ -239,8 +239,9 @@ def _abdominal_tissue(height: int, width: int, rng: Generator) -> _Tissue:
     tissue.sheets(True, (0.06, 0.03), rng.uniform(-0.5, 0.5), -8)
     for _ in range(rng.integers(3, 7)):
         centre = (rng.uniform(-0.6, 0.6) * tissue.half_width, rng.uniform(0.3, 0.8))
-        radii, (tilt, bend) = rng.uniform((0.08, 0.01), (0.25, 0.02)), rng.uniform(-0.9, 0.9, 2)
-        vessel = tissue.ellipse(centre, radii, 0.05, tilt, bend)
+        length, width = rng.uniform((0.08, 0.01), (0.25, 0.02))
+        tilt, bend = rng.uniform(-0.9, 0.9, 2)
+        vessel = tissue.ellipse(centre, (length, width), 0.05, tilt, bend)
         tissue.fill(vessel, -30, -20)
         # Portal veins have bright walls, hepatic veins have none.
         tissue.reflect(vessel - 0.006, 6, rng.integers(2))

@@ -127,7 +127,9 @@ def _prepare(
     todo = {key: file for key, file in files.items() if not _is_current(job, file, manifest.sources.get(key))}
     if todo or gone:
         _make(job, todo, manifest, workers)
-    skipped = [_reason(job, files[key], record) for key, record in sorted(manifest.sources.items()) if record.skipped]
+    skipped = [
+        _reason(job, files[key], record.skipped) for key, record in sorted(manifest.sources.items()) if record.skipped
+    ]
     skipped += copies
     if not manifest.images():
         raise InputError(f"{job.hr_folder}: none of its {len(files)} images can be used: {first_few(skipped)}")
@@ -138,9 +140,9 @@ def _prepare(
     return Summary(len(manifest.images()), len(todo), len(gone), skipped, dicom, written, removed)
 
 
-def _reason(job: Job, file: SourceFile, record: Source) -> str:
+def _reason(job: Job, file: SourceFile, skipped: str) -> str:
     # The record of a DICOM file must not hold its path, but the caller wants to know which file it is.
-    return f"{job.hr_folder / file.path}: {record.skipped}" if file.dicom else record.skipped
+    return f"{job.hr_folder / file.path}: {skipped}" if file.dicom else skipped
 
 
 @contextlib.contextmanager
@@ -171,11 +173,12 @@ def _check_arguments(
 ) -> None:
     if not scales or not set(scales) <= set(SCALES):
         raise InputError(f"scales: {list(scales)} is not a choice of {', '.join(map(str, SCALES))}")
-    if sub_image is None and step is not None:
-        raise InputError("step: has no meaning without sub_image")
-    if sub_image is not None and (sub_image < MIN_SIDE or sub_image % MULTIPLE):
+    if sub_image is None:
+        if step is not None:
+            raise InputError("step: has no meaning without sub_image")
+    elif sub_image < MIN_SIDE or sub_image % MULTIPLE:
         raise InputError(f"sub_image: {sub_image} is not a multiple of {MULTIPLE} of at least {MIN_SIDE} pixels")
-    if step is not None and not 0 < step <= sub_image:
+    elif step is not None and not 0 < step <= sub_image:
         raise InputError(f"step: {step} is not between 1 and sub_image ({sub_image})")
     if min_side < MIN_SIDE:
         raise InputError(f"min_side: {min_side} is below the smallest possible, {MIN_SIDE}")
@@ -249,7 +252,9 @@ def _start_worker() -> None:
 
 def _end_with_parent() -> None:
     # A pool's processes outlive a main process that is killed, and would write into the next run's files.
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only workers run this
+    parent.join()
     os._exit(1)
 
 

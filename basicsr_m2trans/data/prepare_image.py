@@ -120,7 +120,7 @@ def _one_channel_if_grey(image: np.ndarray) -> np.ndarray:
 
 
 def _sub_images(image: np.ndarray, job: Job) -> Iterator[tuple[str, np.ndarray]]:
-    if job.sub_image is None:
+    if job.sub_image is None or job.step is None:
         yield "", image
         return
     tops, lefts = (_starts(length, job.sub_image, job.step) for length in image.shape[:2])

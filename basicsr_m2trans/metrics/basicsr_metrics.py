@@ -39,9 +39,10 @@ def luma(img: np.ndarray) -> np.ndarray:
     if img.shape[2] != 3:
         return img.astype(np.float32) / 255 * 255
     # Single precision at the start and at the end, as in BasicSR: its rounding shows in the PSNR of good images.
-    planes = [plane.astype(np.float32) / 255 for plane in cv2.split(img)]
-    weighted = (plane * np.float64(weight) for plane, weight in zip(planes, LUMA_WEIGHTS[::-1], strict=True))
-    return (sum(weighted, LUMA_OFFSET) / 255).astype(np.float32)[..., None] * 255
+    luma = np.full(img.shape[:2], LUMA_OFFSET)
+    for plane, weight in zip(cv2.split(img), LUMA_WEIGHTS[::-1], strict=True):
+        luma += plane.astype(np.float32) / 255 * np.float64(weight)
+    return (luma / 255).astype(np.float32)[..., None] * 255
 
 
 def ssim_of_channel(img: np.ndarray, img2: np.ndarray) -> float:

@@ -60,7 +60,7 @@ def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     from basicsr.metrics import calculate_psnr, calculate_ssim
     from basicsr.metrics.metric_util import to_y_channel
 
-    images = [_bgr(image) for image in (sr, hr)]
+    images = _bgr(sr), _bgr(hr)
     shifted = [to_y_channel(image).astype(np.float64) + PAPER_LUMA_OFFSET for image in images]
     return {
         "fsim": calculate_fsim(*images, crop_border=0),

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft  # NumPy's before 2.0 computes in double precision, which takes longer
 
 # Log-Gabor filters of Zhang et al.: wavelength of the smallest scale in pixels, factor between scales, ratio of
@@ -30,7 +29,7 @@ WORKING_SIZE = 256
 YIQ_OF_BGR = np.array([(0.114, 0.587, 0.299), (-0.3213, -0.2746, 0.5959), (0.3112, -0.5227, 0.2115)])
 EPS = np.finfo(np.float32).eps
 
-Image = NDArray[np.float32]
+Image = np.ndarray  # float32
 FilterBank = tuple[Image, Image, tuple[float, ...]]
 
 
@@ -133,8 +132,11 @@ def _working_planes(image: Image) -> list[Image]:
 
 def _gradient(luma: Image) -> Image:
     """Magnitude of the Scharr gradient, with zeros around the image."""
-    settings = {"scale": 1 / 16, "borderType": cv2.BORDER_CONSTANT}
-    return np.hypot(cv2.Scharr(luma, cv2.CV_32F, 1, 0, **settings), cv2.Scharr(luma, cv2.CV_32F, 0, 1, **settings))
+    along_x, along_y = (
+        cv2.Scharr(luma, cv2.CV_32F, dx, dy, scale=1 / 16, borderType=cv2.BORDER_CONSTANT)
+        for dx, dy in ((1, 0), (0, 1))
+    )
+    return np.hypot(along_x, along_y)
 
 
 def _similarity(a: Image, b: Image, constant: float) -> Image:

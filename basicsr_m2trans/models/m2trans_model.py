@@ -45,7 +45,7 @@ class M2TransModel(ResumableModel):
         if options.checkpointing:
             checkpoint_blocks(net)
         if options.channels_last:
-            net.to(memory_format=torch.channels_last)
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
@@ -109,14 +109,14 @@ class M2TransModel(ResumableModel):
         """Add up the gradients of the batch's parts; returns the terms of the loss of the whole batch, detached."""
         batch_size = len(self.lq)
         part_size = self.training_options.part_size(batch_size)
-        totals = OrderedDict()
+        totals: OrderedDict[str, Tensor] = OrderedDict()
         for start in range(0, batch_size, part_size):
             end = start + part_size
             # Gradients of several processes meet once, in the last backward pass.
             alone = self.opt["dist"] and end < batch_size
             with self.net_g.no_sync() if alone else contextlib.nullcontext():
                 losses = self._losses(slice(start, end))
-                sum(losses.values()).backward()
+                torch.autograd.backward(list(losses.values()))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0) + value.detach()
         return totals

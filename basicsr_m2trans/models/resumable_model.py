@@ -67,7 +67,8 @@ class ResumableModel(SRModel):
         Raises:
             InputError: the file cannot be written; an older one of that name is then left as it was.
         """
-        nets, keys = ([value] if not isinstance(value, list) else value for value in (net, param_key))
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
         entries: dict[str, Any] = {}
         for key, each in zip(keys, nets, strict=True):
             entries[key] = {name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()}

@@ -138,7 +138,8 @@ def _stop_at_failing_log(logger: logging.Logger) -> None:
     """Python's logging prints a traceback and goes on where a log file cannot be written, such as on a full disk."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handleError = functools.partial(_refuse_to_go_on, handler.baseFilename)
+            refuse = functools.partial(_refuse_to_go_on, handler.baseFilename)
+            handler.handleError = refuse  # type: ignore[method-assign]  # BasicSR has made the handler already
 
 
 def _refuse_to_go_on(file: str, _record: logging.LogRecord) -> None:

@@ -33,9 +33,9 @@ def find_missing_files(opt: dict[str, Any]) -> Iterator[Problem]:
                 prepared = path.parent.parent if path.parent.name == "LR_bicubic" else path.parent
                 remedy = f"m2trans prepare YOUR_IMAGES {prepared} --scales 2 3 4"
                 yield Problem(("datasets", phase, key), text, remedy)
-    for key, path, remedy in _model_files(opt):
-        if isinstance(path, str) and not Path(path).expanduser().exists():
-            yield Problem(key, f"names the file {path}, which does not exist", remedy)
+    for place, file, remedy in _model_files(opt):
+        if isinstance(file, str) and not Path(file).expanduser().exists():
+            yield Problem(place, f"names the file {file}, which does not exist", remedy)
 
 
 def find_unfit_data(opt: dict[str, Any]) -> Iterator[Problem]:

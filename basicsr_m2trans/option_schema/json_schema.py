@@ -56,7 +56,7 @@ def _kind_schema(kind: type, value: Value, definitions: dict[str, Any]) -> dict[
         schema["items"] = _value_schema(value.items, definitions)
     elif kind is dict and isinstance(value.section, TypedSection):
         return _typed_schema(value.section, definitions)
-    elif kind is dict and value.section:
+    elif kind is dict and isinstance(value.section, Section):
         schema |= _keys_schema(value.section, definitions)
     return schema
 

@@ -46,7 +46,7 @@ class OptionFile:
             raise InputError(f"option file {path} cannot be read: {reason}; give the path of a yml file") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"option file {path} is not valid YAML; mend it at the named place: {error}") from error
-        if not isinstance(opt, dict):
+        if not isinstance(opt, dict) or tree is None:
             raise InputError(f"option file {path} holds no options; start from one of the files in options/")
         file = cls(Path(path), opt)
         file._note_places(tree, (), ())

@@ -109,9 +109,8 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         if frame is None:
             raise gr.Error("Give the number of a frame.", print_exception=False)
         try:
-            result = enlarge_picture(
-                upscalers[name], Path(source), session(request), reference and Path(reference), frame
-            )
+            reference_path = Path(reference) if reference else None
+            result = enlarge_picture(upscalers[name], Path(source), session(request), reference_path, frame)
         except (InputError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from error
         return (str(result.before), str(result.after)), str(result.after), result.report

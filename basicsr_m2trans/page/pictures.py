@@ -37,18 +37,27 @@ class Enlarged(NamedTuple):
     report: str
 
 
-def available_upscalers(models: Sequence[str | Path], **settings: object) -> dict[str, Upscaler]:
+def available_upscalers(
+    models: Sequence[str | Path],
+    *,
+    scale: int | None = None,
+    arch: str | None = None,
+    options: str | Path | None = None,
+    device: str | None = None,
+) -> dict[str, Upscaler]:
     """The networks to choose from, by the names that they are shown under; bicubic interpolation is always there.
 
     Args:
         models: files of weights, or names of networks that come with this package; if there are none, all of those.
-        settings: further arguments of `Upscaler.from_checkpoint`, the same for all.
+        scale, arch, options, device: see `Upscaler.from_checkpoint`; the same for all files.
 
     Raises:
         InputError: one of them cannot be loaded, or two have one name.
     """
     models = models or shipped_models()
-    upscalers = [Upscaler.from_checkpoint(model, **settings) for model in models]
+    upscalers = [
+        Upscaler.from_checkpoint(model, scale=scale, arch=arch, options=options, device=device) for model in models
+    ]
     upscalers += [Upscaler(Bicubic(scale), scale, name=f"Bicubic x{scale}", device="cpu") for scale in SCALES]
     by_name = {upscaler.name: upscaler for upscaler in upscalers}
     if len(by_name) < len(upscalers):

@@ -61,7 +61,9 @@ def compress(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray: 
     quality = round(60 * (3 / 60) ** severity)
     levels = np.rint(image * 255).astype(np.uint8)
     data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None  # the line before has made it
+    return decoded.astype(np.float32) / 255
 
 
 def raise_gain(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001

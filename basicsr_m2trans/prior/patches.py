@@ -67,10 +67,10 @@ def draw_batch(images: Sequence[np.ndarray], sources: int, rng: Generator) -> Ba
     side = int(rng.choice(PATCH_SIZES))
     patches, captions, flaws, severities = [], [], [], []
     for _ in range(sources):
-        region = _draw_region(images[rng.integers(len(images))], side + MARGIN, rng)
+        region = _draw_region(images[int(rng.integers(len(images)))], side + MARGIN, rng)
         flaw = str(rng.choice(list(FLAWS)))
         top, left = rng.integers(MARGIN + 1, size=2)
-        turns, flip = rng.integers(4), rng.integers(2)
+        turns, flip = int(rng.integers(4)), int(rng.integers(2))
         for severity in (0.0, *((np.arange(3) + 1 - rng.random(3)) / 3)):
             patch = degrade(region, flaw, severity, rng)[top : top + side, left : left + side]
             patch = np.rot90(patch, turns)

@@ -179,12 +179,12 @@ class Comparison:
         settings, base = self.settings, self.bases[run.setting]
         seconds = None if settings.minutes is None else settings.minutes * 60
         if run.setting not in self.state.iterations:
-            iterations = self._length(run)
+            length = self._length(run)
+            limits = [] if length is None else [length]
             if seconds is not None:
                 print(f"{title}: measuring its speed", flush=True)
-                fitting = max(1, int(seconds / trainer.probe(run_options(base, run, PROBE_ITERATIONS, 0))))
-                iterations = fitting if iterations is None else min(iterations, fitting)
-            self.state.iterations[run.setting] = iterations
+                limits.append(max(1, int(seconds / trainer.probe(run_options(base, run, PROBE_ITERATIONS, 0)))))
+            self.state.iterations[run.setting] = min(limits)
             self.state.save()
         opt = run_options(base, run, self.state.iterations[run.setting], settings.validations)
         with _progress(title, opt["train"]["total_iter"], "it") as bar:
@@ -206,7 +206,7 @@ class Comparison:
     def load(self, run: Run) -> nn.Module:
         """The network of a finished run."""
         trained = self.state.trained.get(run.name)
-        network = load_network(self._network(run), trained and self.out / trained.checkpoint)
+        network = load_network(self._network(run), self.out / trained.checkpoint if trained else None)
         tile = self.bases[run.setting]["val"].get("tile") if trained else None
         return Tiled(network, run.scale, tile) if tile else network
 

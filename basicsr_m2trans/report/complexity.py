@@ -166,7 +166,8 @@ def _peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     if sys.platform == "linux":
         # Not ru_maxrss, which a process inherits from the one that started it.
-        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(kilobytes) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

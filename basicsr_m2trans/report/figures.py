@@ -12,6 +12,7 @@ from basicsr_m2trans.report.complexity import Complexity
 from basicsr_m2trans.report.training_log import TrainingLog
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
@@ -145,7 +146,8 @@ def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Map
 
     blocks = -(-(1 + len(images)) // DETAIL_COLUMNS)
     figure = Figure(figsize=(4 + 2 * DETAIL_COLUMNS, 4.2 * blocks + 0.4), layout="constrained")
-    whole_figure, detail_figure = figure.subfigures(1, 2, width_ratios=(4, 2 * DETAIL_COLUMNS))
+    ratios = (4, 2 * DETAIL_COLUMNS)
+    ((whole_figure, detail_figure),) = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)
     whole = whole_figure.subplots()
     whole.imshow(hr)
     whole.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor="gold", linewidth=1.5))
@@ -173,6 +175,6 @@ def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Map
     return figure
 
 
-def _hide_ticks(axes: object) -> None:
+def _hide_ticks(axes: "Axes") -> None:
     axes.set_xticks([])
     axes.set_yticks([])

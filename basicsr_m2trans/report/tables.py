@@ -129,7 +129,7 @@ def _values(
                 for index, (row_scale, method) in enumerate(rows)
                 if row_scale == scale and (scale, method, test, protocol, metric) in cells
             }
-            order = sorted(found, key=found.get, reverse=metric not in LOWER_IS_BETTER)
+            order = sorted(found, key=found.__getitem__, reverse=metric not in LOWER_IS_BETTER)
             table.ranks |= {(index, column): rank for rank, index in enumerate(order[:2], start=1)}
     return table
 
@@ -149,9 +149,12 @@ def _differences(cells: Mapping[Key, Cell], protocol: str, reference: str) -> Ta
     )
     table = Table(title, ["scale", "test set", "method", *(metric.upper() for metric in METRICS)])
     for scale, method, test in dict.fromkeys(key[:3] for key in cells):
-        found = [cells[scale, method, test, protocol, metric].difference for metric in METRICS]
-        if all(found):
-            texts = [_difference_text(value, metric) for value, metric in zip(found, METRICS, strict=True)]
+        texts = [
+            _difference_text(difference, metric)
+            for metric in METRICS
+            if (difference := cells[scale, method, test, protocol, metric].difference)
+        ]
+        if len(texts) == len(METRICS):
             table.rows.append([f"x{scale}", test, method, *texts])
     return table
 

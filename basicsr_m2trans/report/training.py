@@ -75,11 +75,11 @@ class Trainer:
             used_up_at = used_up_at or log.iteration
             state = latest_training_state(folder / "training_states")
             # Iterations after a checkpoint are logged when its files are complete.
-            enough = state is not None and used_up_at <= int(state.stem) < log.iteration
-            if enough:
-                # Not the one that the trainer saves when it is stopped, which is some iterations further.
-                last = state.stem
-            return enough
+            if state is None or not used_up_at <= int(state.stem) < log.iteration:
+                return False
+            # Not the one that the trainer saves when it is stopped, which is some iterations further.
+            last = state.stem
+            return True
 
         finished = self._run(opt, used_up)
         log = read_training_log(folder, total)
