@@ -26,8 +26,9 @@ test-medclip: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Leaves data sets and experiments alone.
 clean:
-	rm -rf .venv .venv-medclip install.log build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache
+	rm -rf .venv .venv-medclip install.log build *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,11 +22,14 @@ EXTRAS = {
 TEST_TOOLS = [
     "hypothesis>=6",
     "jsonschema>=4.20",
+    "mypy>=1.18",
     "playwright>=1.50",
     "pytest>=8",
     "pytest-cov>=6",
     "pytest-xdist>=3.6",
     "ruff>=0.14",
+    "types-PyYAML>=6",
+    "types-tqdm>=4.66",
 ]
 
 setup(
@@ -39,7 +42,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["basicsr_m2trans", "basicsr_m2trans.*"]),
     package_data={
-        "basicsr_m2trans": ["pretrained/*"],
+        "basicsr_m2trans": ["py.typed", "pretrained/*"],
         "basicsr_m2trans.encoders": ["*.txt", "*.safetensors"],
         "basicsr_m2trans.page": ["*.js"],
     },
