@@ -55,42 +55,54 @@ class ImageTextSemanticLoss(nn.Module):
         self.reduction = reduction
         self._text_features: dict[str, Tensor] = {}
 
-    def forward(self, sr: Tensor, hr: Tensor, captions: Sequence[str]) -> Tensor:
-        """Weighted loss of a batch; the crops are drawn from PyTorch's global random state.
+    def forward(self, sr: Tensor, hr: Tensor, captions: Sequence[str], corners: Tensor | None = None) -> Tensor:
+        """Weighted loss of a batch.
 
         Args:
             sr: (N, 3, H, W), RGB in [0, 1], carries the gradient.
             hr: (N, 3, H, W), RGB in [0, 1].
             captions: N texts, one for each image.
+            corners: (N, K - 1, 2), crops as `draw_corners` gives them; drawn from PyTorch's global random state if
+                not given.
 
         Returns:
             Scalar.
 
         Raises:
-            ValueError: shapes or the number of captions do not fit.
+            ValueError: shapes or the number of captions or of crops do not fit.
         """
         if sr.shape != hr.shape or len(captions) != len(sr):
             raise ValueError(
                 f"SR {tuple(sr.shape)}, HR {tuple(hr.shape)} and {len(captions)} captions do not fit together"
             )
-        height, width = hr.shape[-2:]
-        boxes = self._draw_boxes(height, width, len(hr))
+        if corners is None:
+            corners = self.draw_corners(len(hr), *hr.shape[-2:])
         text = self._encode_captions(captions, sr.device)
-        sr_similarity = self._similarity(sr, boxes, text)
+        sr_similarity = self._similarity(sr, corners, text)
         with torch.no_grad():
-            hr_similarity = self._similarity(hr, boxes, text)
+            hr_similarity = self._similarity(hr, corners, text)
         per_image = (sr_similarity - hr_similarity).abs().mean(dim=1)  # mean over k is the weight 1/K of Eq. 14
         return self.loss_weight * (per_image.sum() if self.reduction == "sum" else per_image.mean())
 
-    def _draw_boxes(self, height: int, width: int, count: int) -> list[list[tuple[int, int]]]:
-        """Top left corners of the K - 1 crops of each image."""
+    def draw_corners(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draw the random crops of a batch.
+
+        Args:
+            count: number of images N.
+            height: H of the images in pixels.
+            width: W of the images in pixels.
+            generator: PyTorch's global one if not given.
+
+        Returns:
+            (N, K - 1, 2), top and left pixel of each crop.
+        """
         side = min(self.patch_size, height, width)
         shape = (count, self.num_patches - 1)
-        tops = torch.randint(height - side + 1, shape).tolist()
-        lefts = torch.randint(width - side + 1, shape).tolist()
-        return [list(zip(*corners, strict=True)) for corners in zip(tops, lefts, strict=True)]
+        tops = torch.randint(height - side + 1, shape, generator=generator)
+        lefts = torch.randint(width - side + 1, shape, generator=generator)
+        return torch.stack((tops, lefts), dim=-1)
 
-    def _similarity(self, images: Tensor, boxes: list[list[tuple[int, int]]], text: Tensor) -> Tensor:
+    def _similarity(self, images: Tensor, corners: Tensor, text: Tensor) -> Tensor:
         """Cosine of each image's patches and its text (Eq. 12): (N, K)."""
         side = min(self.patch_size, *images.shape[-2:])
         whole = resize(images, self.patch_size).unsqueeze(1)
@@ -98,8 +110,8 @@ class ImageTextSemanticLoss(nn.Module):
         if self.num_patches > 1:
             crops = [
                 image[:, top : top + side, left : left + side]
-                for image, corners in zip(images, boxes, strict=True)
-                for top, left in corners
+                for image, places in zip(images, corners.tolist(), strict=True)
+                for top, left in places
             ]
             resized = resize(torch.stack(crops), self.patch_size)
             patches = torch.cat((whole, resized.unflatten(0, (len(images), -1))), dim=1)

@@ -77,7 +77,8 @@ class M2TransModel(ResumableModel):
             InputError: captions are missing, or the loss or its gradient is not finite; the weights are then those
                 before this step, in every process.
         """
-        self._seed_step(current_iter)
+        torch.manual_seed(self._seed_of_step(current_iter, self.opt["rank"]))
+        self.crops = self._draw_crops(current_iter)
         self.optimizer_g.zero_grad()
         losses = self._accumulate_gradients()
         norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.training_options.grad_clip_norm)
@@ -136,7 +137,8 @@ class M2TransModel(ResumableModel):
                     "train: semantic_opt needs captions, but the training data set gives none; "
                     "add `captions: FILE.csv` to datasets: train (type PairedImageTextDataset)"
                 )
-            losses["l_sem"] = self.cri_semantic(output, gt, self.text[images]) * self._weight(self.cri_semantic)
+            semantic = self.cri_semantic(output, gt, self.text[images], self.crops[images])
+            losses["l_sem"] = semantic * self._weight(self.cri_semantic)
         return losses
 
     def _weight(self, criterion: nn.Module) -> float:
@@ -170,7 +172,18 @@ class M2TransModel(ResumableModel):
             "grad_clip_norm, then go on with --auto_resume"
         )
 
-    def _seed_step(self, current_iter: int) -> None:
-        """Make the step's random numbers a function of seed, rank and iteration, so that resuming is exact."""
-        entropy = (self.opt["manual_seed"], self.opt["rank"], current_iter)
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+    def _draw_crops(self, current_iter: int) -> Tensor | None:
+        """Crops of the semantic loss for this process's images: (N, K - 1, 2), None without that loss.
+
+        They are those of one process with the whole batch, whose images the sampler deals to the ranks in turn.
+        """
+        if not self.cri_semantic:
+            return None
+        rank, processes = self.opt["rank"], self.opt["world_size"]
+        generator = torch.Generator().manual_seed(self._seed_of_step(current_iter, rank=0))
+        return self.cri_semantic.draw_corners(len(self.gt) * processes, *self.gt.shape[-2:], generator)[rank::processes]
+
+    def _seed_of_step(self, current_iter: int, rank: int) -> int:
+        """Random numbers depend on seed, rank and iteration alone, so that resuming is exact."""
+        entropy = (self.opt["manual_seed"], rank, current_iter)
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

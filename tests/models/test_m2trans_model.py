@@ -71,7 +71,7 @@ def test_total_gradient_is_the_sum_of_both_terms(tmp_path):
     """Eq. 20: what the optimizer gets is the gradient of L_fid plus that of beta L_sem, which is not zero."""
     model, reference = build(tmp_path), build(tmp_path)
     step(model)
-    reference._seed_step(1)
+    torch.manual_seed(reference._seed_of_step(1, rank=0))
     data = batch()
     output = reference.net_g(data["lq"])
     fidelity = (output - data["gt"]).abs().mean()
@@ -139,15 +139,23 @@ def test_ema_follows_the_weights(tmp_path):
         torch.testing.assert_close(model.net_g_ema.state_dict()[name], 0.9 * before[name] + 0.1 * value)
 
 
-def test_ranks_draw_different_crops(tmp_path):
-    first, second = build(tmp_path), build(tmp_path)
-    second.opt["rank"] = 1
-    assert step(first)["l_sem"] != step(second)["l_sem"]
+def test_crops_of_two_processes_are_those_of_one(tmp_path):
+    """The sampler deals image 0 to rank 0, image 1 to rank 1, and so on."""
+    one, *ranks = [build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 4}) for _ in range(3)]
+    small, large = batch(), {name: [*value, *value] for name, value in batch().items()}
+    one.feed_data({name: value if name == "text" else torch.stack(value) for name, value in large.items()})
+    whole = one._draw_crops(7)
+    assert whole.unique(dim=0).shape == (4, 3, 2)
+    for rank, model in enumerate(ranks):
+        model.opt |= {"rank": rank, "world_size": 2}
+        model.feed_data(small)
+        assert torch.equal(model._draw_crops(7), whole[rank::2])
 
 
 def test_sum_over_the_images_of_all_processes(tmp_path, monkeypatch):
     """DDP averages gradients, Eq. 14 sums: each process scales its sum by their number."""
-    alone, one_of_two = build(tmp_path), build(tmp_path)
+    # The whole image is the only patch: one of two processes has other crops than one alone.
+    alone, one_of_two = (build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 1}) for _ in range(2))
     expected = 2 * step(alone)["l_sem"]
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_: None)
     one_of_two.opt |= {"dist": True, "world_size": 2}
@@ -206,8 +214,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(reduction, tmp_path):
     """Means and sums alike, and the log shows the values of the whole batch."""
     losses = {
         "pixel_opt": {"type": "L1Loss", "reduction": reduction},
-        # The whole image is the only patch: each part would draw other crops.
-        "semantic_opt": SEMANTIC | {"num_patches": 1, "reduction": reduction},
+        "semantic_opt": SEMANTIC | {"reduction": reduction},
     }
     whole, parts = build(tmp_path, **losses), build(tmp_path, accumulate=2, **losses)
     assert step(whole) == pytest.approx(step(parts), rel=1e-5)
