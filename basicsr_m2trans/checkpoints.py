@@ -46,7 +46,7 @@ def read_training_state(path: str | Path) -> dict[str, Any]:
 
     Returns:
         The iteration and epoch of the file and the state dictionaries of `optimizers` and `schedulers`; with
-        `M2TransModel` also `best_metric_results`.
+        `M2TransModel` also `best_metric_results` and the position among the samples (`TrainingPosition.entries`).
 
     Raises:
         InputError: there is no such file, it is damaged, or it is something else than a training state.

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.checkpoints import delete_older_checkpoints
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.shared_validation import SharedValidationModel
 from basicsr_m2trans.models.training_options import CheckpointOptions
 
 
-class ResumableModel(SRModel):
+class ResumableModel(SharedValidationModel):
     """BasicSR's `SRModel` with atomic checkpoints that hold the best metrics too, and the options `CheckpointOptions`.
 
     The state of an iteration is written when the iteration is over, its validation included, which BasicSR runs after
@@ -100,9 +100,9 @@ class ResumableModel(SRModel):
             # Metrics may have been added to the option file or removed since.
             record |= {metric: result for metric, result in saved.items() if metric in record}
 
-    def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """Validate as `SRModel`, and with `keep_best` save a network that is the best so far on the first data set."""
-        super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
+        """Validate, and with `keep_best` save a network that is the best so far on the first data set."""
+        super().validation(dataloader, current_iter, tb_logger, save_img)
         metric = self.checkpoint_options.best_metric
         if not (self.is_train and metric):
             return
@@ -114,10 +114,6 @@ class ResumableModel(SRModel):
     @property
     def _models(self) -> Path:
         return Path(self.opt["path"]["models"])
-
-    @property
-    def _metrics(self) -> dict[str, Any]:
-        return (self.opt.get("val") or {}).get("metrics") or {}
 
     def _save_networks(self, current_iter: int | str) -> None:
         if hasattr(self, "net_g_ema"):
@@ -136,6 +132,8 @@ class ResumableModel(SRModel):
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "best_metric_results": self._best_metric_results(),
         }
+        if "training_position" in self.opt:
+            state |= self.opt["training_position"].entries(epoch, iteration)
         folder = Path(self.opt["path"]["training_states"])
         _write(folder / f"{iteration}.state", state)
         self._due_state = None

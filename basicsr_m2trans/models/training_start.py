@@ -10,6 +10,7 @@ from typing import Any
 from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import start_worker
+from basicsr_m2trans.models.training_position import TrainingPosition
 
 
 class TrainingStart:
@@ -29,6 +30,7 @@ class TrainingStart:
         self.epoch = 0
         self.iteration = 0
         self.sampler: Any = None
+        self._samples: dict[str, int] = {}
         self._passed_over: list[str] = []
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -38,9 +40,10 @@ class TrainingStart:
 
         Raises:
             InputError: the state or one of its networks does not exist or cannot be used; with `--auto_resume`, there
-                are states, but none that can be used.
+                are states, but none that can be used; or the processes of the run do not find the same state.
         """
         self.epoch = self.iteration = 0
+        self._samples = {}
         self._passed_over = []
         paths = opt["path"]
         if opt["auto_resume"]:
@@ -48,6 +51,8 @@ class TrainingStart:
         else:
             state_path = paths.get("resume_state")
             state = _read_with_networks(state_path, opt) if state_path else None
+        if opt["dist"]:
+            _require_same_start(opt, 0 if state is None else state["iter"])
         if state is None:
             return None
         paths["resume_state"] = str(state_path)
@@ -56,12 +61,16 @@ class TrainingStart:
 
         check_resume(opt, state["iter"])
         self.epoch, self.iteration = state["epoch"], state["iter"]
+        self._samples = {key: value for key, value in state.items() if key.startswith("samples_")}
         return state
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: logging.Logger) -> tuple[Any, ...]:
         """BasicSR's loaders, with the sampler set behind the last sample that the interrupted run trained on.
 
-        From here on, training ends where its log file cannot be written.
+        Every sample of an epoch is drawn at most once, also where the number of processes or the batch size has changed
+        since: the rest of the epoch is dealt anew. Where the data set has changed, its epoch restarts.
+
+        From here on, training ends where its log file cannot be written. `opt` gets a `training_position`.
 
         Returns:
             Training loader, its sampler, list of validation loaders, total epochs, total iterations.
@@ -81,22 +90,37 @@ class TrainingStart:
         self.sampler = sampler
         if loader.num_workers:
             loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
-        iters_per_epoch = len(loader)
-        if iters_per_epoch == 0:
+        if len(loader) == 0:
             raise InputError(
                 f"datasets: train: an epoch of {len(sampler)} images per process does not fill one batch of "
                 f"{loader.batch_size}; raise dataset_enlarge_ratio or lower batch_size_per_gpu"
             )
-        iters_done = self.iteration - self.epoch * iters_per_epoch
-        if not 0 <= iters_done <= iters_per_epoch:
-            logger.warning(
-                "The data set, batch size or number of processes has changed since the state was saved: "
-                f"epoch {self.epoch} restarts at its first sample."
-            )
-            iters_done = 0
-        sampler.start_at(self.epoch, iters_done * loader.batch_size)
-        total_epochs = self.epoch + math.ceil((total_iters - self.iteration + iters_done) / iters_per_epoch)
+        position = self._position(sampler.total_size, loader.batch_size * sampler.num_replicas, logger)
+        opt["training_position"] = position
+        sampler.start_at(self.epoch, position.samples_done)
+        later_iters = total_iters - self.iteration - position.iters_left
+        total_epochs = self.epoch + 1 + math.ceil(later_iters / position.iters_per_epoch)
         return loader, sampler, val_loaders, total_epochs, total_iters
+
+    def _position(self, per_epoch: int, per_iteration: int, logger: logging.Logger) -> TrainingPosition:
+        """Where the run begins; the log says what is dealt otherwise than in the interrupted run."""
+        new_run = TrainingPosition(0, 0, 0, per_epoch, per_iteration)
+        # A state of `SRModel` does not count samples: it is taken for one of as many processes.
+        saved = self._samples or new_run.entries(self.epoch, self.iteration)
+        done = saved["samples_done"]
+        if saved["samples_per_epoch"] != per_epoch or not 0 <= done <= per_epoch:
+            logger.warning(
+                "The data set has changed since the state was saved, or, with SRModel, the batch size or the number of "
+                f"processes: epoch {self.epoch} restarts at its first sample."
+            )
+            done = 0
+        elif saved["samples_per_iteration"] != per_iteration:
+            logger.warning(
+                f"An iteration now takes {per_iteration} samples (processes x batch size), before the interruption "
+                f"{saved['samples_per_iteration']}: the remaining {per_epoch - done} of the {per_epoch} samples of "
+                f"epoch {self.epoch} are dealt anew; the learning rate is as before."
+            )
+        return TrainingPosition(self.epoch, self.iteration, done, per_epoch, per_iteration)
 
     def _newest_whole_state(self, opt: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
         """The newest state that can be used; the others that were tried are kept for the log."""
@@ -112,6 +136,21 @@ class TrainingStart:
                 + "\n  ".join(self._passed_over)
             )
         return None, None
+
+
+def _require_same_start(opt: dict[str, Any], iteration: int) -> None:
+    """Processes that start from different iterations would train different networks without a word."""
+    import torch.distributed
+
+    iterations: list[Any] = [None] * opt["world_size"]
+    torch.distributed.all_gather_object(iterations, iteration)
+    if len(set(iterations)) > 1:
+        found = ", ".join(f"rank {rank}: {number}" for rank, number in enumerate(iterations))
+        raise InputError(
+            f"the processes find different checkpoints of {opt['name']} to resume from (iteration 0 is none; {found}); "
+            f"make {opt['path']['training_states']} and {opt['path']['models']} the same on all machines, by a folder "
+            "that they share or by copying"
+        )
 
 
 def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def find_unfit_data(opt: dict[str, Any]) -> Iterator[Problem]:
     # Processes share the images; in one process, BasicSR multiplies the batch by the number of GPUs.
     processes = int(os.environ.get("WORLD_SIZE", 1))
     batch = (dataset.get("batch_size_per_gpu") or 0) * (max(_num_gpu(opt), 1) if processes == 1 else 1)
-    images = math.ceil(len(shapes) * dataset.get("dataset_enlarge_ratio", 1) / processes)
+    images = math.ceil(len(shapes) * dataset.get("dataset_enlarge_ratio", 1)) // processes
     if batch > images:
         text = f"makes a batch of {batch}, but an epoch has only {images} images for each of {processes} processes"
         yield Problem((*key, "batch_size_per_gpu"), text, "lower it, or raise dataset_enlarge_ratio")

@@ -62,7 +62,7 @@ def train(dataset, batch, until, start=(0, 0), replicas=1, rank=0, ratio=1):
     return stream, state
 
 
-@pytest.mark.parametrize(("replicas", "ratio"), [(1, 1), (2, 1), (1, 7), (2, 7)])
+@pytest.mark.parametrize(("replicas", "ratio"), [(1, 1), (1, 7), (2, 6)])
 def test_epoch_is_the_permutation_of_basicsr(replicas, ratio):
     from basicsr.data.data_sampler import EnlargedSampler
 
@@ -74,6 +74,13 @@ def test_epoch_is_the_permutation_of_basicsr(replicas, ratio):
             stock.set_epoch(epoch)
             assert list(ours) == list(stock)
         assert len(ours) == len(stock)
+
+
+def test_ranks_share_one_order_and_leave_out_the_last_samples():
+    whole = list(make_sampler(NumberedImages(5), ratio=7))
+    shares = [list(make_sampler(NumberedImages(5), 3, rank, ratio=7)) for rank in range(3)]
+    assert [len(share) for share in shares] == [11, 11, 11]
+    assert [index for turn in zip(*shares, strict=True) for index in turn] == whole[:33]
 
 
 @pytest.mark.parametrize(("replicas", "ratio"), [(1, 1), (2, 1), (1, 7), (2, 7)])
@@ -110,6 +117,18 @@ def test_skip_belongs_to_its_epoch_and_survives_a_second_iteration():
     assert len(sampler) == 5
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_the_rest_of_an_epoch_is_dealt_to_any_number_of_ranks(replicas):
+    whole = list(make_sampler(NumberedImages(5), ratio=7))
+    shares = []
+    for rank in range(replicas):
+        sampler = make_sampler(NumberedImages(5), replicas, rank, ratio=7)
+        sampler.start_at(0, 16)
+        shares.append(list(sampler))
+    count = 19 // replicas * replicas
+    assert [index for turn in zip(*shares, strict=True) for index in turn] == whole[16 : 16 + count]
+
+
 @pytest.mark.parametrize("samples_done", [-1, 6])
 def test_skip_outside_the_epoch_is_refused(samples_done):
     with pytest.raises(ValueError, match=f"samples_done is {samples_done}, but an epoch has 5"):
@@ -120,7 +139,7 @@ def test_skip_outside_the_epoch_is_refused(samples_done):
 @pytest.mark.parametrize(("replicas", "ratio"), [(1, 1), (2, 1), (1, 7), (2, 7)])
 def test_resumed_stream_equals_uninterrupted_stream(dataset, replicas, ratio):
     batch = 1 if (replicas, ratio) == (2, 1) else 2
-    iters_per_epoch = -(-5 * ratio // replicas) // batch
+    iters_per_epoch = 5 * ratio // replicas // batch
     total = 3 * iters_per_epoch
     for rank in range(replicas):
         place = {"replicas": replicas, "rank": rank, "ratio": ratio}

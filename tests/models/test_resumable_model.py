@@ -186,7 +186,7 @@ def test_the_best_network_of_the_first_data_set_is_kept(tmp_path, monkeypatch, k
     def calculate_metric(_data, opt):
         return sign * quality if opt["type"] == deciding["type"] else 0
 
-    monkeypatch.setattr("basicsr.models.sr_model.calculate_metric", calculate_metric)
+    monkeypatch.setattr("basicsr_m2trans.models.shared_validation.calculate_metric", calculate_metric)
     averages = {}
     for iteration, quality, best in ((1, 20, 1), (2, 30, 2), (3, 25, 2), (4, 30, 4)):
         iterate(model, iteration)

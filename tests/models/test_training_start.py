@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from basicsr_m2trans import compat
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_start import TrainingStart
 
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
@@ -30,7 +32,7 @@ def write_checkpoint(root, iteration):
 
 def options(root, **path):
     paths = {"models": str(root / "models"), "training_states": str(root / "training_states"), **path}
-    return {"name": "tiny", "auto_resume": not path, "network_g": {}, "path": paths}
+    return {"name": "tiny", "auto_resume": not path, "dist": False, "network_g": {}, "path": paths}
 
 
 def tear(path):
@@ -44,7 +46,8 @@ def change(path):
 
 
 def make_loaders(_opt, _logger):
-    return torch.utils.data.DataLoader(range(8)), SimpleNamespace(start_at=lambda *_: None), [], None, 20
+    sampler = SimpleNamespace(start_at=lambda *_: None, total_size=8, num_replicas=1)
+    return torch.utils.data.DataLoader(range(8)), sampler, [], None, 20
 
 
 def test_torn_checkpoints_are_passed_over_and_named_in_the_log(tmp_path, monkeypatch, caplog):
@@ -93,6 +96,42 @@ def test_networks_that_are_not_resumed_are_not_needed(tmp_path):
         TrainingStart(None).load_resume_state(opt)
     opt["path"]["ignore_resume_networks"] = "network_d"
     assert TrainingStart(None).load_resume_state(opt)["iter"] == 5
+
+
+def test_processes_that_find_different_states_do_not_start(tmp_path, monkeypatch):
+    """As where each machine has its own folder of experiments."""
+
+    def gather(iterations, own):
+        iterations[:] = [own, 0]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    write_checkpoint(tmp_path, 5)
+    opt = options(tmp_path) | {"dist": True, "world_size": 2}
+    with pytest.raises(InputError, match=rf"rank 0: 5, rank 1: 0\); make {tmp_path}/training_states and .* the same"):
+        TrainingStart(None).load_resume_state(opt)
+
+
+@pytest.mark.parametrize(
+    ("saved", "done", "warning"),
+    [
+        ({"samples_per_iteration": 1}, 3, None),
+        ({"samples_per_iteration": 2}, 3, "now takes 1 samples .* before the interruption 2: the remaining 5 of the 8"),
+        ({"samples_per_epoch": 9}, 0, "The data set has changed .* epoch 1 restarts at its first sample"),
+    ],
+)
+def test_position_of_a_state_in_another_run(saved, done, warning, tmp_path, caplog):
+    write_checkpoint(tmp_path, 5)
+    file = tmp_path / "training_states/5.state"
+    position = {"samples_done": 3, "samples_per_epoch": 8, "samples_per_iteration": 1}
+    torch.save(torch.load(file) | position | saved, file)
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(options(tmp_path))
+    opt = dict(LOADER_OPTIONS)
+    *_, total_epochs, _ = start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    assert opt["training_position"] == TrainingPosition(1, 5, done, 8, 1)
+    # 15 iterations are left: the rest of epoch 1, and what BasicSR's loop needs to see that they are over.
+    assert total_epochs == {3: 4, 0: 3}[done]
+    assert [re.search(warning, text) is not None for text in caplog.messages] == ([True] if warning else [])
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path):
