@@ -21,8 +21,9 @@ def main(mode: str, root_path: str) -> int:
         root_path: the folder that receives `experiments/` or `results/`.
 
     Returns:
-        The exit status: 0 when all went well, 2 for a mistake in the input, 130 after Ctrl-C, 143 after SIGTERM, which
-        a training in progress answers by saving a checkpoint first.
+        The exit status: 0 when all went well, 1 where the exchange with other processes of the run fails, 2 for a
+        mistake in the input, 130 after Ctrl-C, 143 after SIGTERM, which a training in progress answers by saving a
+        checkpoint first.
     """
     rank = os.environ.get("RANK")
     title = mode if rank is None else f"{mode} (rank {rank})"
@@ -40,6 +41,16 @@ def main(mode: str, root_path: str) -> int:
     except KeyboardInterrupt:
         print(f"{title}: interrupted", file=sys.stderr, flush=True)
         return 130
+    except RuntimeError as error:
+        if not _is_failed_exchange(error):
+            raise
+        # Where one process fails, the tracebacks of all others would bury its message.
+        reason = str(error).splitlines()[0]
+        advice = "if another rank has ended, its message or torchrun's root cause says why"
+        print(
+            f"{title}: the exchange with the other processes failed ({reason}); {advice}", file=sys.stderr, flush=True
+        )
+        return 1
     return 0
 
 
@@ -58,3 +69,10 @@ def run_pipeline(mode: str, root_path: str) -> None:
         test_pipeline(root_path)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def _is_failed_exchange(error: RuntimeError) -> bool:
+    """Whether NCCL or Gloo has failed; errors of Gloo have no type of their own, but the names of its files."""
+    import torch.distributed
+
+    return isinstance(error, torch.distributed.DistBackendError) or "gloo/transport/" in str(error)

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import lmdb
 import pytest
 import torch
 import yaml
@@ -285,27 +286,108 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, mo
     assert f"Set pretrain_network_g to {experiment}/models/net_g_1.pth" in capfd.readouterr().out
 
 
+def options_for_processes(data, validation, processes):
+    """Two images in each iteration, whatever the number of processes; iteration 4 is inside an epoch, 8 in the next."""
+    opt = tiny_options(data, f"by_{processes}")
+    opt["datasets"]["train"] |= {"batch_size_per_gpu": 2 // processes, "num_worker_per_gpu": 0}
+    opt["datasets"]["val"] = tiny_options(validation, "")["datasets"]["val"]
+    # Adam divides by the root of the squared gradient: where that is rounding noise, its whole step is. Beside an
+    # epsilon of 1 the step is the averaged gradient times `lr`, and its rounding stays as small as the gradient's.
+    opt["train"]["optim_g"] |= {"lr": 0.02, "eps": 1.0}
+    opt["train"] |= {"total_iter": 8, "ema_decay": 0.5}
+    opt["train"]["semantic_opt"]["loss_weight"] = 0.1  # not much less than the fidelity term
+    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 4}
+    opt["val"] |= {"val_freq": 4, "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")}}
+    return opt
+
+
+@pytest.fixture(scope="module")
+def odd_data(tmp_path_factory):
+    """Three images for validation, which two processes cannot share equally."""
+    folder = tmp_path_factory.mktemp("odd")
+    write_phantoms(folder / "images", 3, seed=1, height=40, width=48)
+    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    return folder / "set"
+
+
+def records(result):
+    """Losses and validation metrics of every iteration that a run has logged."""
+    assert result.returncode == 0, result.stderr
+    losses = re.findall(r"iter: *(\d+),.*l_pix: (\S+) l_sem: (\S+)", result.stderr)
+    validations = parse_training_log(result.stderr.splitlines(), 8).validations
+    return {int(number): (float(l_pix), float(l_sem)) for number, l_pix, l_sem in losses}, validations
+
+
 @pytest.mark.slow
-def test_two_processes_train_like_one_with_both_losses(tmp_path, data):
-    """torchrun with gloo: the weights of one process with the doubled batch, l_sem summed over all images."""
-    results = {}
-    for name, processes in (("one", 1), ("two", 2)):
-        opt = tiny_options(data, name)
-        opt["datasets"]["train"]["batch_size_per_gpu"] = 2 // processes
-        opt["datasets"]["train"]["num_worker_per_gpu"] = 0
-        opt["train"] |= {"total_iter": 4}
-        # The whole image is the only patch: random crops would differ between one process and two.
-        opt["train"]["semantic_opt"] |= {"num_patches": 1, "loss_weight": 10.0}
-        opt["logger"] |= {"print_freq": 4, "save_checkpoint_freq": 4}
-        opt["val"]["val_freq"] = 100
+def test_two_processes_train_like_one_also_after_a_change_of_their_number(tmp_path, data, odd_data):
+    """torchrun with gloo: losses, weights and metrics of one process with the doubled batch, to rounding.
+
+    Then each run goes on from iteration 4 with the other number of processes, and ends where it would have ended.
+    """
+
+    def run(experiment, processes, *arguments):
+        opt = options_for_processes(data, odd_data, processes) | {"name": experiment}
         launcher = ["--launcher", "pytorch"] if processes > 1 else []
-        result = train(tmp_path, opt, *launcher, processes=processes)
-        assert result.returncode == 0, result.stderr
-        log = result.stderr[result.stderr.rindex("l_pix:") :].split()
-        results[name] = weights(tmp_path, name, 4)["params"], float(log[1]), float(log[3])
-    for name, value in results["one"][0].items():
-        torch.testing.assert_close(results["two"][0][name], value, atol=2e-4, rtol=0, msg=name)
-    assert results["two"][1:] == pytest.approx(results["one"][1:], rel=1e-2)
+        result = train(tmp_path, opt, *launcher, *arguments, processes=processes)
+        network = weights(tmp_path, experiment, 8)
+        del network["network_g"]
+        return result.stderr, *records(result), network
+
+    runs = {processes: run(f"by_{processes}", processes) for processes in (1, 2)}
+    _, losses, validations, network = runs[1]
+    halfway = weights(tmp_path, "by_1", 4)["params"]
+    assert all(
+        (network["params"][name] - halfway[name]).abs().max() > 1e-3 for name in ("head.weight", "tail.3.weight")
+    )
+    for processes, finished in runs.items():
+        for file in ("training_states/8.state", "models/net_g_8.pth"):
+            (tmp_path / f"experiments/by_{processes}" / file).unlink()
+        resumed = run(f"by_{processes}", 3 - processes, "--auto_resume")
+        assert "Resuming training from epoch: 0, iter: 4." in resumed[0]
+        assert list(resumed[1]) == [5, 6, 7, 8]
+        for _, other_losses, other_validations, other_network in (finished, resumed):
+            for number, values in other_losses.items():
+                assert values == pytest.approx(losses[number], rel=2e-4)
+            for number, metrics in other_validations.items():
+                assert metrics == pytest.approx(validations[number], abs=2e-4)
+            torch.testing.assert_close(other_network, network, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_others_with_its_message(tmp_path, data):
+    """The first image of rank 1 is damaged."""
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    shutil.copytree(data, tmp_path / "set")
+    with lmdb.open(str(tmp_path / "set/HR.lmdb"), map_size=2**24) as store, store.begin(write=True) as transaction:
+        key = f"phantom_{order[1] % 6 + 1:04}"
+        assert transaction.replace(key.encode(), b"torn")
+    opt = options_for_processes(tmp_path / "set", data, processes=2)
+    result = train(tmp_path, opt, "--launcher", "pytorch", processes=2)
+    assert result.returncode != 0
+    assert f"train (rank 1): {tmp_path}/set/HR.lmdb, key '{key}': cannot be read" in result.stderr
+    assert re.search(r"train \(rank 0\): the exchange with the other processes failed \(.*by peer", result.stderr)
+    assert "[rank" not in result.stderr  # no tracebacks but torchrun's
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_others(tmp_path, data):
+    opt = options_for_processes(data, data, processes=2)
+    opt["train"]["total_iter"] = 1000
+    opt["val"]["val_freq"] = 1000
+    process, output = started(tmp_path, opt, "--launcher", "pytorch", processes=2)
+    (killed,) = (pid for pid in children_of(process.pid) if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    others = children_of(process.pid) - {killed}
+    os.kill(killed, signal.SIGKILL)
+    assert process.wait(120) != 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in others)
+    root_cause = output.read_text().partition("Root Cause")[2]
+    assert re.search(r"rank +: 1 .*\n.*SIGKILL", root_cause)
+
+
+def children_of(pid):
+    """Process numbers of the direct children of a process."""
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def test_missing_files_before_anything_is_written(tmp_path, data):
