@@ -45,7 +45,7 @@ def main(mode: str, root_path: str) -> int:
         if not _is_failed_exchange(error):
             raise
         # Where one process fails, the tracebacks of all others would bury its message.
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
         advice = "if another rank has ended, its message or torchrun's root cause says why"
         print(
             f"{title}: the exchange with the other processes failed ({reason}); {advice}", file=sys.stderr, flush=True

@@ -329,6 +329,21 @@ def test_interruption_ends_with_status_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "test: interrupted\n"
 
 
+def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys):
+    text = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911. Look at its logs."
+    errors = [RuntimeError(text), torch.distributed.DistBackendError("NCCL error\nstack"), RuntimeError("shapes")]
+    monkeypatch.setattr(launch, "check_options", lambda *_: None)
+    monkeypatch.setattr(launch, "run_pipeline", lambda *_: (_ for _ in ()).throw(errors.pop(0)))
+    monkeypatch.setenv("RANK", "3")
+    assert [launch.main("train", ""), launch.main("train", "")] == [1, 1]
+    gloo, nccl = capsys.readouterr().err.splitlines()
+    closed = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911"
+    assert gloo.startswith(f"train (rank 3): the exchange with the other processes failed ({closed}); if another rank")
+    assert "(NCCL error)" in nccl
+    with pytest.raises(RuntimeError, match="shapes"):
+        launch.main("train", "")
+
+
 def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
     write_pairs(tmp_path)
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, training_options(tmp_path)))
