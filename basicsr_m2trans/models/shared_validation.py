@@ -32,7 +32,7 @@ class SharedValidationModel(SRModel):
             tb_logger: TensorBoard's writer in rank 0, or None.
             save_img: write the enlarged images below `path: visualization`.
         """
-        dataset = dataloader.dataset
+        dataset: Any = dataloader.dataset
         name = dataset.opt["name"]
         rank, processes = self.opt["rank"], self.opt["world_size"]
         share = DataLoader(dataset, sampler=range(rank, len(dataset), processes), pin_memory=dataloader.pin_memory)
