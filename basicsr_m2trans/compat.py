@@ -10,7 +10,10 @@ import difflib
 import functools
 import importlib.metadata
 import importlib.util
+import itertools
+import os
 import sys
+import time
 import types
 from typing import Any
 
@@ -51,6 +54,8 @@ def apply() -> None:
     explain_unknown_names()
     distribute_without_gpus()
     resume_exactly()
+    keep_archived_folders()
+    time_with_a_steady_clock()
     read_options_without_running_them()
 
 
@@ -205,6 +210,37 @@ def resume_exactly() -> None:
         stock_update_learning_rate(self, current_iter, warmup_iter)
 
     BaseModel.update_learning_rate = update_learning_rate
+
+
+def keep_archived_folders() -> None:
+    """An older folder gets a name of the clock's second, and a start fails where one has it (no upstream issue known).
+
+    That happens where the clock was set back, or where runs begin and end within a second.
+    """
+    import basicsr.train
+    from basicsr.utils import misc
+
+    def mkdir_and_rename(path: str) -> None:
+        if os.path.exists(path):
+            archived = f"{path}_archived_{misc.get_time_str()}"
+            names = itertools.chain([archived], (f"{archived}_{number}" for number in itertools.count(2)))
+            unused = next(name for name in names if not os.path.exists(name))
+            print(f"Path already exists. Rename it to {unused}", flush=True)
+            os.rename(path, unused)
+        os.makedirs(path, exist_ok=True)
+
+    misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = mkdir_and_rename
+
+
+def time_with_a_steady_clock() -> None:
+    """The times of iterations in the log are differences of a clock that can be set (no upstream issue known).
+
+    One that is set back gave negative times; budgets of time rely on them.
+    """
+    from basicsr.utils import logger
+
+    # The module takes nothing else from `time`.
+    logger.time = types.SimpleNamespace(time=time.monotonic)
 
 
 def read_options_without_running_them() -> None:

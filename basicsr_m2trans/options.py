@@ -9,8 +9,11 @@ from basicsr_m2trans.option_schema.option_file import OptionFile, without
 from basicsr_m2trans.option_schema.values import Problem, grouped
 
 
-def check_options(mode: str, root_path: str) -> None:
+def check_options(mode: str, root_path: str) -> Path | None:
     """Check the option file of the command line and all that it needs; nothing is written.
+
+    Returns:
+        The folder that BasicSR will write; None without an option file, where it prints its usage.
 
     Raises:
         InputError: the option file cannot be used, or files or GPUs that it asks for are missing; one message lists
@@ -23,16 +26,18 @@ def check_options(mode: str, root_path: str) -> None:
     parser.add_argument("--debug", action="store_true")
     args, _ = parser.parse_known_args()
     if args.opt is None:
-        return  # BasicSR's own parser prints the usage.
+        return None
     file = OptionFile.read(args.opt, args.force_yml)
-    name, paths = file.opt.get("name"), file.opt.get("path")
-    if args.auto_resume and isinstance(name, str) and isinstance(paths, dict):
+    name, paths = str(file.opt.get("name")), file.opt.get("path")
+    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
+    folder = Path(root_path, "experiments" if mode == "train" else "results", prefix + name)
+    if args.auto_resume and isinstance(paths, dict):
         from basicsr_m2trans.checkpoints import latest_training_state
 
-        prefix = "debug_" if args.debug and not name.startswith("debug") else ""
-        state = latest_training_state(Path(root_path, "experiments", prefix + name, "training_states"))
+        state = latest_training_state(folder / "training_states")
         paths["resume_state"] = state and str(state)
     _refuse(file, find_problems(file, mode, files=True))
+    return folder
 
 
 def check_file(path: str | Path, files: bool = True) -> str | None:

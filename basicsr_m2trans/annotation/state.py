@@ -1,6 +1,5 @@
 """What an annotation has done so far, and with which settings: one line of JSON for each finished image."""
 
-import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.locking import take_lock
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,11 @@ class AnnotationState:
         self._done: dict[str, tuple[str, list[Description]]] = {}
         self._stream = path.open("a+b")
         try:
-            self._lock()
+            take_lock(self._stream, f"{path}: another process works on this annotation; wait for it or stop it")
             self._load(json.loads(json.dumps(settings)))
         except BaseException:
             self._stream.close()
             raise
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.path}: another process works on this annotation; wait for it or stop it") from None
 
     def _load(self, settings: dict[str, Any]) -> None:
         self._stream.seek(0)

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -27,6 +26,7 @@ from basicsr_m2trans.data.prepare_image import MIN_SIDE, MULTIPLE, Job, make_ima
 from basicsr_m2trans.data.prepare_lmdb import check_lmdb_format, update_lmdbs
 from basicsr_m2trans.data.prepare_sources import SourceFile, find_sources
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.locking import take_lock
 
 SCALES = (2, 3, 4)
 
@@ -151,10 +151,7 @@ def _alone_in(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     folder = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{out}: another run is writing here; wait for its end or choose another folder") from error
-    else:
+        take_lock(folder, f"{out}: another run is writing here; wait for its end or choose another folder")
         yield
     finally:
         os.close(folder)

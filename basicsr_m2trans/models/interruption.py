@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -103,8 +104,8 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
 def start_worker(initialise: Callable[[int], None], worker: int) -> None:
     """Begin a loader process that leaves signals to the trainer, for which it must load to the iteration's end.
 
-    Terminals and schedulers send a signal to all processes of a run. The second SIGTERM ends the loader process: a
-    trainer that fails sends its own.
+    Terminals and schedulers send a signal to all processes of a run. Only a SIGTERM of the trainer itself ends the
+    loader process: a trainer that fails sends one, and waits.
 
     Args:
         initialise: BasicSR's function for a new loader process.
@@ -112,4 +113,12 @@ def start_worker(initialise: Callable[[int], None], worker: int) -> None:
     """
     initialise(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    # A signal handler of Python does not learn who has sent the signal.
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

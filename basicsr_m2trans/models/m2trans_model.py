@@ -2,7 +2,6 @@
 
 import contextlib
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from basicsr.losses import build_loss
 from torch import Tensor, nn
 
+from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
@@ -164,8 +164,8 @@ class M2TransModel(ResumableModel):
             cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
         else:
             cause = "the values of another process, which names them"
-        checkpoints = Path(self.opt["path"]["models"]).glob("net_g_[0-9]*.pth")
-        newest = max(checkpoints, key=lambda path: path.stat().st_mtime, default="none saved yet")
+        state = latest_training_state(self.opt["path"]["training_states"])
+        newest = self._models / f"net_g_{state.stem}.pth" if state else "none saved yet"
         raise InputError(
             f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "
             f"Last good checkpoint: {newest}. Look at these images, lower train: optim_g: lr or set train: "

@@ -15,7 +15,7 @@ from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.options import check_weights_files, missing_files
-from basicsr_m2trans.report.comparison_state import ComparisonState, locked
+from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
 from basicsr_m2trans.report.methods import BICUBIC, Run, base_options, plan_runs, run_options
@@ -155,7 +155,7 @@ class Comparison:
                 works in it.
         """
         failures = []
-        with locked(self.out) as lock:
+        with held(self.out) as lock:
             self.state = self._open_state()
             trainer = Trainer(self.out, [lock])
             for number, run in enumerate(self.runs, start=1):

@@ -1,9 +1,7 @@
 """What a comparison has done so far, and with which settings: the file comparison.json in its folder."""
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,14 +11,13 @@ from typing import Any
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.locking import locked
 from basicsr_m2trans.report.training import Trained
 
 FILE_NAME = "comparison.json"
 LOCK_NAME = ".lock"
 # Settings of which a later call may name other members: test sets, and the methods' options and lengths.
 GROWING = ("tests", "options", "lengths")
-# The loaders of a trainer that was killed hold the lock until they notice.
-LOCK_SECONDS = 10.0
 
 
 class ComparisonState:
@@ -34,7 +31,7 @@ class ComparisonState:
         trained: finished trainings, by run (`M2Trans_x2_seed0`).
 
     Args:
-        out: the comparison's folder, which is `locked`.
+        out: the comparison's folder, which is `held`.
         settings: as JSON values; the members of `GROWING` are dictionaries.
 
     Raises:
@@ -93,7 +90,7 @@ def _compare(key: str, old: Any, new: Any) -> list[str]:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[int]:
+def held(out: Path) -> Iterator[int]:
     """Hold the folder against other comparisons; it is created if absent.
 
     Yields the lock's file number for trainers to inherit: one that survives its killed parent keeps the lock, so that
@@ -106,17 +103,6 @@ def locked(out: Path) -> Iterator[int]:
     if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or set(os.listdir(out)) - first_moments):
         raise InputError(f"--out {out}: is not empty and holds no comparison; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_NAME).open("wb") as stream:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"{out}: another comparison, or a training that one left behind, still works here; wait for "
-                        "it or stop it"
-                    ) from None
-                time.sleep(0.2)
-        yield stream.fileno()
+    refusal = f"{out}: another comparison, or a training that one left behind, still works here; wait for it or stop it"
+    with locked(out / LOCK_NAME, refusal) as descriptor:
+        yield descriptor

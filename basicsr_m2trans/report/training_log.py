@@ -1,5 +1,6 @@
 """What the log files of a BasicSR training say: how far it came, how long it took, what its validations found."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -61,11 +62,14 @@ def read_training_log(folder: Path, total: int) -> TrainingLog:
         total: the training's length, at which the validation behind its end took place.
     """
     files = sorted(folder.glob("train_*.log"), key=lambda path: path.stat().st_mtime)
-    return parse_training_log((line for path in files for line in _lines(path)), total)
+    logs = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in files]
+    # By iteration, because clocks may be set back; a stable sort leaves starts at the same iteration in order of time.
+    logs.sort(key=_first_iteration)
+    return parse_training_log(itertools.chain(*logs), total)
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+def _first_iteration(lines: Iterable[str]) -> int:
+    return next((int(match["iter"]) for line in lines if (match := _START.match(line))), 0)
 
 
 def parse_training_log(lines: Iterable[str], total: int) -> TrainingLog:

@@ -1,8 +1,8 @@
 import pytest
 
+from basicsr_m2trans import locking
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.report import comparison_state
-from basicsr_m2trans.report.comparison_state import ComparisonState, locked
+from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.training import Trained
 
 SETTINGS = {
@@ -62,23 +62,23 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_one_comparison_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison_state, "LOCK_SECONDS", 0.1)
-    with locked(tmp_path / "out"), pytest.raises(InputError, match="still works here"), locked(tmp_path / "out"):
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    with held(tmp_path / "out"), pytest.raises(InputError, match="still works here"), held(tmp_path / "out"):
         pass
-    with locked(tmp_path / "out"):
+    with held(tmp_path / "out"):
         pass
 
 
 def test_a_comparison_killed_in_its_first_moment_goes_on(tmp_path):
     for name in (".lock", "comparison.json.partial"):
         (tmp_path / name).write_text("{")
-    with locked(tmp_path):
+    with held(tmp_path):
         ComparisonState(tmp_path, SETTINGS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "comparison.json"]
 
 
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match="is not empty and holds no comparison"), locked(tmp_path):
+    with pytest.raises(InputError, match="is not empty and holds no comparison"), held(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

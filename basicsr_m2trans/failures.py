@@ -1,0 +1,31 @@
+"""What PyTorch's errors of the machine mean to the user: GPUs that fail, and memory that is used up."""
+
+import re
+
+# Texts of PyTorch's RuntimeErrors, the special before the general, and what to do.
+_REMEDIES = {
+    "CUDA out of memory": (
+        "the GPU's memory is used up; lower batch_size_per_gpu or gt_size, or set train: accumulate, checkpointing or "
+        "amp"
+    ),
+    r"CUDA error|CUDNN_STATUS|NCCL error": (
+        "the GPU failed; see nvidia-smi and the system's log. CUDA_LAUNCH_BLOCKING=1 in the environment shows the "
+        "operation if it happens again"
+    ),
+    r"unable to (allocate|resize|open|mmap).*shared memory|killed by signal: Bus error": (
+        "loader processes find no space in /dev/shm; write datasets: train: num_worker_per_gpu: 0, or make it larger "
+        "(docker run --shm-size 2g)"
+    ),
+    r"DataLoader worker .*killed by signal: Killed": (
+        "a loader process was killed, mostly because the machine's memory is used up; lower num_worker_per_gpu"
+    ),
+}
+
+
+def explain_failure(error: RuntimeError) -> str | None:
+    """Meaning and remedy of an error, with the line of its message that tells it; None for errors of other kinds."""
+    for pattern, remedy in _REMEDIES.items():
+        for line in str(error).splitlines():
+            if re.search(pattern, line):
+                return f"{remedy} ({line.removeprefix('RuntimeError: ').strip()})"
+    return None
