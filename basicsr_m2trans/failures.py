@@ -1,8 +1,8 @@
-"""What PyTorch's errors of the machine mean to the user: GPUs that fail, and memory that is used up."""
+"""What errors of the machine mean to the user: a GPU that fails, memory or a disk that is full."""
 
 import re
 
-# Texts of PyTorch's RuntimeErrors, the special before the general, and what to do.
+# Texts of errors of PyTorch and Python, the special before the general; what they mean, and what to do.
 _REMEDIES = {
     "CUDA out of memory": (
         "the GPU's memory is used up; lower batch_size_per_gpu or gt_size, or set train: accumulate, checkpointing or "
@@ -19,10 +19,13 @@ _REMEDIES = {
     r"DataLoader worker .*killed by signal: Killed": (
         "a loader process was killed, mostly because the machine's memory is used up; lower num_worker_per_gpu"
     ),
+    "No space left on device": (
+        "a disk or /dev/shm is full; make room there, or for /dev/shm write datasets: train: num_worker_per_gpu: 0"
+    ),
 }
 
 
-def explain_failure(error: RuntimeError) -> str | None:
+def explain_failure(error: RuntimeError | OSError) -> str | None:
     """Meaning and remedy of an error, with the line of its message that tells it; None for errors of other kinds."""
     for pattern, remedy in _REMEDIES.items():
         for line in str(error).splitlines():

@@ -19,8 +19,8 @@ def main(mode: str, root_path: str) -> int:
 
     The arguments are BasicSR's: `-opt FILE [--launcher pytorch] [--auto_resume] [--debug] [--force_yml KEY:KEY=VALUE
     ...]`. A mistake of the user is printed without a traceback; before BasicSR creates any folder, one message lists
-    all files that are missing. Another run that writes the same folder is refused. Where the machine fails (a GPU, its
-    memory, or shared memory), the log and the last line say what to do.
+    all files that are missing. Another run that writes the same folder is refused. Where the machine fails (a GPU,
+    memory, a full disk), the log and the last line say what to do.
 
     Args:
         mode: 'train' or 'test'.
@@ -42,7 +42,7 @@ def main(mode: str, root_path: str) -> int:
         message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip()
         print(f"{title}: {message}", file=sys.stderr, flush=True)
         return 2
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         explanation = explain_failure(error)
         if explanation is None:
             raise

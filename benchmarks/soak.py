@@ -31,7 +31,8 @@ VALIDATIONS = 20
 SAMPLE_SECONDS = 0.5
 # Imports, kernels and the first validations take memory once.
 WARM_UP = 0.25
-# What may come in 1,000 iterations: a tenth of the patches of 1,000 batches, and no file in every validation.
+# What 1,000 iterations may leave behind: less than a tenth of the HR patches of their batches, or than a file in each
+# validation.
 MAX_MEMORY_SLOPE = 4.0
 MAX_FILES_SLOPE = 1.0
 

@@ -357,3 +357,29 @@ def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch, r
         for key in ("params", "params_ema"):
             for parameter, values in networks[key].items():
                 assert torch.equal(values, parts[name][key][parameter]), (name, key, parameter)
+
+
+def test_older_folders_are_kept_whatever_the_clock(tmp_path, monkeypatch, capsys):
+    """Three starts in one second of the clock."""
+    compat.apply()
+    import basicsr.train
+    from basicsr.utils import misc
+
+    monkeypatch.setattr(misc, "get_time_str", lambda: "20260102_030405")
+    for content in ("first", "second", "third"):
+        basicsr.train.mkdir_and_rename(str(tmp_path / "run"))
+        (tmp_path / "run/file").write_text(content)
+    kept = {path.name: (path / "file").read_text() for path in tmp_path.iterdir()}
+    archived = "run_archived_20260102_030405"
+    assert kept == {archived: "first", f"{archived}_2": "second", "run": "third"}
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"Rename it to {tmp_path}/{archived}_2")
+
+
+def test_times_of_iterations_do_not_follow_a_clock_that_is_set_back(monkeypatch):
+    compat.apply()
+    from basicsr.utils.logger import AvgTimer
+
+    timer = AvgTimer()
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    timer.record()
+    assert 0 <= timer.get_avg_time() < 3600

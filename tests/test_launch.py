@@ -1,6 +1,7 @@
 """The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
 
 import contextlib
+import logging
 import os
 import re
 import runpy
@@ -16,7 +17,7 @@ import torch
 import yaml
 from torch._utils import ExceptionWrapper
 
-from basicsr_m2trans import launch, options, register
+from basicsr_m2trans import launch, locking, options, register
 from basicsr_m2trans.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -364,6 +365,62 @@ def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
     message, remedy = capsys.readouterr().err.splitlines()[-2:]
     assert message.endswith("network_g: type 'EDSRR' is unknown")
     assert remedy.startswith("    -> did you mean EDSR? choose one of ")
+
+
+@pytest.mark.parametrize(("mode", "folder"), [("train", "experiments"), ("test", "results")])
+def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(mode, folder, tmp_path, monkeypatch, capsys):
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path) if mode == "train" else evaluation_options(tmp_path, "unused")
+    opt["path"] = {"pretrain_network_g": None}
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
+    monkeypatch.setattr(locking, "PATIENCE", 0.1)
+    first = tmp_path / folder / "tiny"
+    first.mkdir(parents=True)
+    with launch.alone_in(first):
+        assert launch.main(mode, str(tmp_path)) == 2
+    assert f"{mode}: another run is writing {first}; wait for it or stop it" in capsys.readouterr().err
+    assert sorted(path.name for path in first.parent.iterdir()) == [".tiny.lock", "tiny"]
+    assert not list(first.iterdir())
+
+
+def test_of_several_processes_the_first_holds_the_folder(tmp_path, monkeypatch):
+    for variable in ("RANK", "SLURM_PROCID"):
+        with launch.alone_in(tmp_path / "run"), monkeypatch.context() as context:
+            context.setenv(variable, "1")
+            with launch.alone_in(tmp_path / "run"):
+                pass
+
+
+def test_a_gpu_that_fails_leaves_a_message_in_the_log_and_the_checkpoints(tmp_path, monkeypatch, capfd):
+    """Simulated: the third step raises PyTorch's error; the run then goes on from the second."""
+    register()
+    from basicsr_m2trans.models.m2trans_model import M2TransModel
+
+    # As in a process that has not trained before, whose log is somewhere else.
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
+    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
+    opt["logger"]["save_checkpoint_freq"] = 1
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt), "--auto_resume")
+    step = M2TransModel.optimize_parameters
+
+    def fail_at_the_third(self, current_iter):
+        if current_iter == 3:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might be")
+        step(self, current_iter)
+
+    with monkeypatch.context() as unplugged:
+        unplugged.setattr(M2TransModel, "optimize_parameters", fail_at_the_third)
+        assert launch.main("train", str(tmp_path)) == 1
+    message = "the GPU failed; see nvidia-smi"
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"train: {message}")
+    experiment = tmp_path / "experiments/tiny"
+    (log,) = experiment.glob("*.log")
+    assert f"ERROR: {message}" in log.read_text()
+    assert sorted(path.name for path in (experiment / "training_states").iterdir()) == ["1.state", "2.state"]
+    assert launch.main("train", str(tmp_path)) == 0
+    assert f"Set pretrain_network_g to {experiment}/models/net_g_2.pth" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])

@@ -22,6 +22,7 @@ import yaml
 from basicsr_m2trans import demo, launch, register
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints import latest_training_state, read_training_state
+from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
 from basicsr_m2trans.errors import InputError
@@ -323,6 +324,39 @@ def records(result):
     losses = re.findall(r"iter: *(\d+),.*l_pix: (\S+) l_sem: (\S+)", result.stderr)
     validations = parse_training_log(result.stderr.splitlines(), 8).validations
     return {int(number): (float(l_pix), float(l_sem)) for number, l_pix, l_sem in losses}, validations
+
+
+def test_an_image_that_a_loader_process_cannot_read_ends_training_and_is_named(tmp_path, data):
+    """What the checks before a training cannot see: the list is right, the images are damaged."""
+    broken = tmp_path / "HR.lmdb"
+    reader = LmdbReader(data / "HR.lmdb")
+    write_lmdb(broken, [(key, reader.get(key)[:500], shape) for key, shape in reader.shapes.items()])
+    opt = tiny_options(data, "tiny")
+    opt["datasets"]["train"]["dataroot_gt"] = str(broken)
+    result = train(tmp_path, opt)
+    assert result.returncode == 2
+    assert re.match(r"train: .*HR\.lmdb, key '\w+': cannot be read as an image", result.stderr.splitlines()[-1])
+
+
+def may_mount():
+    """Whether this user may mount something that only one process sees."""
+    unshare = shutil.which("unshare")
+    mount = "mount -t tmpfs -o size=4k tmpfs /dev/shm"
+    return bool(unshare) and subprocess.run([unshare, "-m", "sh", "-c", mount], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not may_mount(), reason="mounting is not permitted here")
+@pytest.mark.parametrize("size", ["4k", "128k"])
+def test_without_space_in_shared_memory_training_says_what_to_do_and_ends(tmp_path, data, size):
+    """Too little for the loader's semaphores, and too little for its batches."""
+    command = training_command(tmp_path, tiny_options(data, "tiny"))
+    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", *command]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    message = r"^train: .*/dev/shm.* num_worker_per_gpu: 0.*No space left on device.*--auto_resume"
+    assert re.search(message, result.stderr, re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -99,12 +99,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """Height and width in pixels from the header of an image file, without decoding it.
 
     Raises:
-        InputError: the file is missing or has no header of a known image format.
+        InputError: the file is missing, has no header of a known image format, or claims more pixels than Pillow
+            permits.
     """
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except OSError as error:
+    except Exception as error:  # Pillow raises errors of many types on damaged headers
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
 
 

@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import statistics
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import basicsr_m2trans
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.cli.bench import BENCHMARKS
+from basicsr_m2trans.report.training_log import TrainingLog
 
 FOLDER = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
 
@@ -159,6 +162,45 @@ def test_scaling(tmp_path):
             assert figures[case, "LR 1x32x32"]["ratio"]["median"] == 1
             assert figures[case, large]["median"] > 0
             assert (case, "log-log slope") in figures
+
+
+@pytest.mark.slow
+def test_soak(tmp_path):
+    figures = figures_of("soak", tmp_path)
+    iterations = "of all processes, iterations 10 to 40"
+    assert figures["resident memory", iterations]["min"] > 100
+    assert figures["open files", iterations]["min"] > 3
+    assert figures["processor time of an iteration", "with validations and checkpoints"]["min"] > 0
+
+
+@pytest.mark.parametrize(("leak", "growing"), [((0, 0), []), ((5, 0), ["resident memory"]), ((0, 2), ["open files"])])
+def test_growth_is_found(leak, growing, monkeypatch):
+    """Memory in MiB and files that 1,000 iterations leave behind, among what comes and goes."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import measuring
+    import soak
+
+    samples = [
+        soak.Sample(i, 800 + leak[0] * i / 1000 + 3 * (i % 20 == 0), int(30 + leak[1] * i / 1000 + i % 3), 0.1 * i)
+        for i in range(0, 2000, 5)
+    ]
+    log = TrainingLog(durations=dict.fromkeys(range(10, 2001, 10), 0.1))
+    report = measuring.Report("soak", measuring.parse_arguments("", ["--threads", "1"]))
+    assert soak.judge(report, 2000, samples, log) == growing
+    assert report.median("without validation") == pytest.approx(10)
+    assert report.median("with validations and checkpoints") == pytest.approx(0.1)
+
+
+def test_usage_counts_children(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import soak
+
+    alone = soak.usage(os.getpid())
+    with subprocess.Popen(["sleep", "600"]) as child:
+        both = soak.usage(os.getpid())
+        child.kill()
+    assert both[0] > alone[0]
+    assert both[1] >= alone[1] + 3
 
 
 def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):

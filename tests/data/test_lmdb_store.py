@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 
 import cv2
 import lmdb
@@ -142,6 +144,18 @@ def test_grows_beyond_the_first_map_size(tmp_path):
     write_lmdb(tmp_path / "HR.lmdb", ((str(n), value, (1, 1, 1)) for n in range(5)))
     reader = LmdbReader(tmp_path / "HR.lmdb")
     assert all(reader.get(str(n)) == value for n in range(5))
+
+
+def test_reading_needs_no_lock_and_no_leave_to_write(folder):
+    """Another process is writing to the LMDB, and there is no lock file, as on a read-only disk."""
+    code = f"import lmdb; t = lmdb.open({str(folder)!r}).begin(write=True); print(1, flush=True); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as writer:
+        assert writer.stdout.readline() == b"1\n"
+        (folder / "lock.mdb").unlink()
+        assert LmdbReader(folder).get("a") == b"first"
+        assert sorted(path.name for path in folder.iterdir()) == ["data.mdb", "meta_info.txt"]
+        writer.communicate(b"\n")
 
 
 def test_readers_share_one_environment(folder):

@@ -279,6 +279,12 @@ def test_unusable_folders_are_refused(hr, out, tmp_path):
     assert os.listdir(out) == ["notes.txt"]
 
 
+def test_one_image_is_enough(out, tmp_path, save_image, random_image):
+    save_image(tmp_path / "scans/a.png", random_image(24, 24, 3))
+    assert prepare(tmp_path / "scans", out, scales=[2], workers=1).images == 1
+    assert LmdbReader(out / "LR_bicubic_X2.lmdb").shapes == {"a": (12, 12, 3)}
+
+
 def test_two_sources_of_one_name_are_refused(hr, out, save_image, random_image):
     save_image(hr / "0001.jpg", random_image(24, 24))
     with pytest.raises(InputError, match=r"0001\.jpg and 0001\.png would both be called 0001"):

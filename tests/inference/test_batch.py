@@ -42,7 +42,9 @@ def test_patterns_and_files(scans, tmp_path):
 
 def test_inputs_and_outputs_that_cannot_be(scans, tmp_path):
     out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
     for text, message in (
+        (f"{tmp_path}/empty", "nothing outside of .* that can be enlarged"),
         (f"{tmp_path}/none", "there is no such file or folder"),
         (f"{scans}/*.gif", "the pattern finds nothing"),
         (f"{scans}/notes.txt", r"is no file that can be enlarged \(\.png"),

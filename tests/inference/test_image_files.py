@@ -81,6 +81,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path, noise):
             read_image(tmp_path / "a.png")
 
 
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, noise, monkeypatch):
+    Image.fromarray(noise(40, 40, 3)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40 * 40 // 2 - 1)
+    with pytest.raises(InputError, match=r"a\.png: cannot be read as an image .*exceeds limit"):
+        read_image(tmp_path / "a.png")
+
+
 def test_several_pages_and_turned_16_bit_colours_are_refused(tmp_path, noise):
     page = Image.fromarray(noise(4, 4, 3))
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page])

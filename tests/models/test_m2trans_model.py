@@ -329,9 +329,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
     """The error names iteration, terms, images and the newest checkpoint."""
     model = build(tmp_path)
     step(model)
-    for number, age in ((5, 2), (10, 1)):
+    for number in (5, 10):
         model.save(0, number)
-        os.utime(tmp_path / f"net_g_{number}.pth", (1e9 - age, 1e9 - age))
+    os.utime(tmp_path / "net_g_10.pth", (0, 0))  # the clock was set back
     before = copy.deepcopy(model.net_g.state_dict())
     data = batch() | {"lq_path": ["a.png", "b.png"]}
     data["gt"][1, 0, 3, 3] = math.nan

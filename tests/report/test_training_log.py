@@ -1,3 +1,4 @@
+import os
 from datetime import datetime
 
 import pytest
@@ -67,3 +68,13 @@ def test_running_means_are_taken_apart():
 def test_no_log_yet(tmp_path):
     log = read_training_log(tmp_path / "nothing", 10)
     assert (log.iteration, log.seconds, log.validations) == (0, 0, {})
+
+
+def test_logs_are_in_order_of_iterations_whatever_the_clock(tmp_path):
+    """The clock was set back between the first start and the second, which repeats iteration 2000."""
+    second = ["2026-01-02 02:00:00,000 INFO: Start training from epoch: 0, iter: 1000", line(2000, 0.75)]
+    for name, lines, seconds in (("first", LOG, 2e9), ("second", second, 1e9)):
+        path = tmp_path / f"train_tiny_{name}.log"
+        path.write_text("\n".join(lines))
+        os.utime(path, (seconds, seconds))
+    assert read_training_log(tmp_path, 2500).durations[2000] == pytest.approx(0.75)
