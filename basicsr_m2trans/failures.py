@@ -1,4 +1,4 @@
-"""What errors of the machine mean to the user: a GPU that fails, memory or a disk that is full."""
+"""What errors of the machine mean to the user: a GPU or process that fails, memory or a disk that is full."""
 
 import re
 
@@ -27,8 +27,20 @@ _REMEDIES = {
 
 def explain_failure(error: RuntimeError | OSError) -> str | None:
     """Meaning and remedy of an error, with the line of its message that tells it; None for errors of other kinds."""
+    if is_lost_exchange(error):
+        return (
+            "the exchange with the other processes failed; if another rank has ended, its message or torchrun's root "
+            f"cause says why ({str(error).splitlines()[0].partition('. ')[0]})"
+        )
     for pattern, remedy in _REMEDIES.items():
         for line in str(error).splitlines():
             if re.search(pattern, line):
                 return f"{remedy} ({line.removeprefix('RuntimeError: ').strip()})"
     return None
+
+
+def is_lost_exchange(error: RuntimeError | OSError) -> bool:
+    """Whether NCCL or Gloo lost another process; errors of Gloo have no type of their own, but its files' names."""
+    import torch.distributed
+
+    return isinstance(error, torch.distributed.DistBackendError) or "gloo/transport/" in str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.failures import explain_failure
+from basicsr_m2trans.failures import explain_failure, is_lost_exchange
 from basicsr_m2trans.locking import locked
 from basicsr_m2trans.models.interruption import STOP_REQUEST, TrainingStopped
 from basicsr_m2trans.options import check_options
@@ -48,7 +48,8 @@ def main(mode: str, root_path: str) -> int:
             raise
         if mode == "train":
             explanation += "; the checkpoints are as they were, --auto_resume goes on from the newest"
-        logging.getLogger("basicsr").error(explanation, exc_info=True)
+        # Where one process fails, the tracebacks of all others would bury its message.
+        logging.getLogger("basicsr").error(explanation, exc_info=not is_lost_exchange(error))
         print(f"{title}: {explanation}", file=sys.stderr, flush=True)
         return 1
     except TrainingStopped as stopped:
@@ -57,16 +58,6 @@ def main(mode: str, root_path: str) -> int:
     except KeyboardInterrupt:
         print(f"{title}: interrupted", file=sys.stderr, flush=True)
         return 130
-    except RuntimeError as error:
-        if not _is_failed_exchange(error):
-            raise
-        # Where one process fails, the tracebacks of all others would bury its message.
-        reason = str(error).splitlines()[0].partition(". ")[0]
-        advice = "if another rank has ended, its message or torchrun's root cause says why"
-        print(
-            f"{title}: the exchange with the other processes failed ({reason}); {advice}", file=sys.stderr, flush=True
-        )
-        return 1
     return 0
 
 
@@ -106,10 +97,3 @@ def run_pipeline(mode: str, root_path: str) -> None:
         test_pipeline(root_path)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _is_failed_exchange(error: RuntimeError) -> bool:
-    """Whether NCCL or Gloo has failed; errors of Gloo have no type of their own, but the names of its files."""
-    import torch.distributed
-
-    return isinstance(error, torch.distributed.DistBackendError) or "gloo/transport/" in str(error)

@@ -19,6 +19,11 @@ from basicsr_m2trans.failures import explain_failure
         ),
         (RuntimeError("DataLoader worker (pid 1) is killed by signal: Bus error. It is possible"), "--shm-size"),
         (RuntimeError("DataLoader worker (pid(s) 1) is killed by signal: Killed. "), "memory is used up; lower num_"),
+        (
+            RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]"),
+            "the exchange with the other processes failed",
+        ),
+        (torch.distributed.DistBackendError("NCCL error\nncclRemoteError: A call failed"), "its message or torchrun's"),
         (OSError(28, "No space left on device"), "a disk or /dev/shm is full"),
     ],
 )

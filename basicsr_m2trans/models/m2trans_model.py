@@ -78,7 +78,8 @@ class M2TransModel(ResumableModel):
                 before this step, in every process.
         """
         torch.manual_seed(self._seed_of_step(current_iter, self.opt["rank"]))
-        self.crops = self._draw_crops(current_iter)
+        if self.cri_semantic:
+            self.crops = self._draw_crops(self.cri_semantic, current_iter)
         self.optimizer_g.zero_grad()
         losses = self._accumulate_gradients()
         norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.training_options.grad_clip_norm)
@@ -172,16 +173,14 @@ class M2TransModel(ResumableModel):
             "grad_clip_norm, then go on with --auto_resume"
         )
 
-    def _draw_crops(self, current_iter: int) -> Tensor | None:
-        """Crops of the semantic loss for this process's images: (N, K - 1, 2), None without that loss.
+    def _draw_crops(self, criterion: Any, current_iter: int) -> Tensor:
+        """Crops of the semantic loss for this process's images: (N, K - 1, 2).
 
         They are those of one process with the whole batch, whose images the sampler deals to the ranks in turn.
         """
-        if not self.cri_semantic:
-            return None
         rank, processes = self.opt["rank"], self.opt["world_size"]
         generator = torch.Generator().manual_seed(self._seed_of_step(current_iter, rank=0))
-        return self.cri_semantic.draw_corners(len(self.gt) * processes, *self.gt.shape[-2:], generator)[rank::processes]
+        return criterion.draw_corners(len(self.gt) * processes, *self.gt.shape[-2:], generator)[rank::processes]
 
     def _seed_of_step(self, current_iter: int, rank: int) -> int:
         """Random numbers depend on seed, rank and iteration alone, so that resuming is exact."""
