@@ -31,6 +31,8 @@ def check_options(mode: str, root_path: str) -> Path | None:
     name, paths = str(file.opt.get("name")), file.opt.get("path")
     prefix = "debug_" if args.debug and not name.startswith("debug") else ""
     folder = Path(root_path, "experiments" if mode == "train" else "results", prefix + name)
+    if Path(args.opt).resolve().parent == folder.resolve():
+        raise InputError(f"-opt {args.opt}: the run writes its own copy to this place; copy the file elsewhere first")
     if args.auto_resume and isinstance(paths, dict):
         from basicsr_m2trans.checkpoints import latest_training_state
 

@@ -1,5 +1,4 @@
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -47,16 +46,10 @@ def test_the_file_is_on_the_disk_before_it_is_renamed(tmp_path, monkeypatch):
     assert steps == ["a.txt.partial", "rename", tmp_path.name]
 
 
-def test_a_full_disk_keeps_the_old_file_and_nothing_of_the_new(tmp_path):
-    """A process that may write no more bytes into a file meets what a full disk is to it."""
+def test_a_full_disk_keeps_the_old_file_and_nothing_of_the_new(tmp_path, files_no_larger_than):
     path = tmp_path / "a.txt"
     write_atomic(path, b"old")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write_atomic(path, bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_no_larger_than(1000), pytest.raises(OSError, match="File too large"):
+        write_atomic(path, bytes(100_000))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -283,6 +283,15 @@ def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path,
     options.check_options("train", str(tmp_path))
 
 
+def test_the_copy_in_the_folder_of_the_run_is_refused(tmp_path, monkeypatch):
+    """BasicSR would move the folder away before it reads the file, or copy the file onto itself."""
+    folder = tmp_path / "experiments/tiny"
+    folder.mkdir(parents=True)
+    set_arguments(monkeypatch, "-opt", write_options(folder, training_options(tmp_path)), "--auto_resume")
+    with pytest.raises(InputError, match="the run writes its own copy to this place; copy the file elsewhere first"):
+        options.check_options("train", str(tmp_path))
+
+
 def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     write_pairs(tmp_path)
     path = write_options(tmp_path, {**training_options(tmp_path), "num_gpu": 1})

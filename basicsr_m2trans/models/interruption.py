@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,14 +20,17 @@ class TrainingStopped(Exception):
         number: the signal.
         iteration: the last one that was trained.
         saved: whether a checkpoint of it had to be saved, because the run has trained since its beginning.
+        state: the state of that iteration, if the run's folder holds a later one, of a branch that was left.
 
     Attributes:
         status: the exit status by the convention of shells: 143 after SIGTERM, 130 after Ctrl-C.
     """
 
-    def __init__(self, number: int, iteration: int, saved: bool) -> None:
+    def __init__(self, number: int, iteration: int, saved: bool, state: Path | None = None) -> None:
         done = "checkpoint saved" if saved else "nothing new to save"
         again = "repeat the command with --auto_resume to go on" if iteration else "repeat the command to begin again"
+        if state is not None:
+            again = f"to go on here, set path: resume_state to {state}; --auto_resume would take a later state"
         name = signal.Signals(number).name
         super().__init__(f"stopped by {name} after iteration {iteration}, {done}; {again}")
         self.status = 128 + number
@@ -98,7 +102,12 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
         if model.opt["dist"]:
             # torchrun ends all processes as soon as one has ended, and the first one is still saving.
             torch.distributed.barrier()
-    raise TrainingStopped(number, iteration, progress)
+    from basicsr_m2trans.checkpoints import latest_training_state
+
+    folder = Path(model.opt["path"]["training_states"])
+    newest = latest_training_state(folder)
+    later = newest is not None and int(newest.stem) > iteration
+    raise TrainingStopped(number, iteration, progress, folder / f"{iteration}.state" if later else None)
 
 
 def start_worker(initialise: Callable[[int], None], worker: int) -> None:

@@ -20,8 +20,8 @@ class ResumableModel(SharedValidationModel):
 
     The state of an iteration is written when the iteration is over, its validation included, which BasicSR runs after
     saving. A run that is killed before resumes from the checkpoint before and validates again: its log of metrics is
-    that of an uninterrupted run. The states of random generators are in no file, because nothing depends on them:
-    every step is seeded with its iteration, and crops are numbered by epoch.
+    that of an uninterrupted run. The states of random generators are in no file, because nothing depends on them with
+    `PairedImageTextDataset`: every step is seeded with its iteration, and crops are numbered by epoch.
 
     Raises:
         InputError: an option cannot be used.
@@ -95,21 +95,30 @@ class ResumableModel(SharedValidationModel):
         if not self._metrics:
             return
         for dataset_name, saved in resume_state.get("best_metric_results", {}).items():
+            if dataset_name not in self._validation_sets:
+                continue
             self._initialize_best_metric_results(dataset_name)
             record = self.best_metric_results[dataset_name]
-            # Metrics may have been added to the option file or removed since.
+            # Metrics may have been added to the option file or removed since, too.
             record |= {metric: result for metric, result in saved.items() if metric in record}
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
         """Validate, and with `keep_best` save a network that is the best so far on the first data set."""
+        if self.is_train:
+            # BasicSR counts on behind the end.
+            current_iter = min(int(current_iter), self.opt["train"]["total_iter"])
         super().validation(dataloader, current_iter, tb_logger, save_img)
         metric = self.checkpoint_options.best_metric
         if not (self.is_train and metric):
             return
-        dataset_name = dataloader.dataset.opt["name"]
-        first = next(iter(self.best_metric_results))
-        if dataset_name == first and self.best_metric_results[first][metric]["iter"] == current_iter:
+        first = self._validation_sets[0]
+        of_first = dataloader.dataset.opt["name"] == first
+        if of_first and self.best_metric_results[first][metric]["iter"] == current_iter:
             self._save_networks("best")
+
+    @property
+    def _validation_sets(self) -> list[str]:
+        return [dataset["name"] for phase, dataset in self.opt["datasets"].items() if phase.startswith("val")]
 
     @property
     def _models(self) -> Path:
@@ -131,6 +140,7 @@ class ResumableModel(SharedValidationModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "best_metric_results": self._best_metric_results(),
+            "manual_seed": self.opt["manual_seed"],
         }
         if "training_position" in self.opt:
             state |= self.opt["training_position"].entries(epoch, iteration)

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import imwrite, tensor2img
+from basicsr.utils import tensor2img
 from torch.utils.data import DataLoader
 from tqdm import tqdm
+
+from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.data.images import encode_png
 
 
 class SharedValidationModel(SRModel):
@@ -41,7 +44,9 @@ class SharedValidationModel(SRModel):
         for item in tqdm(share, unit="image", disable=not show_progress):
             images = self._enlarge(item)
             if save_img:
-                imwrite(images["img"], str(self._image_path(item, name, current_iter)))
+                path = self._image_path(item, name, current_iter)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(path, encode_png(images["img"]))
             rows.append([calculate_metric(images, metric) for metric in self._metrics.values()])
         if not self._metrics:
             return

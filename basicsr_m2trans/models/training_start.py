@@ -60,6 +60,11 @@ class TrainingStart:
         from basicsr.utils import check_resume
 
         check_resume(opt, state["iter"])
+        # Only what is loaded whole continues the run; the option file speaks of the weights that it began with.
+        for network in _resumed_networks(opt):
+            paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True
+        # Without `manual_seed` in the option file, BasicSR has drawn another one.
+        opt["manual_seed"] = state.get("manual_seed", opt["manual_seed"])
         self.epoch, self.iteration = state["epoch"], state["iter"]
         self._samples = {key: value for key, value in state.items() if key.startswith("samples_")}
         return state
@@ -87,6 +92,11 @@ class TrainingStart:
         if train_opt.get("num_worker_per_gpu") == 0:
             train_opt["persistent_workers"] = False  # PyTorch refuses to keep workers that do not exist
         loader, sampler, val_loaders, _, total_iters = self.stock_dataloaders(opt, logger)
+        if self.iteration and not getattr(loader.dataset, "numbered_draws", False):
+            logger.warning(
+                f"{train_opt['type']} draws its crops from random states that no checkpoint holds: from here on they "
+                "are others than in an uninterrupted run (those of PairedImageTextDataset are the same)."
+            )
         self.sampler = sampler
         if loader.num_workers:
             loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
@@ -156,11 +166,8 @@ def _require_same_start(opt: dict[str, Any], iteration: int) -> None:
 def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str, Any]:
     """Read a state after checking that the networks that BasicSR will load with it are whole."""
     state = read_training_state(state_path)
-    ignored = opt["path"].get("ignore_resume_networks") or ()
-    for key in opt:
-        if not key.startswith("network_") or key in ignored:
-            continue
-        network = Path(opt["path"]["models"], f"net_{key.removeprefix('network_')}_{state['iter']}.pth")
+    for label in _resumed_networks(opt):
+        network = Path(opt["path"]["models"], f"net_{label}_{state['iter']}.pth")
         if not network.is_file():
             raise InputError(
                 f"cannot resume {opt['name']} from {state_path}: its network {network} does not exist; keep `name` as "
@@ -171,6 +178,12 @@ def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str
         except InputError as error:
             raise InputError(f"cannot resume {opt['name']} from {state_path}: {error}") from error
     return state
+
+
+def _resumed_networks(opt: dict[str, Any]) -> list[str]:
+    """Labels, such as `g`, of the networks that a state is resumed with."""
+    ignored = opt["path"].get("ignore_resume_networks") or ()
+    return [key.removeprefix("network_") for key in opt if key.startswith("network_") and key not in ignored]
 
 
 def _stop_at_failing_log(logger: logging.Logger) -> None:

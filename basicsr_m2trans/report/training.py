@@ -109,7 +109,8 @@ class Trainer:
         times = times[len(times) // 2 - 1 :]
         for leftover in (folder, self.out / "tb_logger" / name):
             shutil.rmtree(leftover, ignore_errors=True)
-        (self.out / "options" / f"{name}.yml").unlink()
+        for file in (self.out / "options" / f"{name}.yml", folder.with_name(f".{name}.lock")):
+            file.unlink()
         return statistics.median((b - a).total_seconds() for a, b in itertools.pairwise(times))
 
     def _run(self, opt: dict[str, Any], enough: Callable[[TrainingLog], bool]) -> bool:

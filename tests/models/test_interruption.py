@@ -15,8 +15,8 @@ from basicsr_m2trans.models.interruption import STOP_REQUEST, StopRequest, Train
 class Model:
     """Records what is saved."""
 
-    def __init__(self, dist=False):
-        self.opt = {"dist": dist}
+    def __init__(self, folder, dist=False):
+        self.opt = {"dist": dist, "path": {"training_states": str(folder)}}
         self.device = torch.device("cpu")
         self.saved = []
 
@@ -70,38 +70,47 @@ with StopRequest().listening():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == status
 
 
-def test_without_a_signal_nothing_happens(asked):
+def test_without_a_signal_nothing_happens(asked, tmp_path):
     asked(0)
-    model = Model()
+    model = Model(tmp_path)
     stop_if_asked(model, start_at(5), 9)
     assert model.saved == []
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_request_saves_and_stops(asked, number, status):
+def test_a_request_saves_and_stops(asked, number, status, tmp_path):
     asked(number)
-    model = Model()
+    model = Model(tmp_path)
     with pytest.raises(TrainingStopped, match=r"after iteration 9, checkpoint saved; .*--auto_resume") as stopped:
         stop_if_asked(model, start_at(5), 9)
     assert stopped.value.status == status
     assert model.saved == [(3, 9)]
 
 
-@pytest.mark.parametrize(("iteration", "message"), [(5, "--auto_resume to go on"), (0, "to begin again")])
-def test_a_run_that_has_not_trained_saves_nothing(asked, iteration, message):
+def test_beside_later_states_the_one_to_go_on_from_is_named(asked, tmp_path):
+    """After `path: resume_state` of an old state, --auto_resume would go on with the branch that was left."""
     asked(signal.SIGTERM)
-    model = Model()
+    (tmp_path / "20.state").touch()
+    expected = rf"set path: resume_state to {tmp_path}/9\.state; --auto_resume would take a later state"
+    with pytest.raises(TrainingStopped, match=expected):
+        stop_if_asked(Model(tmp_path), start_at(5), 9)
+
+
+@pytest.mark.parametrize(("iteration", "message"), [(5, "--auto_resume to go on"), (0, "to begin again")])
+def test_a_run_that_has_not_trained_saves_nothing(asked, iteration, message, tmp_path):
+    asked(signal.SIGTERM)
+    model = Model(tmp_path)
     with pytest.raises(TrainingStopped, match=f"iteration {iteration}, nothing new to save; .*{message}"):
         stop_if_asked(model, start_at(iteration), iteration)
     assert model.saved == []
 
 
-def test_all_processes_stop_where_one_is_asked(asked, monkeypatch):
+def test_all_processes_stop_where_one_is_asked(asked, monkeypatch, tmp_path):
     asked(0)
     waited = []
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda flag, _operation: flag.fill_(signal.SIGTERM))
     monkeypatch.setattr(torch.distributed, "barrier", lambda: waited.append(list(model.saved)))
-    model = Model(dist=True)
+    model = Model(tmp_path, dist=True)
     with pytest.raises(TrainingStopped, match="stopped by SIGTERM after iteration 2"):
         stop_if_asked(model, start_at(0), 2)
     assert waited == [[(3, 2)]]

@@ -1,8 +1,5 @@
 """What checkpoints hold, when they are written, and which of them stay."""
 
-import contextlib
-import resource
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +16,7 @@ PSNR = {"type": "calculate_psnr", "crop_border": 0}
 GMSD = {"type": "calculate_gmsd", "crop_border": 0, "better": "lower"}
 
 
-def build(folder, logger=None, metrics=None, val_freq=2, **train):
+def build(folder, logger=None, metrics=None, val_freq=2, sets=("val", "other"), **train):
     """A model on a network with two weights, which can be set to any quality."""
     torch.manual_seed(0)
     return build_model(
@@ -33,12 +30,14 @@ def build(folder, logger=None, metrics=None, val_freq=2, **train):
             "world_size": 1,
             "is_train": True,
             "manual_seed": 5,
+            "datasets": {f"val_{number}": {"name": name} for number, name in enumerate(sets)},
             "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
             "path": {"models": str(folder), "training_states": str(folder)},
             "train": {
                 "optim_g": {"type": "Adam", "lr": 1e-2},
                 "scheduler": {"type": "MultiStepLR", "milestones": [2, 4], "gamma": 0.5},
                 "pixel_opt": {"type": "L1Loss"},
+                "total_iter": 100,
                 **train,
             },
             "val": {"val_freq": val_freq, "metrics": metrics} if metrics else None,
@@ -149,6 +148,9 @@ def test_best_metrics_survive_a_resume(tmp_path):
             "ssim": {"better": "higher", "val": float("-inf"), "iter": -1},
         }
     }
+    renamed = build(tmp_path, metrics={"psnr": PSNR}, sets=("new",))
+    renamed.resume_training(read_training_state(tmp_path / "9.state"))
+    assert not hasattr(renamed, "best_metric_results")
     without = build(tmp_path)
     without.resume_training(read_training_state(tmp_path / "9.state"))
     assert not hasattr(without, "best_metric_results")
@@ -199,18 +201,14 @@ def test_the_best_network_of_the_first_data_set_is_kept(tmp_path, monkeypatch, k
     assert names(tmp_path) == {"net_g_best.pth"}
 
 
-@contextlib.contextmanager
-def files_no_larger_than(size):
-    """A process that may write no more bytes into a file meets what a full disk is to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_iterations_do_not_count_on_behind_the_end(tmp_path):
+    """BasicSR validates once more after the last iteration, under a higher number."""
+    model = build(tmp_path, metrics={"psnr": PSNR}, total_iter=4)
+    validate(model, 6)
+    assert model.best_metric_results["val"]["psnr"]["iter"] == 4
 
 
-def test_a_full_disk_stops_training_and_keeps_what_is_there(tmp_path):
+def test_a_full_disk_stops_training_and_keeps_what_is_there(tmp_path, files_no_larger_than):
     """The network fits, the state does not."""
     model = build(tmp_path)
     iterate(model, 1)

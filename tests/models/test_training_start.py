@@ -14,7 +14,7 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_start import TrainingStart
 
-LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
+LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {"type": "PairedImageTextDataset"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,15 @@ def write_checkpoint(root, iteration):
 
 def options(root, **path):
     paths = {"models": str(root / "models"), "training_states": str(root / "training_states"), **path}
-    return {"name": "tiny", "auto_resume": not path, "dist": False, "network_g": {}, "path": paths}
+    auto_resume = "resume_state" not in path
+    return {
+        "name": "tiny",
+        "auto_resume": auto_resume,
+        "dist": False,
+        "manual_seed": 7,
+        "network_g": {},
+        "path": paths,
+    }
 
 
 def tear(path):
@@ -45,9 +53,16 @@ def change(path):
     path.write_bytes(data)
 
 
+class NumberedImages(list):
+    """Stands in for a data set like `PairedImageTextDataset`."""
+
+    numbered_draws = True
+
+
 def make_loaders(_opt, _logger):
     sampler = SimpleNamespace(start_at=lambda *_: None, total_size=8, num_replicas=1)
-    return torch.utils.data.DataLoader(range(8)), sampler, [], None, 20
+    dataset = NumberedImages(range(8))
+    return torch.utils.data.DataLoader(dataset), sampler, [], None, 20
 
 
 def test_torn_checkpoints_are_passed_over_and_named_in_the_log(tmp_path, monkeypatch, caplog):
@@ -70,6 +85,37 @@ def test_torn_checkpoints_are_passed_over_and_named_in_the_log(tmp_path, monkeyp
     assert len(warnings) == 3
     for warning, name in zip(warnings, ("100.state", "net_g_20.pth", "net_g_15.pth"), strict=True):
         assert name in warning
+
+
+def test_the_networks_of_a_run_are_resumed_whole_whatever_it_began_with(tmp_path):
+    """The option file may say that the run began from a bare file of weights, of which only some fit."""
+    write_checkpoint(tmp_path, 5)
+    opt = options(tmp_path, param_key_g=None, strict_load_g=False)
+    TrainingStart(None).load_resume_state(opt)
+    assert (opt["path"]["param_key_g"], opt["path"]["strict_load_g"]) == ("params", True)
+
+
+@pytest.mark.parametrize(("saved", "seed"), [({"manual_seed": 3}, 3), ({}, 7)])
+def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path):
+    """Without `manual_seed` in the option file BasicSR draws another one for each start; `SRModel` saves none."""
+    write_checkpoint(tmp_path, 5)
+    file = tmp_path / "training_states/5.state"
+    torch.save(torch.load(file) | saved, file)
+    opt = options(tmp_path)
+    TrainingStart(None).load_resume_state(opt)
+    assert opt["manual_seed"] == seed
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_data_sets_whose_crops_no_checkpoint_holds_are_told(numbered, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(NumberedImages, "numbered_draws", numbered)
+    write_checkpoint(tmp_path, 5)
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(options(tmp_path))
+    opt = {"manual_seed": 0, "datasets": {"train": {"type": "PairedImageDataset"}}}
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    told = ["PairedImageDataset draws its crops from random states" in text for text in caplog.messages]
+    assert any(told) is not numbered
 
 
 def test_without_any_whole_checkpoint_nothing_is_begun_anew(tmp_path):
