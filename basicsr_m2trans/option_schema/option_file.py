@@ -10,6 +10,8 @@ import yaml
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.values import Problem, grouped
 
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
+
 
 @dataclass
 class OptionFile:
@@ -76,7 +78,7 @@ class OptionFile:
             section = ": ".join(key)
             raise InputError(f"option file {self.path}: {section} is an alias of a section around it; write it out")
         for key_node, value in node.value:
-            path = (*key, str(key_node.value))
+            path = (*key, _key_name(key_node))
             place = f"{self.path}:{key_node.start_mark.line + 1}"
             if path in self.places:
                 text = f"is there already at {self.places[path]}; YAML takes the last one without a word"
@@ -98,10 +100,22 @@ class OptionFile:
                 text = f"the option file has no section {parent!r}"
                 self.problems.append(Problem((), text, "name a section of the file", place))
                 return
-        section[last] = _forced_value(value)
+        try:
+            section[last] = _forced_value(value)
+        except (yaml.YAMLError, ValueError):
+            text = f"the value {value!r} cannot be read"
+            self.problems.append(Problem((), text, "put all of KEY=VALUE in quotes", place))
+            return
         path = (*parents, last)
         self.places = {each: where for each, where in self.places.items() if each[: len(path)] != path}
         self.places[path] = place
+
+
+def _key_name(node: yaml.Node) -> str:
+    """The name of a key as the checks write it: `yes` is True to YAML."""
+    if node.tag == MERGE_TAG:
+        return node.value
+    return str(yaml.constructor.SafeConstructor().construct_object(node))
 
 
 def _forced_value(value: str) -> Any:

@@ -47,3 +47,21 @@ def test_without_leaves_keys_out_of_a_copy():
     opt = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
     assert without(opt, {("a", "c", "d"), ("e",)}) == {"a": {"b": 1, "c": {}}}
     assert opt["e"] == 3
+
+
+def test_a_forced_value_that_cannot_be_read_is_a_problem(path):
+    file = OptionFile.read(path, ["train:lr=[1000,", "2000]", "train:lr=!!float abc"])
+    assert file.opt["train"]["lr"] == 1
+    assert [problem.place for problem in file.problems] == [
+        "--force_yml train:lr=[1000,",
+        "--force_yml 2000]",
+        "--force_yml train:lr=!!float abc",
+    ]
+    assert "the value '[1000,' cannot be read; put all of KEY=VALUE in quotes" in str(file.problems[0])
+
+
+def test_merged_sections_may_be_in_a_file(path):
+    path.write_text("a: &a\n  lr: 1\nb:\n  <<: *a\n  2: x\n")
+    file = OptionFile.read(path)
+    assert file.opt["b"] == {"lr": 1, 2: "x"}
+    assert f"{path}:5: b: 2" in file.report([Problem(("b", "2"), "is odd", "mend it")])
