@@ -1,6 +1,6 @@
 """The table of keys as a JSON schema, with which editors complete and check option files while they are written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import NoneType
 from typing import Any
 
@@ -47,11 +47,14 @@ def _value_schema(value: Value, definitions: dict[str, Any]) -> dict[str, Any]:
 def _kind_schema(kind: type, value: Value, definitions: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": TYPES[kind]}
     if kind is str:
-        choices = value.section.types if isinstance(value.section, TypedSection) else value.choices
+        choices: Iterable[str] = value.choices
+        if isinstance(value.section, TypedSection):
+            choices = [name for name, section in value.section.types.items() if not section.required]
         if choices:
             schema["enum"] = sorted(choices)
-    elif kind in (int, float) and value.minimum is not None:
-        schema["minimum"] = value.minimum
+    elif kind in (int, float):
+        limits = {"minimum": value.minimum, "maximum": value.maximum, "multipleOf": 1 if value.whole else None}
+        schema |= {name: limit for name, limit in limits.items() if limit is not None}
     elif kind is list and value.items:
         schema["items"] = _value_schema(value.items, definitions)
     elif kind is dict and isinstance(value.section, TypedSection):
@@ -64,7 +67,7 @@ def _kind_schema(kind: type, value: Value, definitions: dict[str, Any]) -> dict[
 def _keys_schema(section: Section, definitions: dict[str, Any]) -> dict[str, Any]:
     return {
         "properties": {key: _value_schema(value, definitions) for key, value in section.keys.items()},
-        "required": [key for key, value in section.keys.items() if value.required],
+        "required": section.required,
         "additionalProperties": _value_schema(section.others, definitions) if section.others else False,
     }
 

@@ -20,10 +20,16 @@ DESCRIBED_MODELS = ("M2TransModel", "SRModel", "SwinIRModel")
 ANYTHING = Value()
 FLAG = Value((bool, NoneType))
 TEXT = Value((str, NoneType))
-ITERATIONS = Value((float,), required=True, minimum=1)
+ITERATIONS = Value((float,), required=True, minimum=1, whole=True)
+COUNT = Value((int,), minimum=1)
+# NumPy's seeds end at 2**32 - 1; BasicSR adds the numbers of the process and of its loader to this one.
+SEED = Value((int, NoneType), minimum=0, maximum=2**32 - 2**16)
 REQUIRED_TEXT = Value((str,), required=True)
 REQUIRED_NUMBERS = Value((list,), required=True, items=Value((float,)))
 NUMBERS = Value((list,), items=Value((float,)))
+
+# What becomes of an unknown key under `path`.
+MAKES_A_FOLDER = "BasicSR would make a folder of its value"
 
 # What is known of arguments beyond their signatures.
 REDUCTION = {"reduction": Value((str,), choices=("none", "mean", "sum"))}
@@ -82,7 +88,7 @@ def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
         "model_type": Value((str,), required=True, choices=tuple(_registered(MODEL_REGISTRY))),
         "scale": Value((int,), minimum=1),
         "num_gpu": Value((int, str), required=True, choices=("auto",), minimum=0),
-        "manual_seed": Value((int, NoneType), minimum=0),
+        "manual_seed": SEED,
         "datasets": Value((dict,), required=True, section=_datasets(training)),
         "network_g": Value((dict,), required=others is None, section=networks()),
         "path": Value((dict,), required=True, section=_path(others)),
@@ -113,9 +119,13 @@ def _losses() -> TypedSection:
     from basicsr.utils.registry import LOSS_REGISTRY
 
     encoder = Value((str, dict), required=True, section=_encoders())
-    known = KNOWN_ARGUMENTS | {
-        "ImageTextSemanticLoss": {"encoder": encoder, "reduction": Value((str,), choices=("sum", "mean"))}
+    semantic = {
+        "encoder": encoder,
+        "num_patches": COUNT,
+        "patch_size": COUNT,
+        "reduction": Value((str,), choices=("sum", "mean")),
     }
+    known = KNOWN_ARGUMENTS | {"ImageTextSemanticLoss": semantic}
     return _with_arguments("loss", _registered(LOSS_REGISTRY), known=known)
 
 
@@ -142,23 +152,32 @@ def _metrics() -> TypedSection:
     return _with_arguments("metric", _registered(METRIC_REGISTRY), ("img", "img2"), known)
 
 
-@functools.cache
-def _optimizers() -> TypedSection:
+def optimizer_classes() -> dict[str, Any]:
+    """The optimizers that BasicSR knows."""
     import torch
 
-    return _with_arguments("optimizer", {"Adam": torch.optim.Adam}, ("params",))
+    return {"Adam": torch.optim.Adam}
 
 
-@functools.cache
-def _schedulers() -> TypedSection:
+def scheduler_classes() -> dict[str, Any]:
+    """The schedulers of the learning rate that BasicSR knows."""
     from basicsr.models import lr_scheduler
 
-    classes = {
+    return {
         "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
         "MultiStepLR": lr_scheduler.MultiStepRestartLR,
         "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
     }
-    return _with_arguments("scheduler", classes, ("optimizer", "last_epoch"))
+
+
+@functools.cache
+def _optimizers() -> TypedSection:
+    return _with_arguments("optimizer", optimizer_classes(), ("params",))
+
+
+@functools.cache
+def _schedulers() -> TypedSection:
+    return _with_arguments("scheduler", scheduler_classes(), ("optimizer", "last_epoch"))
 
 
 def _datasets(training: bool) -> Section:
@@ -199,7 +218,7 @@ def _path(others: Value | None) -> Section:
         "resume_state": TEXT,
         "ignore_resume_networks": Value((str, list, NoneType)),
     }
-    return Section(keys, others, unknown="BasicSR would make a folder of its value")
+    return Section(keys, others, unknown=MAKES_A_FOLDER)
 
 
 def _train(others: Value | None) -> Section:
@@ -211,7 +230,7 @@ def _train(others: Value | None) -> Section:
         "scheduler": Value((dict,), required=described, section=_schedulers()),
         "total_iter": ITERATIONS,
         "warmup_iter": Value((float,), minimum=-1),
-        "ema_decay": Value((float,), minimum=0),
+        "ema_decay": Value((float,), minimum=0, maximum=1),
         "pixel_opt": Value((dict,), section=_losses()),
         "perceptual_opt": Value((dict,), section=_losses()),
         "semantic_opt": Value((dict,), section=_losses()),

@@ -27,6 +27,8 @@ class Value:
         required: the key must be there.
         choices: the texts that it may be; none mean any text.
         minimum: the smallest number that it may be.
+        maximum: the largest number that it may be.
+        whole: a number without fraction, written as `1000` or `!!float 1e3`.
         items: what the members of a list are.
         section: what a section holds. Where text is possible too, it stands for a section with this `type` alone.
         default: what the key is where it is left out, as far as the checks need it.
@@ -36,6 +38,8 @@ class Value:
     required: bool = False
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
+    whole: bool = False
     items: "Value | None" = None
     section: "Section | TypedSection | None" = None
     default: Any = None
@@ -54,6 +58,11 @@ class Section:
     keys: Mapping[str, Value]
     others: Value | None = None
     unknown: str = "nothing reads it"
+
+    @property
+    def required(self) -> list[str]:
+        """Names of the keys that must be there."""
+        return [name for name, value in self.keys.items() if value.required]
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def find_problems(value: Any, expected: Value, key: tuple[str, ...] = ()) -> Ite
         for number, item in enumerate(value, start=1):
             for problem in find_problems(item, expected.items, key):
                 yield dataclasses.replace(problem, text=f"entry {number} {problem.text}")
-    elif expected.minimum is not None and not value >= expected.minimum:
-        yield Problem(key, f"is {value}", f"write at least {expected.minimum:g}")
+    else:
+        yield from _number_problems(value, expected, key)
 
 
 def unknown_name(key: tuple[str, ...], name: Any, known: Iterable[str]) -> Problem:
@@ -66,6 +66,15 @@ def _names(kinds: tuple[type, ...]) -> str:
     return " or ".join(KIND_NAMES[kind] for kind in kinds)
 
 
+def _number_problems(value: Any, expected: Value, key: tuple[str, ...]) -> Iterator[Problem]:
+    if expected.minimum is not None and not value >= expected.minimum:
+        yield Problem(key, f"is {value}", f"write at least {expected.minimum}")
+    elif expected.maximum is not None and not value <= expected.maximum:
+        yield Problem(key, f"is {value}", f"write at most {expected.maximum}")
+    elif expected.whole and value % 1 != 0:
+        yield Problem(key, f"must be a whole number, but is {value}", "write a number without fraction")
+
+
 def _text_problems(value: str, expected: Value, key: tuple[str, ...]) -> Iterator[Problem]:
     choices = expected.section.types if isinstance(expected.section, TypedSection) else expected.choices
     if choices and value not in choices:
@@ -73,6 +82,10 @@ def _text_problems(value: str, expected: Value, key: tuple[str, ...]) -> Iterato
         yield unknown_name(key, value, [*choices, *others])
     elif not expected.kinds and "e" in value.lower() and NUMBER.fullmatch(value.strip()):
         yield Problem(key, f"is the text {value!r}", NUMBER_REMEDY.format(value))
+    elif isinstance(expected.section, TypedSection):
+        for problem in _section_problems({"type": value}, expected.section, key):
+            remedy = f"write {{type: {value}, {problem.key[-1]}: VALUE}} in place of {value}"
+            yield dataclasses.replace(problem, remedy=remedy)
 
 
 def _section_problems(
@@ -100,9 +113,9 @@ def _section_problems(
             yield _unknown_key((*key, each), expected, name)
         else:
             yield from find_problems(value, known, (*key, each))
-    for each, known in expected.keys.items():
-        if known.required and each not in section:
-            yield _missing((*key, each), known)
+    for each in expected.required:
+        if each not in section:
+            yield _missing((*key, each), expected.keys[each])
 
 
 def _missing(key: tuple[str, ...], expected: Value) -> Problem:
