@@ -8,12 +8,15 @@ from typing import Any
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import check_tile
 from basicsr_m2trans.models.training_options import OPTION_KEYS, CheckpointOptions, TrainingOptions
-from basicsr_m2trans.option_schema.sections import DESCRIBED_MODELS, networks
+from basicsr_m2trans.option_schema.sections import DESCRIBED_MODELS, MAKES_A_FOLDER, networks
 from basicsr_m2trans.option_schema.values import Problem
 
 PAIRED = ("PairedImageTextDataset", "PairedImageDataset")
 # Names of folders that tell the scale: LR_bicubic/X2, LR_bicubic_X2.lmdb, and BasicSR's X2_sub.
 SCALE_IN_NAME = re.compile(r"(?:^|_)X(\d+)(?:_sub)?(?:\.lmdb)?$")
+
+# Parts of the names of those keys under `path` of which BasicSR's `make_exp_dirs` makes no folder.
+NO_FOLDERS = ("strict_load", "pretrain_network", "resume", "param_key")
 
 
 def section(opt: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -36,6 +39,9 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
         yield Problem(("name",), f"is {name!r}", "it becomes a folder, so write one word without slashes")
     for phase, dataset in section(opt, "datasets").items():
         yield from _dataset_contradictions(opt, phase, dataset, mode)
+    for key in section(opt, "path"):
+        if not any(part in key for part in NO_FOLDERS):
+            yield Problem(("path", key), f"is no key; {MAKES_A_FOLDER}", "remove it")
     yield from _scale_contradictions(opt)
     yield from _validation_contradictions(opt, mode)
     if mode == "train":
@@ -137,6 +143,10 @@ def _m2trans_contradictions(opt: dict[str, Any], train: dict[str, Any]) -> Itera
     if train.get("semantic_opt") and not texts:
         remedy = "add captions or default_caption to datasets: train, or write semantic_opt: ~"
         yield Problem(("train", "semantic_opt"), "needs captions, which datasets: train does not give", remedy)
+    validated = any(phase.startswith("val") for phase in section(opt, "datasets"))
+    if section(opt, "logger").get("keep_best") and not validated:
+        remedy = "add datasets: val, or write false"
+        yield Problem(("logger", "keep_best"), "needs images to compare networks on", remedy)
     try:
         CheckpointOptions.from_options(opt)
     except InputError as error:
