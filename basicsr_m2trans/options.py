@@ -90,6 +90,8 @@ def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
         if len(problem.key) == 1 or (len(problem.key) == 2 and problem.key[0] == "datasets")
     ]
     _refuse(file, file.problems + sections)
+    if file.opt.get("val") is None:
+        file.opt.pop("val", None)  # BasicSR takes any `val` for a section where `name` holds `debug`
     return file.opt
 
 

@@ -145,6 +145,11 @@ def test_forced_values_are_those_of_basicsr(tmp_path):
     assert opt["datasets"]["train"]["dataroot_gt"] == "a b"
 
 
+def test_an_empty_validation_is_left_out_since_debugging_would_write_into_it(tmp_path):
+    path = write_options(tmp_path, training_options(tmp_path) | {"val": None})
+    assert "val" not in options.read_options(str(path), "train", [])
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
