@@ -135,6 +135,8 @@ def _differences(opt: dict[str, Any], mode: str) -> list[Problem]:
 
 def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
     from basicsr_m2trans.option_schema import files as on_disk
+    from basicsr_m2trans.option_schema.building import find_refused_values
+    from basicsr_m2trans.option_schema.images import find_unfit_images
     from basicsr_m2trans.option_schema.relations import find_contradictions
 
     problems = _differences(opt, mode)
@@ -143,7 +145,17 @@ def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
     sound = without(opt, known)
     later = list(find_contradictions(sound, mode))
     if files:
-        for find in (on_disk.find_missing_files, on_disk.find_unfit_data, on_disk.find_unfit_weights):
-            later += find(sound)
+        later += on_disk.find_missing_files(sound)
         later += on_disk.find_missing_gpus(sound)
-    return problems + [problem for problem in later if not any(problem.key[: len(key)] == key for key in known)]
+    problems += [problem for problem in later if not any(problem.key[: len(key)] == key for key in known)]
+    problems += find_refused_values(_faultless(opt, problems))
+    if files:
+        faultless = _faultless(opt, problems)
+        problems += find_unfit_images(faultless)
+        problems += on_disk.find_unfit_weights(faultless)
+    return problems
+
+
+def _faultless(opt: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """A copy of `opt` without the sections that have a problem, of which nothing can be built."""
+    return without(opt, {key[:1] if key[0] in ("network_g", "path") else key[:2] for key in (p.key for p in problems)})

@@ -1,5 +1,6 @@
 """What an option file may hold, described once; checks and the JSON schema for editors both follow from it.
 
 `sections` has the table of keys, `walk` compares a file with it, `relations` checks what keys say about each other,
-`files` what they name on the disk. `option_file` reads a file with its line numbers and writes the report.
+`building` what the classes say that a file names, `files` and `images` what is on the disk. `option_file` reads a file
+with its line numbers and writes the report.
 """

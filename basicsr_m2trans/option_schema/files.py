@@ -1,13 +1,12 @@
 """What an option file names and this machine does not have."""
 
-import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.relations import PAIRED, section
+from basicsr_m2trans.option_schema.building import build_network
+from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.option_schema.values import Problem
 
 FILE_KEYS = ("dataroot_gt", "dataroot_lq", "meta_info_file", "captions")
@@ -26,7 +25,7 @@ def find_missing_files(opt: dict[str, Any]) -> Iterator[Problem]:
                 continue
             path = Path(dataset[key]).expanduser()
             if key.startswith("dataroot"):
-                text = _folder_problem(path, _is_lmdb(dataset))
+                text = _folder_problem(path, is_lmdb(dataset))
             else:
                 text = None if path.is_file() else f"names the file {path}, which does not exist"
             if text:
@@ -38,42 +37,8 @@ def find_missing_files(opt: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(place, f"names the file {file}, which does not exist", remedy)
 
 
-def find_unfit_data(opt: dict[str, Any]) -> Iterator[Problem]:
-    """Training images that are too few for a batch or too small for a patch, told by their LMDB's meta_info.txt."""
-    from basicsr_m2trans.data.lmdb_store import read_meta_info
-
-    dataset = section(opt, "datasets", "train")
-    if dataset.get("type") not in PAIRED or "dataroot_gt" not in dataset or not _is_lmdb(dataset):
-        return
-    root = Path(dataset["dataroot_gt"]).expanduser()
-    if _folder_problem(root, lmdb=True):
-        return
-    key = "datasets", "train"
-    try:
-        shapes = {name: stored.shape for name, stored in read_meta_info(root).items()}
-    except InputError as error:
-        yield Problem((*key, "dataroot_gt"), f"cannot be used: {error}", "make the LMDB again")
-        return
-    patch = dataset.get("gt_size") or 0
-    small = [name for name, (height, width, _) in shapes.items() if min(height, width) < patch]
-    if small:
-        height, width, _ = shapes[small[0]]
-        text = (
-            f"is {patch}, but {len(small)} of {len(shapes)} images are smaller, such as {small[0]} ({width}x{height})"
-        )
-        remedy = f"lower it, or leave small images out by m2trans prepare --min-side {patch}"
-        yield Problem((*key, "gt_size"), text, remedy)
-    # Processes share the images; in one process, BasicSR multiplies the batch by the number of GPUs.
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    batch = (dataset.get("batch_size_per_gpu") or 0) * (max(_num_gpu(opt), 1) if processes == 1 else 1)
-    images = math.ceil(len(shapes) * dataset.get("dataset_enlarge_ratio", 1)) // processes
-    if batch > images:
-        text = f"makes a batch of {batch}, but an epoch has only {images} images for each of {processes} processes"
-        yield Problem((*key, "batch_size_per_gpu"), text, "lower it, or raise dataset_enlarge_ratio")
-
-
 def find_unfit_weights(opt: dict[str, Any]) -> Iterator[Problem]:
-    """Networks to start from that are damaged or no checkpoints of BasicSR."""
+    """Networks to start from that are damaged, no checkpoints of BasicSR, or of other settings than `network_g`."""
     from basicsr_m2trans.weights import read_checkpoint
 
     paths = section(opt, "path")
@@ -90,31 +55,52 @@ def find_unfit_weights(opt: dict[str, Any]) -> Iterator[Problem]:
             continue
         entries = list(checkpoint) if isinstance(checkpoint, dict) else [type(checkpoint).__name__]
         wanted = paths.get(key.replace("pretrain_network", "param_key"), "params")
-        if wanted in entries or "params" in entries or wanted is None:
-            continue
-        remedy = "name a file of experiments/NAME/models"
-        if "model_state_dict" in entries:
-            remedy = f"it is a checkpoint of the authors' code: run m2trans convert {value} OUT.pth and name OUT.pth"
-        yield Problem(("path", key), f"cannot be used: {value} has no entry {wanted!r}", remedy)
+        if wanted is not None and wanted not in entries and "params" not in entries:
+            remedy = "name a file of experiments/NAME/models"
+            if "model_state_dict" in entries:
+                remedy = (
+                    f"it is a checkpoint of the authors' code: run m2trans convert {value} OUT.pth and name OUT.pth"
+                )
+            yield Problem(("path", key), f"cannot be used: {value} has no entry {wanted!r}", remedy)
+        elif key == "pretrain_network_g" and paths.get("strict_load_g", True):
+            weights = checkpoint if wanted is None else checkpoint[wanted if wanted in entries else "params"]
+            yield from _misfit_problems(opt, weights, value)
+
+
+def _misfit_problems(opt: dict[str, Any], weights: Any, source: str) -> Iterator[Problem]:
+    """Weights that BasicSR would refuse to load into the network, after it has made the folder of the run."""
+    from basicsr_m2trans.weights import as_weights, check_weights
+
+    network = section(opt, "network_g")
+    if "type" not in network:
+        return
+    try:
+        given = {name.removeprefix("module."): value for name, value in as_weights(weights, source).items()}
+        check_weights(given, build_network(network).state_dict(), source, network["type"])
+    except InputError as error:
+        remedy = "name a network of the same settings as network_g, or write ~ for random weights"
+        yield Problem(("path", "pretrain_network_g"), f"cannot be used: {error}", remedy)
 
 
 def find_missing_gpus(opt: dict[str, Any]) -> Iterator[Problem]:
     """GPUs that the option file asks for and PyTorch does not find."""
     import torch
 
-    if _num_gpu(opt) > 0 and not torch.cuda.is_available():
+    if num_gpu(opt) > 0 and not torch.cuda.is_available():
         text = f"is {opt['num_gpu']}, but PyTorch finds no GPU here"
         yield Problem(("num_gpu",), text, "write auto, or add `--force_yml num_gpu=0` to run on the CPU")
 
 
-def _num_gpu(opt: dict[str, Any]) -> int:
+def num_gpu(opt: dict[str, Any]) -> int:
+    """How many GPUs a run takes."""
     import torch
 
     number = opt.get("num_gpu", 0)
     return torch.cuda.device_count() if number == "auto" else number
 
 
-def _is_lmdb(dataset: dict[str, Any]) -> bool:
+def is_lmdb(dataset: dict[str, Any]) -> bool:
+    """Whether a data set is in LMDB folders."""
     return section(dataset, "io_backend").get("type") == "lmdb"
 
 

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from basicsr_m2trans import launch, options
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.data.lmdb_store import write_lmdb
 from basicsr_m2trans.option_schema.option_file import OptionFile
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +79,27 @@ BROKEN = [
     ("ema_decay: 0.99", "amp: fp16", "amp", "train: amp is 'fp16'", "write bf16, or ~ for float32"),
     ("    captions:", "    # ", "semantic_opt", "train: semantic_opt needs captions", "add captions or default"),
     ("warmup_iter: -1", "total_iter: 5", "total_iter: 5", "total_iter is there already at", "remove one of them"),
+    (
+        "encoder:\n      type: QualityCLIPEncoder",
+        "encoder: MedCLIPEncoder",
+        "encoder:",
+        "semantic_opt: encoder: checkpoint is missing",
+        "write {type: MedCLIPEncoder, checkpoint: VALUE} in place of",
+    ),
+    ("num_patches: 3", "num_patches: 0", "num_patches", "semantic_opt: num_patches is 0", "write at least 1"),
+    ("ema_decay: 0.99", "ema_decay: 2", "ema_decay", "train: ema_decay is 2", "write at most 1"),
+    ("print_freq: 50", "print_freq: 1.5", "print", "print_freq must be a whole number, but is 1.5", "without fraction"),
+    ("seed: 0", "seed: 5000000000", "seed", "manual_seed is 5000000000", "write at most 4294901760"),
+    ("  print_freq", "  yes: 1\n  print_freq", "  yes", "logger: True is no text, as the name", "put it in quotes"),
+    ("wavelet: haar", "wavelet: foo", "network_g", "network_g cannot be used: M2Trans says: unknown wavelet", "change"),
+    ("[0.9, 0.999]", "[0.9]", "optim_g", "train: optim_g cannot be used: Adam says: IndexError", "change that value"),
+    (
+        "periods: [1000]\n    restart_weights: [1]",
+        "periods: []\n    restart_weights: []",
+        "scheduler",
+        "train: scheduler cannot be used: CosineAnnealingRestartLR says: TypeError",
+        "change that value",
+    ),
     ("M2TransModel", "SRModel", "semantic_opt", "train: semantic_opt means nothing to SRModel", "M2TransModel"),
 ]
 
@@ -103,6 +122,13 @@ def test_a_broken_file_gets_its_message(old, new, line, text, remedy, tmp_path):
     assert line in path.read_text().splitlines()[int(number) - 1]
     assert mended.startswith("    -> ")
     assert remedy in mended
+
+
+def test_the_best_network_needs_images_to_be_found(tmp_path):
+    before, _, after = DEMO.replace("  print_freq", "  keep_best: true\n  print_freq").partition("  val:\n    name")
+    path = tmp_path / "broken.yml"
+    path.write_text(before + after[after.index("network_g:") :])
+    assert "logger: keep_best needs images to compare networks on" in report_of(path, files=False)
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path):
@@ -152,40 +178,11 @@ def test_files_of_other_models_of_basicsr_may_have_keys_of_their_own(tmp_path):
     path = tmp_path / "other.yml"
     path.write_text(yaml.safe_dump(opt))
     assert options.check_file(path, files=False) is None
+    path.write_text(yaml.safe_dump(opt | {"path": {"cache": "/tmp/x", "ignore_resume_networks": "network_d"}}))
+    assert "has 1 problem" in report_of(path, files=False)
+    assert "path: cache is no key; BasicSR would make a folder of its value" in report_of(path, files=False)
     path.write_text(yaml.safe_dump(opt | {"scale": "two"}))
     assert "scale must be a whole number, but is 'two'" in report_of(path, files=False)
-
-
-def stored(folder, sizes):
-    """LMDB folders HR.lmdb and LR_bicubic_X2.lmdb with images of these sizes, and the demo's file for them."""
-    for name, scale in (("HR", 1), ("LR_bicubic_X2", 2)):
-        images = [np.zeros((height // scale, width // scale, 3), np.uint8) for height, width in sizes]
-        write_lmdb(folder / f"{name}.lmdb", [(f"i{n}", image, image.shape) for n, image in enumerate(images)])
-    (folder / "captions.csv").write_text("image,caption\n")
-    path = folder / "stored.yml"
-    path.write_text(DEMO.replace("datasets/demo/train/", f"{folder}/").replace("datasets/demo/val/", f"{folder}/"))
-    return path
-
-
-def test_images_smaller_than_the_patch_are_told(tmp_path):
-    path = stored(tmp_path, [(64, 64), (96, 60), (64, 80)])
-    statement, remedy = report_of(path).splitlines()[1:]
-    assert "train: gt_size is 64, but 1 of 3 images are smaller, such as i1 (60x96)" in statement
-    assert remedy.endswith("m2trans prepare --min-side 64")
-
-
-def test_a_batch_that_an_epoch_does_not_fill_is_told(tmp_path, monkeypatch):
-    path = stored(tmp_path, [(64, 64)] * 3)
-    path.write_text(path.read_text().replace("dataset_enlarge_ratio: 20", "dataset_enlarge_ratio: 3"))
-    assert report_of(path) == ""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "makes a batch of 8, but an epoch has only 4 images for each of 2 processes" in report_of(path)
-
-
-def test_an_lmdb_without_its_list_is_told(tmp_path):
-    path = stored(tmp_path, [(64, 64)])
-    (tmp_path / "HR.lmdb/meta_info.txt").unlink()
-    assert report_of(path).count("HR.lmdb, which is no LMDB, it holds no meta_info.txt") == 2  # train and val
 
 
 def test_the_command_checks_several_files(tmp_path, monkeypatch, capsys):
@@ -209,8 +206,8 @@ def test_the_command_checks_several_files(tmp_path, monkeypatch, capsys):
     assert main(["check"]) == 2
 
 
-def test_the_launcher_refuses_a_misspelt_key_before_it_makes_any_folder(tmp_path, monkeypatch, capsys):
-    path = stored(tmp_path, [(64, 64)] * 2)
+def test_the_launcher_refuses_a_misspelt_key_before_it_makes_any_folder(stored, tmp_path, monkeypatch, capsys):
+    path = stored([(64, 64)] * 2)
     path.write_text(path.read_text().replace("num_block:", "num_blok:"))
     before = sorted(tmp_path.rglob("*"))
     arguments = ["train.py", "-opt", str(path), "--force_yml", "train:amp=fp16", "train:ema_decay=1e-1", "nothing"]

@@ -1,0 +1,27 @@
+from basicsr_m2trans import register
+from basicsr_m2trans.option_schema import building
+
+register()
+
+from basicsr.utils import logger  # noqa: E402
+
+SWINIR = {"type": "SwinIR", "upscale": 2, "embed_dim": 12, "depths": [1], "num_heads": [2], "window_size": 4}
+
+
+def devices(network):
+    return {parameter.device.type for parameter in network.parameters()}
+
+
+def test_networks_are_built_without_values_where_they_can_be(monkeypatch):
+    monkeypatch.setattr(logger, "initialized_logger", {})
+    assert devices(building.build_network({"type": "M2Trans", "upscale": 2, "num_block": 1})) == {"meta"}
+    assert devices(building.build_network(SWINIR)) == {"cpu"}
+    assert logger.initialized_logger == {}  # a log that is open already would get no file from the run
+
+
+def test_what_the_machine_lacks_is_no_refusal(monkeypatch):
+    def absent(_settings):
+        raise FileNotFoundError("weights.pth")
+
+    monkeypatch.setattr(building, "build_network", absent)
+    assert list(building.find_refused_values({"network_g": SWINIR})) == []
