@@ -68,7 +68,7 @@ def _batch_problems(dataset: dict[str, Any], images: int, gpus: int) -> Iterator
     # Processes share the images; in one process, BasicSR multiplies the batch by the number of GPUs.
     processes = int(os.environ.get("WORLD_SIZE", 1))
     batch = (dataset.get("batch_size_per_gpu") or 0) * (max(gpus, 1) if processes == 1 else 1)
-    share = math.ceil(images * dataset.get("dataset_enlarge_ratio", 1) / processes)
+    share = math.ceil(images * dataset.get("dataset_enlarge_ratio", 1)) // processes
     if batch > share:
         text = f"makes a batch of {batch}, but an epoch has only {share} images for each of {processes} processes"
         yield Problem(("datasets", "train", "batch_size_per_gpu"), text, "lower it, or raise dataset_enlarge_ratio")

@@ -62,7 +62,7 @@ def test_a_batch_that_an_epoch_does_not_fill_is_told(stored, monkeypatch):
     path.write_text(path.read_text().replace("dataset_enlarge_ratio: 20", "dataset_enlarge_ratio: 3"))
     assert check_file(path) is None
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "makes a batch of 8, but an epoch has only 5 images for each of 2 processes" in check_file(path)
+    assert "makes a batch of 8, but an epoch has only 4 images for each of 2 processes" in check_file(path)
 
 
 def test_an_lmdb_without_its_list_is_told(stored, tmp_path):
