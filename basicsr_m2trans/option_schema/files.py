@@ -77,6 +77,8 @@ def _misfit_problems(opt: dict[str, Any], weights: Any, source: str) -> Iterator
     try:
         given = {name.removeprefix("module."): value for name, value in as_weights(weights, source).items()}
         check_weights(given, build_network(network).state_dict(), source, network["type"])
+    except (ImportError, OSError):  # this machine cannot build the network, so nothing is known of its weights
+        return
     except InputError as error:
         remedy = "name a network of the same settings as network_g, or write ~ for random weights"
         yield Problem(("path", "pretrain_network_g"), f"cannot be used: {error}", remedy)
