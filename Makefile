@@ -9,7 +9,7 @@ install:
 demo: install
 	@$(BIN)/m2trans demo
 
-# One process for each core, whole files at a time: what a file's tests share is made once.
+# Up to four processes, whole files at a time: what a file's tests share is made once.
 TEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test: install

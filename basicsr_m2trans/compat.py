@@ -257,6 +257,17 @@ def read_options_without_running_them() -> None:
 
     stock_parse_options = stock_options.parse_options
 
+    def parse_with_one_seed(root_path: str, is_train: bool) -> tuple[dict[str, Any], argparse.Namespace]:
+        opt, args = stock_parse_options(root_path, is_train)
+        if opt["dist"]:
+            import torch.distributed
+
+            # Without `manual_seed` in the file every process has drawn one.
+            seeds = [opt["manual_seed"]]
+            torch.distributed.broadcast_object_list(seeds)
+            opt["manual_seed"] = seeds[0]
+        return opt, args
+
     def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("-opt")
@@ -273,7 +284,7 @@ def read_options_without_running_them() -> None:
         command_line = sys.argv
         sys.argv = [command_line[0], "-opt", args.opt, *others]
         try:
-            return stock_parse_options(root_path, is_train)
+            return parse_with_one_seed(root_path, is_train)
         finally:
             sys.argv = command_line
 

@@ -4,6 +4,10 @@ import re
 
 # Texts of errors of PyTorch and Python, the special before the general; what they mean, and what to do.
 _REMEDIES = {
+    "Duplicate GPU detected": (
+        "two processes share one GPU, which NCCL refuses; start no more processes than there are GPUs "
+        "(torchrun --nproc_per_node)"
+    ),
     "CUDA out of memory": (
         "the GPU's memory is used up; lower batch_size_per_gpu or gt_size, or set train: accumulate, checkpointing or "
         "amp"
@@ -40,7 +44,5 @@ def explain_failure(error: RuntimeError | OSError) -> str | None:
 
 
 def is_lost_exchange(error: RuntimeError | OSError) -> bool:
-    """Whether NCCL or Gloo lost another process; errors of Gloo have no type of their own, but its files' names."""
-    import torch.distributed
-
-    return isinstance(error, torch.distributed.DistBackendError) or "gloo/transport/" in str(error)
+    """Whether Gloo or NCCL lost another process of the run, as far as the error's text tells."""
+    return re.search(r"gloo/transport/|ncclRemoteError|ncclSystemError|[Tt]imed out", str(error)) is not None

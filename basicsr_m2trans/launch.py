@@ -48,8 +48,10 @@ def main(mode: str, root_path: str) -> int:
             raise
         if mode == "train":
             explanation += "; the checkpoints are as they were, --auto_resume goes on from the newest"
-        # Where one process fails, the tracebacks of all others would bury its message.
-        logging.getLogger("basicsr").error(explanation, exc_info=not is_lost_exchange(error))
+        # The log may lie on the disk that is full.
+        with contextlib.suppress(InputError):
+            # Where one process fails, the tracebacks of all others would bury its message.
+            logging.getLogger("basicsr").error(explanation, exc_info=not is_lost_exchange(error))
         print(f"{title}: {explanation}", file=sys.stderr, flush=True)
         return 1
     except TrainingStopped as stopped:

@@ -1,6 +1,10 @@
 """One process at a time in a folder or file: locks that the kernel releases when their holder ends, however it ends."""
 
+import contextlib
+import errno
 import fcntl
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +16,12 @@ from basicsr_m2trans.errors import InputError
 # The loaders of a trainer that was killed inherit its lock and notice only after seconds.
 PATIENCE = 10.0
 _POLL_SECONDS = 0.2
+# Of file systems without locks, such as some network disks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> None:
-    """Lock an open file or folder until it is closed.
+    """Lock an open file or folder until it is closed; where the file system has no locks, say so and go on.
 
     Args:
         file: open file or its number.
@@ -34,6 +40,11 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
             if time.monotonic() >= deadline:
                 raise InputError(refusal) from None
             time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            print(f"no protection against a second run here: {error.strerror}", file=sys.stderr, flush=True)
+            return
 
 
 @contextmanager
@@ -50,13 +61,15 @@ def locked(path: Path, refusal: str) -> Iterator[int]:
         InputError: another process holds it for `PATIENCE` seconds, or the file cannot be made.
     """
     try:
-        file = path.open("wb")
+        # Another user's file is as good: a lock needs no leave to write.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); make its folder writable") from error
-    with file:
+    with open(descriptor, "rb") as file:
         take_lock(file, refusal, PATIENCE)
         try:
-            yield file.fileno()
+            yield descriptor
         finally:
             # Closing is not enough where a child process still has the file.
-            fcntl.flock(file, fcntl.LOCK_UN)
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)

@@ -29,7 +29,7 @@ folder=$(realpath "$folder")
 
 clean_up() {
     for host in "${HOSTS[@]}"; do
-        ip netns pids "$host" 2>/dev/null | xargs --no-run-if-empty kill -9
+        ip netns pids "$host" 2>/dev/null | xargs --no-run-if-empty kill -9 || true
         ip netns delete "$host" 2>/dev/null || true
         rm -rf "/etc/netns/$host"
     done
@@ -77,7 +77,7 @@ until [ -e experiments/two_hosts/training_states/20.state ]; do
     kill -0 "$first" 2>/dev/null || { tail -n 50 m2trans1.txt; fail "training has ended too early"; }
     sleep 0.2
 done
-ip netns pids m2trans2 | xargs kill -9
+ip netns pids m2trans2 | xargs --no-run-if-empty kill -9 || true
 echo "m2trans2 is dead"
 wait "$first" || { tail -n 50 m2trans1.txt; fail "m2trans1 did not go on alone"; }
 grep -E 'World size|iter:  |# psnr|Resuming|now takes|rank [0-9]+\)|End of training' m2trans1.txt

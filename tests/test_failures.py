@@ -24,6 +24,12 @@ from basicsr_m2trans.failures import explain_failure
             "the exchange with the other processes failed",
         ),
         (torch.distributed.DistBackendError("NCCL error\nncclRemoteError: A call failed"), "its message or torchrun's"),
+        (
+            torch.distributed.DistBackendError(
+                "NCCL error in: x.cpp\nLast error:\nDuplicate GPU detected : rank 0 and"
+            ),
+            "start no more processes than there are GPUs (torchrun --nproc_per_node) (Duplicate GPU detected : rank 0",
+        ),
         (OSError(28, "No space left on device"), "a disk or /dev/shm is full"),
     ],
 )

@@ -1,6 +1,7 @@
 """The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -346,7 +347,11 @@ def test_interruption_ends_with_status_130(monkeypatch, capsys):
 
 def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys):
     text = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911. Look at its logs."
-    errors = [RuntimeError(text), torch.distributed.DistBackendError("NCCL error\nstack"), RuntimeError("shapes")]
+    errors = [
+        RuntimeError(text),
+        torch.distributed.DistBackendError("NCCL error\nncclRemoteError"),
+        RuntimeError("shapes"),
+    ]
     monkeypatch.setattr(launch, "check_options", lambda *_: None)
     monkeypatch.setattr(launch, "run_pipeline", lambda *_: (_ for _ in ()).throw(errors.pop(0)))
     monkeypatch.setenv("RANK", "3")
@@ -357,6 +362,20 @@ def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys)
     assert "(NCCL error)" in nccl
     with pytest.raises(RuntimeError, match="shapes"):
         launch.main("train", "")
+
+
+def test_a_full_disk_is_told_though_the_log_is_on_it(monkeypatch, capsys):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(*_, **__):
+        raise InputError("the log cannot be written")
+
+    monkeypatch.setattr(launch, "check_options", lambda *_: None)
+    monkeypatch.setattr(launch, "run_pipeline", fill)
+    monkeypatch.setattr(logging.getLogger("basicsr"), "error", refuse)
+    assert launch.main("train", "") == 1
+    assert capsys.readouterr().err.startswith("train: a disk or /dev/shm is full; make room there")
 
 
 def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):

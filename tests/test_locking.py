@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 
@@ -27,6 +29,24 @@ def test_a_killed_holder_gives_the_lock_back(tmp_path, monkeypatch):
         holder.kill()
     monkeypatch.undo()
     with locked(path, "still held"):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_the_file_system_has_no_locks_work_goes_on(number, tmp_path, monkeypatch, capsys):
+    """As on some network disks."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(locking.fcntl, "flock", refuse)
+    with locked(tmp_path / "lock", "held"):
+        assert "no protection against a second run here" in capsys.readouterr().err
+
+
+def test_the_lock_file_of_another_user_is_as_good(tmp_path):
+    (tmp_path / "lock").touch(mode=0o444)
+    with locked(tmp_path / "lock", "held"):
         pass
 
 

@@ -33,7 +33,10 @@ def lengths(text: str) -> tuple[int, dict[str, int]]:
     """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their names."""
     try:
         first, *others = names(text)
-        return int(first), {name: int(number) for name, number in (entry.split("=") for entry in others)}
+        pairs = [(method(name), int(number)) for name, number in (entry.split("=") for entry in others)]
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("one method twice")
+        return int(first), dict(pairs)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: write it as N or N,METHOD=N") from error
 
@@ -105,13 +108,14 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.report.comparison import Comparison, Settings
 
     iterations, single_lengths = args.iters
-    for option, values in (("--iters", [iterations, *single_lengths.values()]), ("--time-budget", [args.time_budget])):
-        for value in values:
-            if value is not None and value <= 0:
-                raise InputError(f"{option} {value}: give a number above 0")
+    budgets = {"--iters": iterations, "--time-budget": args.time_budget}
+    budgets |= {f"--iters {name}": number for name, number in single_lengths.items()}
+    for option, value in budgets.items():
+        if value is not None and value <= 0:
+            raise InputError(f"{option} {value}: give a number above 0")
     for name in single_lengths:
-        if name not in args.methods:
-            raise InputError(f"--iters {name}=...: {name!r} is not among --methods {','.join(args.methods)}")
+        if name not in args.methods or name == method("bicubic"):
+            raise InputError(f"--iters {name}=...: --methods names no {name} that is trained")
     for option in ("methods", "scales", "seeds"):
         if not getattr(args, option):
             raise InputError(f"--{option} names nothing")

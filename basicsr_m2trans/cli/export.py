@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     if args.note and args.format != "safetensors":
         raise InputError(f"--note goes with --format safetensors, not with {args.format}; leave it out")
     notes = dict(note.partition("=")[::2] for note in args.note)
-    if "" in notes or "" in notes.values():
-        raise InputError("--note: write it as KEY=VALUE")
+    if "" in notes or "" in notes.values() or len(notes) < len(args.note):
+        raise InputError("--note: write it as KEY=VALUE, each KEY once")
 
     from basicsr_m2trans import export
     from basicsr_m2trans.export.agreement import SIZES, TIMED_SIZE

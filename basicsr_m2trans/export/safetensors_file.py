@@ -50,7 +50,12 @@ def export_safetensors(
         if overflown:
             raise InputError(f"{checkpoint}: weights of {overflown[0]} do not fit into float16; leave --fp16 out")
     own = {"format": "pt", "network_g": json.dumps(trained.settings), "use": DISCLAIMER}
-    metadata = dict(notes or {}) | own
+    notes = dict(notes or {})
+    if notes.keys() & own.keys():
+        raise InputError(
+            f"notes {', '.join(notes.keys() & own.keys())}: the file says these itself; choose other names"
+        )
+    metadata = notes | own
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, safetensors.torch.save(weights, metadata))
     return sum(value.numel() for value in weights.values())

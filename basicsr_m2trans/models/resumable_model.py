@@ -13,6 +13,7 @@ from basicsr_m2trans.checkpoints import delete_older_checkpoints
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.shared_validation import SharedValidationModel
 from basicsr_m2trans.models.training_options import CheckpointOptions
+from basicsr_m2trans.weights import read_checkpoint
 
 
 class ResumableModel(SharedValidationModel):
@@ -47,6 +48,27 @@ class ResumableModel(SharedValidationModel):
         """
         self._save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
+
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
+        """Load weights as BasicSR does, and those of a safetensors file, such as the networks of this package.
+
+        Args:
+            net: the network.
+            load_path: a checkpoint; of a file that ends in .safetensors the only weights are taken.
+            strict: whether all weights must fit.
+            param_key: entry of a checkpoint.
+
+        Raises:
+            InputError: the safetensors file cannot be read.
+        """
+        if not str(load_path).endswith(".safetensors"):
+            super().load_network(net, load_path, strict, param_key)
+            return
+        weights = read_checkpoint(load_path)["params"]
+        self._print_different_keys_loading(net, weights, strict)
+        self.get_bare_model(net).load_state_dict(weights, strict=strict)
 
     @master_only
     def save_network(

@@ -38,6 +38,8 @@ class SharedValidationModel(SRModel):
         dataset: Any = dataloader.dataset
         name = dataset.opt["name"]
         rank, processes = self.opt["rank"], self.opt["world_size"]
+        if self.opt["dist"]:
+            self._share_buffers()
         share = DataLoader(dataset, sampler=range(rank, len(dataset), processes), pin_memory=dataloader.pin_memory)
         show_progress = self.opt["val"].get("pbar", False) and rank == 0
         rows = []
@@ -61,6 +63,13 @@ class SharedValidationModel(SRModel):
         for metric, value in self.metric_results.items():
             self._update_best_metric_result(name, metric, value, current_iter)
         self._log_validation_metric_values(current_iter, name, tb_logger)
+
+    def _share_buffers(self) -> None:
+        """Give every process the buffers of rank 0, which saves them: statistics of BatchNorm follow own images."""
+        for net in (self.net_g, getattr(self, "net_g_ema", None)):
+            if net is not None:
+                for buffer in self.get_bare_model(net).buffers():
+                    torch.distributed.broadcast(buffer, 0)
 
     @property
     def _metrics(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class TrainingStart:
         self.sampler: Any = None
         self._samples: dict[str, int] = {}
         self._passed_over: list[str] = []
+        self._other_seed: int | None = None
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Read the state that `opt` resumes from and point `opt` to the networks saved with it.
@@ -64,7 +65,9 @@ class TrainingStart:
         for network in _resumed_networks(opt):
             paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True
         # Without `manual_seed` in the option file, BasicSR has drawn another one.
-        opt["manual_seed"] = state.get("manual_seed", opt["manual_seed"])
+        seed = state.get("manual_seed", opt["manual_seed"])
+        self._other_seed = opt["manual_seed"] if seed != opt["manual_seed"] else None
+        opt["manual_seed"] = seed
         self.epoch, self.iteration = state["epoch"], state["iter"]
         self._samples = {key: value for key, value in state.items() if key.startswith("samples_")}
         return state
@@ -86,6 +89,10 @@ class TrainingStart:
         _stop_at_failing_log(logger)
         for problem in self._passed_over:
             logger.warning(f"A checkpoint is passed over: {problem}")
+        if self._other_seed is not None:
+            logger.warning(
+                f"manual_seed stays {opt['manual_seed']}, with which the run began; {self._other_seed} has no effect."
+            )
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:
             train_opt["seed"] = opt["manual_seed"]

@@ -134,8 +134,9 @@ class Comparison:
                 "minutes": settings.minutes,
                 "validations": settings.validations,
                 "tests": {
-                    name: f"{folder.resolve()}, {set_digest(folder, settings.scales[0])}"
+                    f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
                     for name, folder in settings.tests.items()
+                    for scale in settings.scales
                 },
                 "options": self.bases,
                 "lengths": {

@@ -106,10 +106,11 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set's HR images, which says whether two sets are the same."""
+    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are the same."""
     digest = hashlib.sha256()
-    for item in build_set(folder, scale):
-        digest.update(item["gt_path"].encode() + item["gt"].numpy().tobytes())
+    dataset = build_set(folder, scale)
+    for pair, item in zip(dataset.pairs, dataset, strict=True):
+        digest.update(pair.name.encode() + item["gt"].numpy().tobytes() + item["lq"].numpy().tobytes())
     return f"SHA-256 {digest.hexdigest()[:16]}"
 
 

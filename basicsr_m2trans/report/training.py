@@ -110,7 +110,7 @@ class Trainer:
         for leftover in (folder, self.out / "tb_logger" / name):
             shutil.rmtree(leftover, ignore_errors=True)
         for file in (self.out / "options" / f"{name}.yml", folder.with_name(f".{name}.lock")):
-            file.unlink()
+            file.unlink(missing_ok=True)
         return statistics.median((b - a).total_seconds() for a, b in itertools.pairwise(times))
 
     def _run(self, opt: dict[str, Any], enough: Callable[[TrainingLog], bool]) -> bool:

@@ -46,7 +46,7 @@ def test_the_reference_is_always_one_of_the_methods(methods, arguments, referenc
     assert found[0].reference in found[0].methods
 
 
-@pytest.mark.parametrize("text", ["5,EDSR", "EDSR=5", "5,EDSR=x", ""])
+@pytest.mark.parametrize("text", ["5,EDSR", "EDSR=5", "5,EDSR=x", "5,EDSR=1,EDSR=2", ""])
 def test_lengths_of_another_form_are_refused(text, capsys):
     with pytest.raises(SystemExit):
         main(["compare", "--data", "d", "--methods", "EDSR", "--scales", "2", "--out", "o", "--iters", text])
@@ -63,8 +63,8 @@ def test_sets_of_one_name_are_refused():
     [
         ([], "use --iters, --time-budget or both"),
         (["--iters", "0"], "--iters 0: give a number above 0"),
-        (["--iters", "5,EDSR=0"], "--iters 0: give a number above 0"),
-        (["--iters", "5,HAT=3"], "--iters HAT=...: 'HAT' is not among --methods EDSR"),
+        (["--iters", "5,EDSR=0"], "--iters EDSR 0: give a number above 0"),
+        (["--iters", "5,HAT=3"], "--iters HAT=...: --methods names no HAT that is trained"),
         (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
         (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
         (["--iters", "5", "--seeds=-1,0"], "--seeds -1,0: NumPy takes seeds from 0"),

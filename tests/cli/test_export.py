@@ -46,6 +46,7 @@ def test_torchscript_prints_difference_and_speed(checkpoint, tmp_path, capsys):
         (["--format", "torchscript", "--fp16", "-o", "net.pt"], "--fp16 goes with --format onnx or safetensors"),
         (["--format", "onnx", "--note", "a=b", "-o", "net.onnx"], "--note goes with --format safetensors"),
         (["--format", "safetensors", "--note", "ab", "-o", "net.safetensors"], "--note: write it as KEY=VALUE"),
+        (["--format", "safetensors", "--note", "use=all", "-o", "net.safetensors"], "the file says these itself"),
         (["--format", "torchscript", "--scale", "3", "-o", "net.pt"], "enlarges x2"),
     ],
 )

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import basicsr_m2trans
+from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints import read_training_state
 from basicsr_m2trans.errors import InputError
 
@@ -99,6 +101,25 @@ def test_a_resumed_model_goes_on_to_the_bit(tmp_path, ema_decay):
     assert equal(model.net_g.state_dict(), resumed.net_g.state_dict())
     if ema_decay:
         assert equal(model.net_g_ema.state_dict(), resumed.net_g_ema.state_dict())
+
+
+def test_training_can_start_from_a_safetensors_file(tmp_path):
+    """Also where the layers behind belong to another scale, which are then left as they are."""
+    settings = {"num_feat": 8, "num_block": 1, "global_skip": True}
+    save_file(
+        {name: value.half() for name, value in M2Trans(2, **settings).state_dict().items()}, tmp_path / "n.safetensors"
+    )
+    model = build(tmp_path)
+    with torch.no_grad():
+        start = M2Trans(2, **settings)
+        model.load_network(start, str(tmp_path / "n.safetensors"))
+        other = M2Trans(4, **settings)
+        model.load_network(other, str(tmp_path / "n.safetensors"), strict=False)
+    given = load_file(tmp_path / "n.safetensors")
+    assert equal({name: value.half() for name, value in start.state_dict().items()}, given)
+    assert torch.equal(other.head.weight.half(), given["head.weight"])
+    with pytest.raises(RuntimeError, match=r"tail\.3\.weight"):
+        model.load_network(other, str(tmp_path / "n.safetensors"))
 
 
 def test_the_state_waits_for_its_validation(tmp_path):

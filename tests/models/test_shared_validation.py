@@ -10,6 +10,7 @@ import basicsr_m2trans
 
 basicsr_m2trans.register()
 
+from basicsr.archs.edsr_arch import EDSR  # noqa: E402
 from basicsr.models.sr_model import SRModel  # noqa: E402
 
 from basicsr_m2trans.models.shared_validation import SharedValidationModel  # noqa: E402
@@ -29,6 +30,21 @@ class Images(torch.utils.data.Dataset):
         sizes = {"lq": 12, "gt": 24}
         images = {key: torch.rand(3, size, size, generator=generator) for key, size in sizes.items()}
         return images | {"lq_path": f"folder/image{index}.png"}
+
+
+def test_all_processes_measure_the_network_of_the_first(tmp_path, monkeypatch):
+    """Each process has its own statistics of BatchNorm until the next iteration of training."""
+    model = build(tmp_path, processes=2)
+    model.opt["dist"] = True
+    model.net_g.register_buffer("running_mean", torch.zeros(3))
+    asked = []
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda buffer, rank: asked.append((buffer.data_ptr(), rank)))
+    monkeypatch.setattr(
+        torch.distributed, "all_gather_object", lambda shares, rows: shares.__setitem__(slice(None), [rows, rows])
+    )
+    model.validation(torch.utils.data.DataLoader(Images()), 1, None)
+    assert asked == [(buffer.data_ptr(), 0) for buffer in model.net_g.buffers()]
+    assert len(asked) == 1 + len(list(EDSR(3, 3, num_feat=4, num_block=1, upscale=2).buffers()))
 
 
 def build(folder, rank=0, processes=1, model=SharedValidationModel):

@@ -96,14 +96,17 @@ def test_the_networks_of_a_run_are_resumed_whole_whatever_it_began_with(tmp_path
 
 
 @pytest.mark.parametrize(("saved", "seed"), [({"manual_seed": 3}, 3), ({}, 7)])
-def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path):
+def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path, caplog):
     """Without `manual_seed` in the option file BasicSR draws another one for each start; `SRModel` saves none."""
     write_checkpoint(tmp_path, 5)
     file = tmp_path / "training_states/5.state"
     torch.save(torch.load(file) | saved, file)
-    opt = options(tmp_path)
-    TrainingStart(None).load_resume_state(opt)
+    opt = options(tmp_path) | LOADER_OPTIONS | {"manual_seed": 7}
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(opt)
     assert opt["manual_seed"] == seed
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    assert ("manual_seed stays 3, with which the run began; 7 has no effect." in caplog.messages) is (seed == 3)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
