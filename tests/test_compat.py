@@ -215,7 +215,14 @@ def test_single_process_model_is_not_wrapped(base_model):
 def resume_options(root, **path):
     folder = root / "experiments" / "tiny"
     paths = {"training_states": str(folder / "training_states"), "models": str(folder / "models"), **path}
-    return {"name": "tiny", "auto_resume": "resume_state" not in path, "network_g": {}, "path": paths}
+    return {
+        "name": "tiny",
+        "auto_resume": "resume_state" not in path,
+        "dist": False,
+        "manual_seed": 0,
+        "network_g": {},
+        "path": paths,
+    }
 
 
 def save_state(root, iteration, epoch=0, network=True):
