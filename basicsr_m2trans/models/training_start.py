@@ -101,8 +101,8 @@ class TrainingStart:
         loader, sampler, val_loaders, _, total_iters = self.stock_dataloaders(opt, logger)
         if self.iteration and not getattr(loader.dataset, "numbered_draws", False):
             logger.warning(
-                f"{train_opt['type']} draws its crops from random states that no checkpoint holds: from here on they "
-                "are others than in an uninterrupted run (those of PairedImageTextDataset are the same)."
+                f"{type(loader.dataset).__name__} draws its crops from random states that no checkpoint holds: from "
+                "here on they are others than in an uninterrupted run (those of PairedImageTextDataset are the same)."
             )
         self.sampler = sampler
         if loader.num_workers:

@@ -14,7 +14,7 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_start import TrainingStart
 
-LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {"type": "PairedImageTextDataset"}}}
+LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +115,9 @@ def test_data_sets_whose_crops_no_checkpoint_holds_are_told(numbered, tmp_path, 
     write_checkpoint(tmp_path, 5)
     start = TrainingStart(make_loaders)
     start.load_resume_state(options(tmp_path))
-    opt = {"manual_seed": 0, "datasets": {"train": {"type": "PairedImageDataset"}}}
+    opt = dict(LOADER_OPTIONS)
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
-    told = ["PairedImageDataset draws its crops from random states" in text for text in caplog.messages]
+    told = ["NumberedImages draws its crops from random states" in text for text in caplog.messages]
     assert any(told) is not numbered
 
 
