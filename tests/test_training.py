@@ -249,8 +249,9 @@ def _gloo(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_gloo")
-def test_two_processes_stop_at_the_same_iteration(tmp_path, data):
+def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):
     """SIGTERM to torchrun, which passes it on to both trainers and their loader processes."""
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "240")  # seconds; a busy machine needs more than 30
     opt = tiny_options(data, "tiny")
     opt["datasets"]["train"]["batch_size_per_gpu"] = 1
     opt["train"]["total_iter"] = 1000

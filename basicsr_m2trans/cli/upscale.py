@@ -21,10 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--out",
-        default=Path("upscaled"),
         type=Path,
         metavar="OUT",
-        help="folder, or for one INPUT a file name (default: the folder upscaled)",
+        help="folder, or for one INPUT a file name (default: the folder upscaled_xS)",
     )
     parser.add_argument(
         "--scale",
@@ -79,11 +78,13 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.inference.outputs import DISCLAIMER
 
     if args.model is None:
-        if args.scale is None:
-            raise InputError("give --scale 2, 3 or 4, or your own network by --model")
         if args.arch or args.opt:
             raise InputError("--arch and --opt say what your own network is; name its file by --model")
-    jobs = plan_jobs(args.inputs, args.out, args.deidentify)
+        if args.scale not in (2, 3, 4):
+            raise InputError("give --scale 2, 3 or 4, or your own network by --model")
+    # A folder of its own for each scale: results that exist are not replaced.
+    out = args.out or Path(f"upscaled_x{args.scale}" if args.scale else "upscaled")
+    jobs = plan_jobs(args.inputs, out, args.deidentify)
     upscaler = Upscaler.from_checkpoint(
         args.model or f"m2trans-x{args.scale}",
         scale=args.scale,
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             _write_report(args.json, upscaler.name, results)
     counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
-    print(f"{args.out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+    print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     return 1 if counts["failed"] else 0
 
 

@@ -46,7 +46,8 @@ class OptionFile:
         except OSError as error:
             reason = error.strerror
             raise InputError(f"option file {path} cannot be read: {reason}; give the path of a yml file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"option file {path} is not valid YAML; mend it at the named place: {error}") from error
         if not isinstance(opt, dict) or tree is None:
             raise InputError(f"option file {path} holds no options; start from one of the files in options/")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.atomic import write_atomic
@@ -118,8 +117,6 @@ def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:
     try:
         _check_size(name, *read_size(path), max_pixels)
         return read_image(path)
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{name} is far larger than the {max_pixels:,} pixels that this page takes.") from error
     except InputError as error:
         raise InputError(str(error).replace(str(path), name)) from error
 

@@ -60,6 +60,27 @@ def test_mistakes_are_told_before_anything_is_written(scans, capsys):
     assert not (scans / "out").exists()
 
 
+def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scale(scans, monkeypatch, capsys):
+    monkeypatch.chdir(scans)
+    assert main(["upscale", "scans/a.png", "--scale", "2", "--device", "cpu"]) == 0
+    assert "M2Trans x2 (m2trans-x2.safetensors) on cpu" in capsys.readouterr().out
+    expected = Upscaler.from_checkpoint("m2trans-x2", device="cpu")(Image.open("scans/a.png"))
+    assert np.array_equal(np.asarray(Image.open("upscaled_x2/a.png")), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --scale 2, 3 or 4, or your own network by --model"),
+        (["--scale", "5"], "give --scale 2, 3 or 4, or your own network by --model"),
+        (["--scale", "2", "--arch", "EDSR"], "--arch and --opt say what your own network is; name its file by --model"),
+    ],
+)
+def test_without_model_the_scale_must_be_one_of_the_package(scans, capsys, arguments, message):
+    assert main(["upscale", str(scans / "scans/a.png"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_no_partial_file_and_the_report(scans, monkeypatch, capsys):
     from basicsr_m2trans.inference import image_files
 

@@ -144,12 +144,12 @@ def test_crops_of_two_processes_are_those_of_one(tmp_path):
     one, *ranks = [build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 4}) for _ in range(3)]
     small, large = batch(), {name: [*value, *value] for name, value in batch().items()}
     one.feed_data({name: value if name == "text" else torch.stack(value) for name, value in large.items()})
-    whole = one._draw_crops(7)
+    whole = one._draw_crops(one.cri_semantic, 7)
     assert whole.unique(dim=0).shape == (4, 3, 2)
     for rank, model in enumerate(ranks):
         model.opt |= {"rank": rank, "world_size": 2}
         model.feed_data(small)
-        assert torch.equal(model._draw_crops(7), whole[rank::2])
+        assert torch.equal(model._draw_crops(model.cri_semantic, 7), whole[rank::2])
 
 
 def test_sum_over_the_images_of_all_processes(tmp_path, monkeypatch):
