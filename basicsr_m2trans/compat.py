@@ -26,9 +26,6 @@ from basicsr_m2trans.models.training_start import TrainingStart
 
 BASICSR_VERSION = "1.4.2"
 
-# torch forgets the operators of a `Library` that is collected.
-_libraries: list[library.Library] = []
-
 
 class UnknownNameError(InputError, KeyError):
     """An option file names a class or function that is in none of BasicSR's registries."""
@@ -91,10 +88,8 @@ def declare_torchvision_operators() -> None:
         return
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    operators = library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _libraries.append(operators)
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
     import torchvision  # noqa: F401
 

@@ -247,9 +247,6 @@ def _gloo(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
-@pytest.mark.xfail(
-    strict=False, reason="started by a shell in the background, a loader process is ended by the SIGTERM of torchrun"
-)
 @pytest.mark.slow
 @pytest.mark.usefixtures("_gloo")
 def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):

@@ -1,10 +1,14 @@
 """SIGTERM and Ctrl-C during training: the iteration is finished, a checkpoint is saved, and training ends."""
 
 import contextlib
+import functools
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkContext, ForkProcess, SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -110,24 +114,58 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
     raise TrainingStopped(number, iteration, progress, folder / f"{iteration}.state" if later else None)
 
 
-def start_worker(initialise: Callable[[int], None], worker: int) -> None:
-    """Begin a loader process that leaves signals to the trainer, for which it must load to the iteration's end.
+class _StartedBlocked(BaseProcess):
+    def start(self) -> None:
+        # All threads of a new process inherit the mask of the thread that starts it. In `_start_worker` it is too late:
+        # a spawned process has imported NumPy, whose pool of threads would take the signal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    Terminals and schedulers send a signal to all processes of a run. Only a SIGTERM of the trainer itself ends the
-    loader process: a trainer that fails sends one, and waits.
+
+class _ForkedBlocked(_StartedBlocked, ForkProcess):
+    pass
+
+
+class _SpawnedBlocked(_StartedBlocked, SpawnProcess):
+    pass
+
+
+class _ForkContextBlocked(ForkContext):
+    Process = _ForkedBlocked
+
+
+class _SpawnContextBlocked(SpawnContext):
+    Process = _SpawnedBlocked
+
+
+def leave_signals_to_trainer(loader: Any) -> None:
+    """Let a loader's processes work until the trainer ends them, because it needs their images to end its iteration.
+
+    Terminals, schedulers and torchrun send a signal to all processes of a run.
 
     Args:
-        initialise: BasicSR's function for a new loader process.
-        worker: its number.
+        loader: a PyTorch `DataLoader` that has not been iterated over, with or without processes.
     """
-    initialise(worker)
+    if loader.num_workers:
+        # Trainings of several processes spawn theirs (`init_dist` of BasicSR).
+        spawn = multiprocessing.get_start_method() == "spawn"
+        loader.multiprocessing_context = _SpawnContextBlocked() if spawn else _ForkContextBlocked()
+        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
+
+
+def _start_worker(initialise: Callable[[int], None] | None, worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    # First of all, because a trainer whose loader process fails to start ends it, too.
     threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+    if initialise is not None:
+        initialise(worker)
 
 
 def _end_with_the_trainer() -> None:
-    # A signal handler of Python does not learn who has sent the signal.
+    # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn who has sent a signal.
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.models.interruption import start_worker
+from basicsr_m2trans.models.interruption import leave_signals_to_trainer
 from basicsr_m2trans.models.training_position import TrainingPosition
 
 
@@ -105,8 +105,7 @@ class TrainingStart:
                 "here on they are others than in an uninterrupted run (those of PairedImageTextDataset are the same)."
             )
         self.sampler = sampler
-        if loader.num_workers:
-            loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
+        leave_signals_to_trainer(loader)
         if len(loader) == 0:
             raise InputError(
                 f"datasets: train: an epoch of {len(sampler)} images per process does not fill one batch of "

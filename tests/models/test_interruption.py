@@ -9,7 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from basicsr_m2trans.models.interruption import STOP_REQUEST, StopRequest, TrainingStopped, start_worker, stop_if_asked
+from basicsr_m2trans.models.interruption import (
+    STOP_REQUEST,
+    StopRequest,
+    TrainingStopped,
+    leave_signals_to_trainer,
+    stop_if_asked,
+)
 
 
 class Model:
@@ -116,27 +122,48 @@ def test_all_processes_stop_where_one_is_asked(asked, monkeypatch, tmp_path):
     assert waited == [[(3, 2)]]
 
 
-def test_loader_processes_leave_the_signals_of_others_to_the_trainer():
-    """Only a SIGTERM of the parent ends them; Python sends one when it exits, and waits."""
-    code = """
-import os, signal, sys
-from basicsr_m2trans.models.interruption import start_worker
-start_worker(lambda worker: print(worker, flush=True), 4)
-for number in 2 * (signal.SIGINT, signal.SIGTERM):
-    os.system(f"kill -{number} {os.getpid()}")
-print("alive", flush=True)
-sys.stdin.read()
+LOADER = """
+import os, sys, torch
+from basicsr_m2trans.models.interruption import leave_signals_to_trainer
+
+class Images:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, number):
+        for signal in ("INT", "TERM"):
+            os.system(f"kill -{signal} {os.getpid()}")
+        return number
+
+if __name__ == "__main__":
+    torch.multiprocessing.set_start_method(sys.argv[1])
+    loader = torch.utils.data.DataLoader(Images(), num_workers=1, persistent_workers=True)
+    leave_signals_to_trainer(loader)
+    print([int(number) for number in loader])
 """
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
-        assert [process.stdout.readline() for _ in range(2)] == ["4\n", "alive\n"]
-        process.terminate()
-        assert process.wait(60) == 0
 
 
-def test_start_worker_can_be_sent_to_a_spawned_process():
-    import functools
-    import pickle
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_loader_processes_leave_the_signals_of_others_to_the_trainer(tmp_path, monkeypatch, start_method):
+    """Only a SIGTERM of the parent ends them, which Python sends when it exits, and waits."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # pools of threads, which would take the signals
+    (tmp_path / "loader.py").write_text(LOADER)
+    command = [sys.executable, str(tmp_path / "loader.py"), start_method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[0, 1, 2, 3]\n"), done.stderr
 
-    function = pickle.loads(pickle.dumps(functools.partial(start_worker, print)))
-    assert (function.func, function.args) == (start_worker, (print,))
+
+def test_a_loader_process_that_fails_to_start_ends_the_trainer(tmp_path):
+    (tmp_path / "loader.py").write_text(
+        LOADER.replace("num_workers=1", "num_workers=1, worker_init_fn=(1).__floordiv__")
+    )
+    command = [sys.executable, str(tmp_path / "loader.py"), "fork"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "Caught ZeroDivisionError in DataLoader worker process 0" in done.stderr
+
+
+def test_a_loader_without_processes_stays_as_it_is():
+    loader = torch.utils.data.DataLoader([1, 2])
+    leave_signals_to_trainer(loader)
+    assert (loader.multiprocessing_context, loader.worker_init_fn) == (None, None)
