@@ -1,5 +1,6 @@
 """The data set of training and validation: pairs of LR and HR images, each with its text description."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from basicsr_m2trans.data.pairs import (
     size_problem,
     size_text,
 )
+from basicsr_m2trans.data.patch_degradation import PatchDegradation
 from basicsr_m2trans.errors import InputError
 
 
@@ -37,8 +39,8 @@ class PairedImageTextDataset(Dataset):
     (`numbered_draws`) adds `epoch * n`. Iterating over the data set yields draw 0 of each image.
 
     In the train phase a patch is cropped at random, then flipped horizontally, flipped vertically and rotated by
-    90 degrees, each with probability 1/2. In other phases there is no randomness, and the HR image is cropped right
-    and bottom to `scale` times the LR size.
+    90 degrees, each with probability 1/2, and last of all degraded, if `degradation` is set. In other phases there is
+    no randomness, and the HR image is cropped right and bottom to `scale` times the LR size.
 
     Args:
         opt: options, named as in BasicSR:
@@ -52,6 +54,7 @@ class PairedImageTextDataset(Dataset):
             gt_size (int): side of the square HR patch in pixels, a multiple of `scale`. Train phase only.
             use_hflip (bool): flip horizontally. Train phase only.
             use_rot (bool): flip vertically and rotate. Train phase only.
+            degradation (dict): optional arguments of `patch_degradation.PatchDegradation`. Train phase only.
             captions (str): optional captions file; see `captions.read_captions`.
             default_caption (str): optional text of the images that have none in `captions`.
             seed (int): optional; default `torch.initial_seed()` at construction.
@@ -74,6 +77,7 @@ class PairedImageTextDataset(Dataset):
         self.training = opt["phase"] == "train"
         seed = opt.get("seed")
         self.seed = torch.initial_seed() if seed is None else seed
+        self.degrade = PatchDegradation(**opt.get("degradation") or {"probability": 0.0})
 
         gt_root, lq_root = (Path(opt[key]).expanduser() for key in ("dataroot_gt", "dataroot_lq"))
         template = opt.get("filename_tmpl") or "{}"
@@ -110,6 +114,7 @@ class PairedImageTextDataset(Dataset):
         gt = self._read("gt", pair.gt_path, pair.gt_size, (rows, columns))
         if rng is not None:
             lq, gt = self._augment((lq, gt), rng)
+            lq, gt = self.degrade(lq, gt, rng)
         item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": pair.lq_path, "gt_path": pair.gt_path}
         if self.texts is not None:
             item["text"] = self.texts[number]
@@ -191,6 +196,10 @@ def _check_options(opt: dict) -> None:
             raise InputError(f"{key}: {value!r} is not a whole number of at least {minimum}")
     if opt["phase"] == "train" and opt["gt_size"] % opt["scale"]:
         raise InputError(f"gt_size: {opt['gt_size']} is not a multiple of scale {opt['scale']}")
+    degradation = opt.get("degradation") or {}
+    unknown = degradation.keys() - {field.name for field in dataclasses.fields(PatchDegradation)}
+    if unknown:
+        raise InputError(f"degradation: unknown keys {', '.join(sorted(unknown))}")
     absent = [
         f"{key}: {opt[key]}"
         for key in ("dataroot_gt", "dataroot_lq", "meta_info_file", "captions")

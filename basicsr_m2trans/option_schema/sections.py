@@ -51,6 +51,15 @@ PAIRS = {
     "meta_info_file": TEXT,
     "filename_tmpl": TEXT,
 }
+DEGRADATION = Section(
+    {
+        "probability": Value((float,), minimum=0, maximum=1),
+        "gain": NUMBERS,
+        "blur_sigma": NUMBERS,
+        "noise_sigma": NUMBERS,
+        "jpeg_quality": Value((list, NoneType), items=Value((int,), minimum=1, maximum=100)),
+    }
+)
 # The keys that each data set reads by itself; data sets take their options as one argument, so no signature has them.
 DATA_SETS = {
     "PairedImageTextDataset": PAIRS
@@ -59,6 +68,7 @@ DATA_SETS = {
         "captions": TEXT,
         "default_caption": TEXT,
         "seed": Value((int, NoneType), minimum=0),
+        "degradation": Value((dict, NoneType), section=DEGRADATION),
     },
     "PairedImageDataset": PAIRS
     | {

@@ -116,6 +116,19 @@ def test_items_depend_on_seed_and_index_only(disk):
     assert not any(same_item(other[index], items[index]) for index in indices)
 
 
+def test_degradation_changes_training_patches_alone(disk):
+    """The same crops and flips, then noise on the LR patch."""
+    noisy = disk | {"degradation": {"noise_sigma": [0.1, 0.1]}}
+    for index in range(3 * COUNT):
+        item, plain = PairedImageTextDataset(noisy)[index], PairedImageTextDataset(disk)[index]
+        assert torch.equal(item["gt"], plain["gt"])
+        assert not torch.equal(item["lq"], plain["lq"])
+        assert same_item(item, PairedImageTextDataset(noisy)[index])
+    assert same_item(
+        PairedImageTextDataset(noisy | {"phase": "val"})[0], PairedImageTextDataset(disk | {"phase": "val"})[0]
+    )
+
+
 def test_each_draw_of_an_image_differs(disk):
     dataset = PairedImageTextDataset(disk)
     draws = [dataset[2 + draw * COUNT] for draw in range(8)]
@@ -294,6 +307,8 @@ def test_negative_indices_are_refused(disk):
         ({"gt_size": "16"}, "gt_size: '16' is not a whole number of at least 1"),
         ({"scale": 0}, "scale: 0 is not a whole number of at least 1"),
         ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
+        ({"degradation": {"gian": [1, 2]}}, "degradation: unknown keys gian"),
+        ({"degradation": {"gain": [0, 2]}}, r"degradation: gain: \[0, 2\] is not a list of two numbers from 0.001 to"),
         ({"gt_size": 15}, "gt_size: 15 is not a multiple of scale 2"),
         ({"gt_size": 34}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34"),
         ({"scale": 4}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64"),

@@ -1,0 +1,101 @@
+"""Flaws of real scans for training patches, which bicubic interpolation alone does not give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from basicsr_m2trans.errors import InputError
+
+
+@dataclass(frozen=True)
+class PatchDegradation:
+    """The section `degradation` of a training set: flaws drawn anew for each patch, by default none.
+
+    The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR patch alone: the
+    network is to undo them. Each strength is drawn uniformly from its range, which is a list of the least and the
+    greatest.
+
+    Args:
+        probability: of a patch to be changed, in [0, 1].
+        gain: factor of the grey values, greater than 0.
+        blur_sigma: standard deviation of a Gaussian blur in LR pixels.
+        noise_sigma: standard deviation of white noise, the same in all channels, as a share of the full range.
+        jpeg_quality: whole numbers from 1 to 100; None for no compression. A compressed patch has 8 bits.
+
+    Raises:
+        InputError: a value is out of its range; the message names the key.
+    """
+
+    probability: float = 1.0
+    gain: Sequence[float] = (1.0, 1.0)
+    blur_sigma: Sequence[float] = (0.0, 0.0)
+    noise_sigma: Sequence[float] = (0.0, 0.0)
+    jpeg_quality: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.probability) and 0 <= self.probability <= 1):
+            raise InputError(f"degradation: probability: {self.probability!r} is not a number from 0 to 1")
+        _check_range("gain", self.gain, 1e-3, 1e3)
+        _check_range("blur_sigma", self.blur_sigma, 0, 100)
+        _check_range("noise_sigma", self.noise_sigma, 0, 1)
+        if self.jpeg_quality is not None:
+            _check_range("jpeg_quality", self.jpeg_quality, 1, 100, whole=True)
+
+    def __call__(self, lq: np.ndarray, gt: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Change a pair of patches.
+
+        Args:
+            lq, gt: the LR patch (h, w, c) and the HR patch, uint8 or uint16.
+            rng: all chance comes from it.
+
+        Returns:
+            Both patches, of the types and sizes that they had.
+        """
+        if rng.random() >= self.probability:
+            return lq, gt
+        gain = _draw(rng, self.gain)
+        values: np.ndarray = _from_full_scale(lq) * gain
+        if blur := _draw(rng, self.blur_sigma):
+            values = cv2.GaussianBlur(values, (0, 0), blur).reshape(lq.shape)
+        values = values + rng.normal(0, _draw(rng, self.noise_sigma), (*lq.shape[:2], 1))
+        if self.jpeg_quality is not None:
+            least, greatest = self.jpeg_quality
+            values = _compressed(values, int(rng.integers(least, greatest + 1)))
+        return _to_full_scale(values, lq.dtype), _to_full_scale(_from_full_scale(gt) * gain, gt.dtype)
+
+
+def _draw(rng: np.random.Generator, bounds: Sequence[float]) -> float:
+    least, greatest = bounds
+    return rng.uniform(least, greatest)
+
+
+def _from_full_scale(patch: np.ndarray) -> np.ndarray:
+    return patch / np.iinfo(patch.dtype).max
+
+
+def _to_full_scale(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.rint(values.clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+def _compressed(values: np.ndarray, quality: int) -> np.ndarray:
+    data = cv2.imencode(".jpg", _to_full_scale(values, np.dtype(np.uint8)), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    assert decoded is not None  # the line before has made it
+    return _from_full_scale(decoded).reshape(values.shape)
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+
+
+def _check_range(key: str, values: Any, least: float, greatest: float, whole: bool = False) -> None:
+    numbers = isinstance(values, list | tuple) and all(_is_number(value, whole) for value in values)
+    if not numbers or len(values) != 2 or not least <= values[0] <= values[1] <= greatest:
+        kind = "whole numbers" if whole else "numbers"
+        raise InputError(
+            f"degradation: {key}: {values!r} is not a list of two {kind} from {least:g} to {greatest:g}, the smaller "
+            "one first"
+        )
