@@ -32,6 +32,7 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
         InputError: another process holds the lock.
     """
     deadline = time.monotonic() + patience
+    told = False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,6 +40,9 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise InputError(refusal) from None
+            if not told:
+                print(f"another process is at work here; waiting {patience:.0f} s for it", file=sys.stderr, flush=True)
+                told = True
             time.sleep(_POLL_SECONDS)
         except OSError as error:
             if error.errno not in _NO_LOCKS:

@@ -39,6 +39,8 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
             f"{source} cannot be read: it is damaged, or holds Python objects beside weights, which could run code "
             "and are refused; get it from a source you trust, or save its weights alone"
         ) from error
+    except PermissionError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror})") from error
     except Exception as error:  # torch.load raises many types for a damaged file
         raise InputError(
             f"{source} cannot be read: it is damaged or not written by torch.save; get it again"
@@ -54,6 +56,8 @@ def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
             metadata = file.metadata() or {}
         if "network_g" in metadata:
             checkpoint["network_g"] = json.loads(metadata["network_g"])
+    except PermissionError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror})") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{source} cannot be read: it is damaged or no safetensors file; get it again") from error
     return checkpoint

@@ -19,13 +19,14 @@ with locked(Path(sys.argv[1]), ""):
 """
 
 
-def test_a_killed_holder_gives_the_lock_back(tmp_path, monkeypatch):
+def test_a_killed_holder_gives_the_lock_back(tmp_path, monkeypatch, capsys):
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         monkeypatch.setattr(locking, "PATIENCE", 0.1)
         with pytest.raises(InputError, match="somebody works here"), locked(path, "somebody works here"):
             pass
+        assert capsys.readouterr().err == "another process is at work here; waiting 0 s for it\n"
         holder.kill()
     monkeypatch.undo()
     with locked(path, "still held"):

@@ -30,6 +30,18 @@ def test_missing_and_damaged_files(tmp_path):
         read_checkpoint(damaged)
 
 
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+def test_files_of_others_are_not_called_damaged(tmp_path, monkeypatch, name):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr("safetensors.safe_open", refuse)
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name} cannot be read \(Permission denied\)"):
+        read_checkpoint(tmp_path / name)
+
+
 def test_safetensors_with_and_without_settings(tmp_path):
     weights = {"a": torch.arange(3.0), "b": torch.zeros(1, 2)}
     safetensors.torch.save_file(weights, tmp_path / "plain.safetensors")

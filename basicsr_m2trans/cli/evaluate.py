@@ -9,7 +9,10 @@ HELP = "measure trained networks (PSNR, SSIM, FSIM, GMSD) on a prepared set of i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth"
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help="e.g. experiments/NAME/models/net_g_latest.pth, or a network that comes with this package: m2trans-x2",
     )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
     parser.add_argument(
@@ -24,26 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure each checkpoint and print the averages; with --out keep the images' values."""
     from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.inference.network_file import find_model
     from basicsr_m2trans.inference.tiles import Tiled
     from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.report import evaluation
 
-    files = {path: result_name(path) for path in args.checkpoints}
+    files = {model: result_name(find_model(model)) for model in args.checkpoints}
     if args.out and len(set(files.values())) < len(files):
         raise InputError(f"--out {args.out}: some checkpoints have equal names; measure them one by one")
-    networks = {path: evaluation.checkpoint_network(path, args.opt) for path in files}
-    for path, (network, scale) in networks.items():
+    networks = {model: evaluation.checkpoint_network(find_model(model), args.opt) for model in files}
+    for model, (network, scale) in networks.items():
         if args.tile is not None:
             network = Tiled(network, scale, args.tile)
         scores = evaluation.evaluate(network, args.data, scale)
-        print(f"{path}, x{scale}, {len(scores.images)} images of {args.data}")
+        print(f"{model}, x{scale}, {len(scores.images)} images of {args.data}")
         print(f"  {'protocol':10}" + "".join(f"{name.upper():>10}" for name in METRICS))
         for protocol in PROTOCOLS:
             means = [scores.values[protocol, name].mean() for name in METRICS]
             print(f"  {protocol:10}" + "".join(f"{value:10.4f}" for value in means))
         if args.out:
-            scores.write(args.out / f"{files[path]}.csv")
-            print(f"  values of each image: {args.out / files[path]}.csv")
+            scores.write(args.out / f"{files[model]}.csv")
+            print(f"  values of each image: {args.out / files[model]}.csv")
     return 0
 
 

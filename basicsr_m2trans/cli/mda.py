@@ -11,9 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoints",
         nargs="+",
-        type=Path,
         metavar="CHECKPOINT",
-        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth; one row of the figure for each",
+        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth or m2trans-x2; one row of the figure for each",
     )
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the figure and the tables")
@@ -45,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.analysis.manifold_files import write_manifolds
     from basicsr_m2trans.cli.evaluate import result_name
     from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.inference.network_file import find_model
 
     for option, value in (("--crop", args.crop), ("--components", args.components)):
         if value < 1:
@@ -52,24 +52,24 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.seed < 2**32:
         raise InputError(f"--seed {args.seed}: give a number from 0 to 2**32 - 1")
     require_umap()
-    names = {path: result_name(path) for path in args.checkpoints}
+    names = {model: result_name(find_model(model)) for model in args.checkpoints}
     if len(set(names.values())) < len(args.checkpoints):
         raise InputError("some checkpoints have equal names, so that their rows could not be told apart; rename them")
-    networks = {path: load_m2trans(path, args.opt) for path in names}
-    sets = {path: open_set(args.data, scale, args.crop) for path, (_, scale) in networks.items()}
+    networks = {model: load_m2trans(find_model(model), args.opt) for model in names}
+    sets = {model: open_set(args.data, scale, args.crop) for model, (_, scale) in networks.items()}
     if (count := min(len(dataset) for dataset in sets.values())) < MIN_IMAGES:
         raise InputError(f"--data {args.data} has {count} images; manifolds need at least {MIN_IMAGES}")
 
     args.out.mkdir(parents=True, exist_ok=True)
     manifolds = []
-    for path, (network, scale) in networks.items():
-        features = layer_features(network, sets[path], args.crop, args.out)
-        manifold = analyse(names[path], features, args.components, args.seed)
+    for model, (network, scale) in networks.items():
+        features = layer_features(network, sets[model], args.crop, args.out)
+        manifold = analyse(names[model], features, args.components, args.seed)
         manifolds.append(manifold)
         if args.control:
-            name = f"{names[path]}, shuffled"
+            name = f"{names[model]}, shuffled"
             manifolds.append(analyse(name, features, args.components, args.seed, shuffle_labels=True))
-        print(f"{path}, x{scale}, {len(features.images)} images of {args.data}")
+        print(f"{model}, x{scale}, {len(features.images)} images of {args.data}")
         print("  trustworthiness of CFTM 1, 2, ...: " + " ".join(f"{v:.4f}" for v in manifold.trustworthiness))
     write_manifolds(manifolds, args.out)
     print(f"{args.out}: mda.png, coordinates.csv and trustworthiness.csv")

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port {args.port}: choose a number from 0 (any free port) to 65535")
+    print("the page starts ...", flush=True)
     upscalers = available_upscalers(args.model, scale=args.scale, arch=args.arch, options=args.opt, device=args.device)
     # Otherwise a server that is told to stop would leave its folder behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

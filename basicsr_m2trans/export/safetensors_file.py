@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
 from basicsr_m2trans.atomic import write_atomic
@@ -31,7 +32,8 @@ def export_safetensors(
             same is taken as there.
         path: the file to write or replace; it ends in .safetensors.
         half: store the weights in 16 bits (float16), in a file half as large; they are computed with in 32 bits.
-        notes: what else the file says of itself, such as its data and licence.
+        notes: what else the file says of itself, such as its data and licence; what `checkpoint` says, if it is a
+            safetensors file, is kept beside them.
 
     Returns:
         How many numbers the file holds.
@@ -40,8 +42,6 @@ def export_safetensors(
         InputError: see `load_network`; or a weight is too large for 16 bits.
         OSError: the file cannot be written.
     """
-    import safetensors.torch
-
     trained = load_network(checkpoint, scale, arch, options)
     weights = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
     if half:
@@ -55,7 +55,14 @@ def export_safetensors(
         raise InputError(
             f"notes {', '.join(notes.keys() & own.keys())}: the file says these itself; choose other names"
         )
-    metadata = notes | own
+    metadata = _metadata(checkpoint) | notes | own
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, safetensors.torch.save(weights, metadata))
     return sum(value.numel() for value in weights.values())
+
+
+def _metadata(checkpoint: Path) -> dict[str, str]:
+    if checkpoint.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(checkpoint, framework="pt") as file:
+        return file.metadata() or {}

@@ -49,7 +49,8 @@ def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
         return Path(model)
     path = folder / f"{model}.safetensors"
     if path.is_file():
-        sums = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        sums_file = folder / "SHA256SUMS"
+        sums = sums_file.read_text(encoding="utf-8").splitlines() if sums_file.is_file() else []
         if f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" not in sums:
             raise InputError(f"{path} is not the file that came with this package; install the package again")
         return path

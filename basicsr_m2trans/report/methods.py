@@ -64,8 +64,12 @@ def option_file(method: str, scale: int, options: Path) -> Path:
     """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines and ablations.
 
     Raises:
-        InputError: there is no such file; the methods that there are for this scale are named.
+        InputError: there is no such file; the methods that there are for this scale are named. Or no such folder.
     """
+    if not options.is_dir():
+        raise InputError(
+            f"--options {options}: there is no such folder; run this in the project's folder, or name its options"
+        )
     for folder in FOLDERS:
         path = options / folder / f"train_{method}_x{scale}.yml"
         if path.is_file():
@@ -190,7 +194,7 @@ def _override(opt: dict[str, Any], method: str, entry: str, methods: set[str]) -
         )
     try:
         section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {entry}: the value is not valid YAML") from error
 
 

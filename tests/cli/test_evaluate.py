@@ -37,6 +37,13 @@ def test_prints_averages_and_keeps_the_images_values(run, capsys):
         assert line.split() == [protocol, *(f"{value:.4f}" for value in means)]
 
 
+def test_networks_that_come_with_the_package_go_by_name(run, capsys):
+    assert main(["evaluate", "m2trans-x2", "--data", str(run / "set"), "--out", str(run / "out")]) == 0
+    assert capsys.readouterr().out.startswith(f"m2trans-x2, x2, 2 images of {run / 'set'}")
+    # Trained, unlike the network of the fixture.
+    assert Scores.read(run / "out/m2trans-x2.csv").values["standard", "psnr"].min() > 30
+
+
 def test_a_process_of_its_own(run):
     """Nothing but the command has imported BasicSR, whose imports need repairs."""
     command = [sys.executable, "-m", "basicsr_m2trans.cli", "evaluate"]
@@ -47,7 +54,7 @@ def test_a_process_of_its_own(run):
 
 def test_wrong_files_are_named(run, capsys):
     (run / "text.pth").write_text("no weights")
-    for file, message in (("absent.pth", "there is no file"), ("text.pth", "cannot be read")):
+    for file, message in (("absent.pth", "there is no such file"), ("text.pth", "cannot be read")):
         assert main(["evaluate", str(run / file), "--data", str(run / "set")]) == 2
         error = capsys.readouterr().err
         assert message in error
@@ -57,5 +64,7 @@ def test_wrong_files_are_named(run, capsys):
 def test_equal_names_would_overwrite_each_other(run, capsys):
     checkpoint = str(run / "experiments/tiny/models/net_g_latest.pth")
     other = run / "other/tiny/models/net_g_latest.pth"
+    other.parent.mkdir(parents=True)
+    other.touch()
     assert main(["evaluate", checkpoint, str(other), "--data", str(run / "set"), "--out", str(run / "out")]) == 2
     assert "equal names" in capsys.readouterr().err

@@ -49,6 +49,10 @@ def test_half_precision_and_notes(tmp_path, net):
     read = load_network(path).network
     assert torch.equal(read.head.weight, net.head.weight.half().float())
 
+    export_safetensors(path, tmp_path / "again.safetensors", notes={"data": "phantoms"})
+    with safetensors.safe_open(tmp_path / "again.safetensors", framework="pt") as file:
+        assert (file.metadata()["licence"], file.metadata()["data"]) == ("CC0", "phantoms")
+
 
 def test_weights_too_large_for_half_precision(tmp_path, net):
     torch.save(

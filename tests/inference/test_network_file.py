@@ -115,4 +115,7 @@ def test_models_by_path_or_name(tmp_path):
     shipped.write_bytes(b"Weights")
     with pytest.raises(InputError, match="is not the file that came with this package"):
         find_model("m2trans-x2", tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match="is not the file that came with this package"):
+        find_model("m2trans-x2", tmp_path)
     assert find_model(shipped) == shipped

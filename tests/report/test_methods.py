@@ -36,6 +36,8 @@ def test_option_files_are_found_by_name(options):
     assert option_file("EDSR", 2, options) == options / "baselines/train_EDSR_x2.yml"
     with pytest.raises(InputError, match=r"'EDRS' has no option file .*choose from bicubic, EDSR, M2Trans, or"):
         option_file("EDRS", 2, options)
+    with pytest.raises(InputError, match=r"--options .*elsewhere: there is no such folder; run this in the project's"):
+        option_file("EDSR", 2, options / "elsewhere")
 
 
 def test_networks_of_methods(options):
@@ -117,6 +119,7 @@ def test_overrides_for_all_and_for_one(options, data):
         ("train:optim_g:lr=1e-4", "write !!float 1e-4"),
         ("network_g:upscale=3", "scale is 2, but network_g: upscale is 3"),
         ("val:metrics={", "not valid YAML"),
+        ("train:optim_g:lr=!!float often", "not valid YAML"),
     ],
 )
 def test_overrides_that_cannot_be(entry, message, options, data):
