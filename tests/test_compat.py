@@ -63,9 +63,9 @@ compat.declare_torchvision_operators()
 compat.declare_torchvision_operators()
 import torch, torchvision
 assert torchvision.part is sys.modules["torchvision.part"]
-print(len(compat._libraries), torch.ops.torchvision.nms.default, torch.ops.torchvision.qnms.default)
+print(torch.ops.torchvision.nms.default, torch.ops.torchvision.qnms.default)
 """
-    assert run_python(code, tmp_path).split() == ["1", "torchvision.nms.default", "torchvision.qnms.default"]
+    assert run_python(code, tmp_path).split() == ["torchvision.nms.default", "torchvision.qnms.default"]
 
 
 def test_operators_are_left_alone_where_torchvision_imports(tmp_path):
@@ -74,9 +74,9 @@ def test_operators_are_left_alone_where_torchvision_imports(tmp_path):
 from basicsr_m2trans import compat
 compat.declare_torchvision_operators()
 import torch
-print(len(compat._libraries), hasattr(torch.ops.torchvision, "nms"))
+print(hasattr(torch.ops.torchvision, "nms"))
 """
-    assert run_python(code, tmp_path).split() == ["0", "False"]
+    assert run_python(code, tmp_path).strip() == "False"
 
 
 def test_other_failures_of_torchvision_are_not_hidden(tmp_path):
