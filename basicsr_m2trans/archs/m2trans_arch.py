@@ -134,7 +134,7 @@ class CFTM(nn.Module):
         wavelet, fast: see `M2Trans`.
     """
 
-    def __init__(self, num_feat: int, wavelet: str, fast: bool = True) -> None:
+    def __init__(self, num_feat: int, wavelet: str, fast: bool) -> None:
         super().__init__()
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES

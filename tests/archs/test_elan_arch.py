@@ -69,6 +69,7 @@ def test_img_range_scales_the_inside_only(official):
 @pytest.mark.parametrize(("num_in_ch", "num_out_ch"), [(1, 1), (1, 3)])
 def test_other_channel_counts(num_in_ch, num_out_ch):
     net = ELAN(2, num_in_ch, num_out_ch, num_feat=15, num_block=2).eval()
+    assert net.mean.tolist() == [[[[0.0]]]]
     with torch.no_grad():
         assert net(torch.rand(1, num_in_ch, 9, 5)).shape == (1, num_out_ch, 18, 10)
 
@@ -76,7 +77,7 @@ def test_other_channel_counts(num_in_ch, num_out_ch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_feat": 64}, "num_feat must be a multiple of 5"),
+        ({"num_feat": 33}, "num_feat must be a multiple of 5"),
         ({"num_feat": 20}, "and of 3"),
         ({"num_block": 5}, r"num_block must be a multiple of num_share \+ 1 = 2"),
         ({"num_block": 0}, "num_block"),

@@ -76,6 +76,15 @@ def test_img_range_scales_the_inside_only(official):
         torch.testing.assert_close(net(expected["input"]), once)
 
 
+def test_only_sides_of_one_pixel_are_padded():
+    net, seen = ESRT(2, num_feat=16, num_block=1), []
+    net.head.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape[-2:])))
+    with torch.no_grad():
+        for size in ((1, 7), (5, 1), (5, 7)):
+            net(torch.rand(1, 3, *size))
+    assert seen == [(2, 8), (6, 2), (5, 7)]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -43,7 +43,9 @@ def test_float32_outputs_agree_to_1e_5():
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2])
-def test_one_branch(levels):
+@pytest.mark.parametrize("windows_at_once", [1000, 3], ids=["all at once", "the last portion smaller"])
+def test_one_branch(levels, windows_at_once, monkeypatch):
+    monkeypatch.setattr("basicsr_m2trans.archs.folded_attention.WINDOWS_AT_ONCE", windows_at_once)
     torch.manual_seed(0)
     attention = HaloAttention(4 * 4**levels)
     x = torch.randn(2, 4, 32, 64, requires_grad=True)

@@ -10,7 +10,7 @@ compat.apply()
 from basicsr.utils.matlab_functions import imresize  # noqa: E402
 
 
-@pytest.mark.parametrize("upscale", [2, 3, 4])
+@pytest.mark.parametrize("upscale", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(17, 24), (3, 5)])
 def test_equals_matlab_style_imresize(upscale, size):
     images = torch.rand(2, 3, *size)
@@ -22,6 +22,7 @@ def test_one_pixel():
     assert torch.allclose(Bicubic(4)(torch.full((1, 1, 1, 1), 0.3)), torch.full((1, 1, 4, 4), 0.3))
 
 
-def test_wrong_upscale():
+@pytest.mark.parametrize("upscale", [0, 1.5])
+def test_wrong_upscale(upscale):
     with pytest.raises(InputError, match="upscale"):
-        Bicubic(1.5)
+        Bicubic(upscale)

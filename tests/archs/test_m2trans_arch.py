@@ -130,10 +130,16 @@ def test_wavelet_filters_are_not_in_the_checkpoint():
     assert tiny(wavelet="db2").state_dict().keys() == tiny().state_dict().keys()
 
 
-def test_block_is_the_sum_of_eq_5_to_10():
+def test_only_haar_and_no_wavelet_have_a_fast_path():
+    assert [CFTM(8, wavelet, fast=True).fast for wavelet in ("haar", "none", "db2")] == [True, True, False]
+    assert not any(CFTM(8, wavelet, fast=False).fast for wavelet in ("haar", "none", "db2"))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_block_is_the_sum_of_eq_5_to_10(fast):
     """With attention switched off (V = 0) only the cascade of Eq. 8-10 remains, which is written out here."""
     torch.manual_seed(0)
-    block = CFTM(8, "haar")
+    block = CFTM(8, "haar", fast)
     for branch in range(1, 5):
         torch.nn.init.zeros_(block.get_submodule(f"attn{branch}").qkv_conv.weight)
     x = torch.randn(1, 8, 32, 32)

@@ -48,7 +48,11 @@ def test_loads_checkpoints_and_safetensors(tmp_path, settings):
     for path in (checkpoint, exported):
         model = spandrel.ModelLoader().load_from_file(path)
         assert model.architecture.id == "M2Trans"
-        assert (model.scale, model.input_channels) == (settings["upscale"], image.shape[1])
+        channels = settings.get("num_in_ch", 3), settings.get("num_out_ch", 3)
+        assert (model.scale, model.input_channels, model.output_channels) == (settings["upscale"], *channels)
+        assert model.tags == [f"{settings['num_feat']}nf", f"{settings['num_block']}nb"]
+        # Tiles would have statistics of their own.
+        assert (model.purpose, model.tiling) == ("SR", spandrel.ModelTiling.DISCOURAGED)
         assert torch.equal(model(image), expected)
 
 

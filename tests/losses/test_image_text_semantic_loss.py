@@ -141,6 +141,11 @@ def test_encoder_is_built_from_options_and_frozen():
     assert sr.grad.abs().sum() > 0
 
 
+def test_defaults_are_those_of_the_paper():
+    loss = ImageTextSemanticLoss(RecordingEncoder())
+    assert (loss.num_patches, loss.patch_size, loss.loss_weight, loss.reduction) == (3, 224, 0.01, "sum")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

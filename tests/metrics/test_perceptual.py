@@ -137,7 +137,11 @@ def test_what_cannot_be_compared_is_named(metric, pair):
         metric(image, image, 0, input_order="HCW")
     with pytest.raises(InputError, match="crop_border is -1"):
         metric(image, image, -1)
-    with pytest.raises(InputError, match="values in"):
-        metric(image * 257.0, image * 257.0, 0)
+    for value in (-1, 256):
+        outside = np.where(image == image.max(), value, image.astype(float))
+        with pytest.raises(InputError, match="values in"):
+            metric(outside, outside, 0)
+    full = np.where(image == image.max(), 255, np.where(image == image.min(), 0, image))
+    assert np.isfinite(metric(full, full, 0))
     with pytest.raises(InputError, match="nan"):
         metric(image * np.nan, image * np.nan, 0)
