@@ -108,7 +108,7 @@ def test_ablation_without_wavelets(tmp_path):
     ],
 )
 def test_what_does_not_fit_is_named(changes, message, tmp_path):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=rf"(?s)official\.pt.*{message}"):
         read_official_checkpoint(official(tmp_path, **changes)[0], num_block=2)
 
 

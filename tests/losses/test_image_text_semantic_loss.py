@@ -76,6 +76,12 @@ def test_first_patch_is_the_whole_image_and_crops_match():
     assert len(corners) == 4, "crops of different images and patches are drawn independently"
 
 
+def test_a_generator_alone_decides_on_its_crops():
+    loss = ImageTextSemanticLoss(RecordingEncoder(), patch_size=16)
+    first, second = (loss.draw_corners(4, 40, 48, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_equal_images_give_exactly_zero():
     assert loss_of(images(0), images(0).clone())[0].item() == 0.0
 

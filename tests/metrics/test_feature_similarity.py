@@ -67,6 +67,7 @@ def test_noise_threshold_knows_white_noise():
     """The Rayleigh parameter predicted from the smallest scale is that of the sum over scales."""
     height, width = 128, 160
     radial, angular, gains = filter_bank(height, width)
+    assert radial.dtype == angular.dtype == np.float32
     spectrum = np.fft.fft2(np.random.default_rng(0).normal(0, 10, (height, width)))
     for orientation, gain in zip(angular, gains, strict=True):
         responses = np.fft.ifft2(spectrum * orientation * radial)
