@@ -20,7 +20,12 @@ import yaml
 
 from basicsr_m2trans import demo, launch, register
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.checkpoints import latest_training_state, read_training_state
+from basicsr_m2trans.checkpoints import (
+    latest_training_state,
+    read_training_state,
+    read_whole_checkpoint,
+    training_states,
+)
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
@@ -334,25 +339,55 @@ def test_an_image_that_a_loader_process_cannot_read_ends_training_and_is_named(t
     assert re.search(r"^train: .*HR\.lmdb, key '\w+': cannot be read as an image", result.stderr, re.MULTILINE)
 
 
+def run_mounted(script, *arguments, **settings):
+    """Run a shell script in a process that may mount what no other process sees; its arguments are `$0`, `$1`, ..."""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+
+
 def may_mount():
-    """Whether this user may mount something that only one process sees."""
-    unshare = shutil.which("unshare")
-    mount = "mount -t tmpfs -o size=4k tmpfs /dev/shm"
-    return bool(unshare) and subprocess.run([unshare, "-m", "sh", "-c", mount], check=False).returncode == 0
+    return bool(shutil.which("unshare")) and run_mounted("mount -t tmpfs tmpfs /dev/shm").returncode == 0
+
+
+mounting = pytest.mark.skipif(not may_mount(), reason="the kernel does not permit user namespaces that mount a tmpfs")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not may_mount(), reason="mounting is not permitted here")
+@mounting
 @pytest.mark.parametrize("size", ["4k", "128k"])
 def test_without_space_in_shared_memory_training_says_what_to_do_and_ends(tmp_path, data, size):
     """Too little for the loader's semaphores, and too little for its batches."""
     command = training_command(tmp_path, tiny_options(data, "tiny"))
-    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", mount, "sh", *command]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = run_mounted('mount -t tmpfs -o size=$0 tmpfs /dev/shm && exec "$@"', size, *command, cwd=tmp_path)
     assert result.returncode == 1
     message = r"^train: .*/dev/shm.* num_worker_per_gpu: 0.*No space left on device.*--auto_resume"
     assert re.search(message, result.stderr, re.MULTILINE)
+
+
+@pytest.mark.slow
+@mounting
+@pytest.mark.parametrize(
+    ("size", "save_freq", "file"), [("512k", 1, r"models/net_g_\d\.pth"), ("180k", 25, r"train_tiny_\w+\.log")]
+)
+def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(tmp_path, data, size, save_freq, file):
+    """A checkpoint takes 164 KiB; the first disk has no room for the fourth, the second none for the log after one."""
+    opt = without_loader_processes(data)
+    opt["val"]["val_freq"] = 1000
+    opt["logger"] |= {"save_checkpoint_freq": save_freq, "keep_last": 1000}
+    (tmp_path / "disk").mkdir()
+    script = 'mount -t tmpfs -o size=$0 tmpfs disk && (cd disk && "$@"); status=$?; cp -r disk kept; exit $status'
+    result = run_mounted(script, size, *training_command(tmp_path, opt), cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    place = rf"{tmp_path}/disk/experiments/tiny/{file}"
+    message = rf"^train: training stopped: .*{place} cannot be written \(.*No space left on device\); the checkpoints "
+    assert re.search(message, result.stderr, re.MULTILINE)
+    experiment = tmp_path / "kept/experiments/tiny"
+    assert not list(experiment.rglob("*.partial"))
+    states = training_states(experiment / "training_states")
+    assert [state.stem for state in states] == (["3", "2", "1"] if save_freq == 1 else ["25"])
+    for state in states:
+        assert read_training_state(state)["iter"] == int(state.stem)
+        assert "params" in read_whole_checkpoint(experiment / f"models/net_g_{state.stem}.pth")
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
             Box(*(round(float(box.findtext(edge))) for edge in ("xmin", "ymin", "xmax", "ymax")))
             for box in root.iterfind("object/bndbox")
         ]
-    except (ParseError, DefusedXmlException, ValueError, TypeError, OverflowError) as error:
+    except (ParseError, DefusedXmlException, ValueError, TypeError, OverflowError, LookupError) as error:
         raise InputError(f"{path}: is no Pascal VOC annotation ({error or type(error).__name__})") from error
     if all(declared) and declared != size:
         raise InputError(f"{path}: was made for an image of {size_text(declared)}, but it is {size_text(size)}")

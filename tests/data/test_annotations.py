@@ -44,7 +44,10 @@ def test_another_image_size_is_refused(write):
 
 @pytest.mark.parametrize(
     "text",
-    ["<annotation><object>", "", VOC.format(w=640, h=480).replace("620", "wide"), VOC.format(w="w", h=1)],
+    [
+        *("<annotation><object>", "", VOC.format(w=640, h=480).replace("620", "wide"), VOC.format(w="w", h=1)),
+        '<?xml version="1.0" encoding="unheard-of"?><annotation/>',
+    ],
 )
 def test_bad_xml_is_named(write, text):
     with pytest.raises(InputError, match=r"a\.xml: is no Pascal VOC annotation"):

@@ -1,8 +1,13 @@
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from basicsr_m2trans.data.captions import ATTRIBUTES, TEMPLATES, make_caption, read_captions, write_captions
+from basicsr_m2trans.data.names import image_name
 from basicsr_m2trans.errors import InputError
 
 PATTERNS = [re.compile(template.format(attr="(?P<words>[a-z]+(?:, [a-z]+)*)")) for template in TEMPLATES]
@@ -41,6 +46,19 @@ def test_write_and_read(tmp_path):
     write_captions(tmp_path / "captions.csv", captions)
     assert read_captions(tmp_path / "captions.csv") == captions
     assert [path.name for path in tmp_path.iterdir()] == ["captions.csv"]
+
+
+# One line without blanks at its ends; Cc and Cs are control characters and halves of surrogate pairs.
+LINE = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12).map(str.strip)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(LINE.filter(lambda line: image_name(line) == line != ""), LINE.filter(bool), max_size=5))
+def test_any_text_of_one_line_comes_back(captions):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "captions.csv")
+        write_captions(path, captions)
+        assert read_captions(path) == captions
 
 
 def test_reads_a_file_from_a_spreadsheet(tmp_path):

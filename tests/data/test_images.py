@@ -4,6 +4,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from basicsr_m2trans.data.images import decode_image, encode_png, list_images, read_image, read_size, to_tensor
@@ -22,6 +25,21 @@ def test_16_bits_keep_their_precision(tmp_path, save_image):
     save_image(tmp_path / "a.png", ramp)
     tensor = to_tensor(read_image(tmp_path / "a.png"))
     assert torch.equal(tensor, torch.from_numpy(ramp / np.float32(65535)).expand(3, 8, 8))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        st.tuples(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3])),
+    )
+)
+def test_any_pixels_come_back_from_png_and_from_the_tensor(image):
+    decoded = decode_image(encode_png(image), "a.png")
+    assert decoded.dtype == image.dtype
+    assert np.array_equal(decoded, image)
+    levels = (to_tensor(image).double() * np.iinfo(image.dtype).max).round().numpy()
+    assert np.array_equal(levels.transpose(1, 2, 0)[..., ::-1], np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
 def test_palette_is_expanded_to_its_colours(tmp_path, random_image):

@@ -1,10 +1,14 @@
 import itertools
 import pickle
 import random
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from basicsr_m2trans import compat
@@ -40,6 +44,36 @@ def test_training_patches_are_aligned_and_captioned(request, backend):
         assert torch.equal(item["gt"][:, 1::2, 1::2], item["lq"])
         assert torch.equal(item["lq"][2] * 255, torch.full((8, 8), float(index % COUNT)))
         assert item["text"] == f"image {index % COUNT}"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    scale=st.sampled_from([2, 3, 4]),
+    patch=st.integers(1, 8),
+    margins=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    channels=st.sampled_from([1, 3]),
+    augmentation=st.fixed_dictionaries({"use_hflip": st.booleans(), "use_rot": st.booleans()}),
+    seed=st.integers(0, 2**31),
+    index=st.integers(0, 10**9),
+)
+def test_any_draw_is_aligned(save_image, random_image, scale, patch, margins, channels, augmentation, seed, index):
+    """At every scale, for LR patches of any size, in images that are hardly larger."""
+    lq = random_image(patch + margins[0], patch + margins[1], channels)
+    with tempfile.TemporaryDirectory() as folder:
+        save_image(Path(folder, "lq/a.png"), lq)
+        save_image(Path(folder, "gt/a.png"), lq.repeat(scale, axis=0).repeat(scale, axis=1))
+        opt = {
+            "dataroot_gt": f"{folder}/gt",
+            "dataroot_lq": f"{folder}/lq",
+            "io_backend": {"type": "disk"},
+            "scale": scale,
+            "phase": "train",
+            "gt_size": scale * patch,
+            "seed": seed,
+        }
+        item = PairedImageTextDataset(opt | augmentation)[index]
+    assert item["lq"].shape == (3, patch, patch)
+    assert torch.equal(item["gt"], item["lq"].repeat_interleave(scale, 1).repeat_interleave(scale, 2))
 
 
 def test_paths_are_files_or_keys(disk, lmdb, tmp_path):

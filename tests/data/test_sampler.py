@@ -4,6 +4,8 @@ import logging
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from basicsr_m2trans import compat
@@ -127,6 +129,27 @@ def test_the_rest_of_an_epoch_is_dealt_to_any_number_of_ranks(replicas):
         shares.append(list(sampler))
     count = 19 // replicas * replicas
     assert [index for turn in zip(*shares, strict=True) for index in turn] == whole[16 : 16 + count]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 12)), max_size=4),
+)
+def test_any_numbers_of_processes_deal_every_sample_of_an_epoch_once(size, ratio, epoch, parts):
+    """A run that stops after any iterations, and each time goes on with another number of processes."""
+    dealt = []
+    for replicas, iterations in [*parts, (1, size * ratio)]:
+        shares = []
+        for rank in range(replicas):
+            sampler = make_sampler(NumberedImages(size), replicas, rank, ratio)
+            sampler.set_epoch(epoch)
+            sampler.start_at(epoch, len(dealt))
+            shares.append(list(sampler)[:iterations])
+        dealt += [index for turn in zip(*shares, strict=True) for index in turn]
+    assert sorted(dealt) == list(range(epoch * size * ratio, (epoch + 1) * size * ratio))
 
 
 @pytest.mark.parametrize("samples_done", [-1, 6])

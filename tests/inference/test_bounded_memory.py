@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
@@ -31,6 +33,16 @@ def longest_strip(request, monkeypatch):
 @pytest.mark.parametrize("settings", [{}, {"fast": False}, {"wavelet": "none"}, {"global_skip": True}], ids=str)
 def test_equals_the_whole_image(size, settings):
     net = network(**settings).double()
+    images = torch.rand(1, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.tuples(st.integers(1, 150), st.integers(1, 150)), st.sampled_from([2, 3, 4]))
+def test_any_size_equals_the_whole_image(monkeypatch, size, upscale):
+    monkeypatch.setattr(bounded_memory, "LONGEST_STRIP", 32)
+    net = network(upscale, num_block=1).double()
     images = torch.rand(1, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)

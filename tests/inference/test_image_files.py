@@ -1,8 +1,13 @@
 import io
+import tempfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from basicsr_m2trans.errors import InputError
@@ -35,6 +40,27 @@ def test_16_bits_with_profile(tmp_path, noise, profile, suffix, channels):
     assert read.pixels.dtype == np.uint16
     assert np.array_equal(read.pixels, content.pixels)
     assert read.profile == profile
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([".png", ".tif", ".webp", ".bmp"]),
+    arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4)),
+    ),
+)
+def test_any_pixels_come_back_from_formats_that_hold_them(suffix, pixels):
+    channels = pixels.shape[2]
+    if pixels.dtype == np.uint16:
+        assume(suffix in (".png", ".tif") and channels != 2)
+    assume({".bmp": channels in (1, 3), ".webp": channels >= 3}.get(suffix, True))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"a{suffix}")
+        write_image(ImageContent(pixels, None), path, suffix)
+        read = read_image(path).pixels
+    assert read.dtype == pixels.dtype
+    assert np.array_equal(read, pixels)
 
 
 def test_jpeg_is_near(tmp_path, profile):

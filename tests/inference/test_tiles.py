@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import basicsr_m2trans
@@ -24,6 +26,19 @@ def test_exact_where_the_overlap_covers_the_reach(size, upscale):
     images = torch.rand(2, 3, *size, dtype=torch.float64)
     out = enlarge_tiled(net, images, upscale, tile=16, overlap=3)
     torch.testing.assert_close(out, net(images), atol=1e-12, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.sampled_from([1, 2, 3]),
+    st.integers(16, 70),
+    st.integers(2, 20),
+)
+def test_any_size_tile_and_overlap_that_covers_the_reach_are_exact(size, upscale, tile, overlap):
+    net = local_network(upscale, depth=2)
+    images = torch.rand(1, 3, *size, dtype=torch.float64)
+    torch.testing.assert_close(enlarge_tiled(net, images, upscale, tile, overlap), net(images), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("tile", [15, "64", 20.0])
