@@ -143,7 +143,7 @@ def test_the_setting_for_small_budgets(scale):
     # LR patches are multiples of 32, to which the network pads.
     expected["datasets"]["train"] |= {"gt_size": {2: 256, 3: 288, 4: 256}[scale], "batch_size_per_gpu": 1}
     del expected["train"]["semantic_opt"]
-    expected["train"] |= {"total_iter": 20_000, "warmup_iter": 100, "amp": "bf16"}
+    expected["train"] |= {"total_iter": 20_000, "warmup_iter": 100}
     expected["train"]["optim_g"]["lr"] = 5e-4
     expected["train"]["scheduler"]["periods"] = [20_000]
     assert opt == expected
