@@ -153,7 +153,7 @@ def _keys(windows: Tensor, halo: int) -> Tensor:
     keys = windows.new_zeros(*count, key_size, key_size, dim + 2 * key_size)
     for place, source in _neighbour_parts(size, halo):
         keys[(*place, slice(dim))] = windows[source]
-    code = torch.eye(key_size, dtype=keys.dtype, device=keys.device)
+    code = torch.eye(key_size, device=keys.device)
     keys[..., dim : dim + key_size] = code[:, None]
     keys[..., dim + key_size :] = code
     return keys
