@@ -2,9 +2,13 @@
 
 import os
 import pickle
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from basicsr_m2trans.checkpoints import (
     delete_older_checkpoints,
@@ -46,6 +50,26 @@ def test_a_changed_byte_is_noticed(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"net_g_7.pth cannot be read: its contents have changed"):
         read_whole_checkpoint(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 1), st.binary(max_size=4), st.booleans())
+def test_any_damage_is_noticed_or_without_effect(where, inserted, torn):
+    weight = torch.arange(50) / 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net_g_7.pth")
+        torch.save({"params": {"weight": weight}}, path)
+        data = path.read_bytes()
+        cut = int(where * len(data))
+        path.write_bytes(data[:cut] if torn else data[:cut] + inserted + data[cut + len(inserted) :])
+        read = {"params": {"weight": weight}}
+        refusal = ""
+        try:
+            read = read_whole_checkpoint(path)
+        except InputError as error:
+            refusal = str(error)
+    assert not refusal or str(path) in refusal
+    assert torch.equal(read["params"]["weight"], weight)
 
 
 @pytest.mark.parametrize("part", [0, 0.3, 0.99])

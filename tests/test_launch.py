@@ -416,6 +416,12 @@ def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(mode, fo
     assert not list(first.iterdir())
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "experiments").touch()
+    with pytest.raises(InputError, match=r"experiments cannot be made \(File exists\); start where you may write"):
+        launch.alone_in(tmp_path / "experiments/tiny")
+
+
 def test_of_several_processes_the_first_holds_the_folder(tmp_path, monkeypatch):
     for variable in ("RANK", "SLURM_PROCID"):
         with launch.alone_in(tmp_path / "run"), monkeypatch.context() as context:

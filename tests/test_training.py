@@ -26,6 +26,7 @@ from basicsr_m2trans.checkpoints import (
     read_whole_checkpoint,
     training_states,
 )
+from basicsr_m2trans.cli import main
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
@@ -543,12 +544,18 @@ def test_the_demo_runs_and_ends_with_its_figures(tmp_path, monkeypatch, capfd):
     file.write_text(yaml.safe_dump(opt))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "SPLITS", {"train": (2, 0), "val": (1, 1000)})
-    demo.run_demo()
+    assert main(["demo"]) == 0
     out, err = capfd.readouterr()
     assert "Resuming training from epoch: 0, iter: 4" in err
     rows = {row.split()[0]: row.split()[1:] for row in out[out.index("=== Done") :].splitlines() if row}
     assert len(rows["bicubic"]) == len(rows["M2Trans"]) == 4
     assert (tmp_path / "experiments/demo_M2Trans_x2/comparison.png").is_file()
+
+
+def test_the_demo_names_a_step_that_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # which has no basicsr/train.py
+    with pytest.raises(InputError, match=r"basicsr/train.py -opt a.yml` ended with status 2; its messages are above"):
+        demo._launch("Training", "train", Path("a.yml"))
 
 
 def test_the_demo_needs_the_project_folder(tmp_path, monkeypatch):

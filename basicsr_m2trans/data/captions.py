@@ -66,7 +66,8 @@ def read_captions(path: str | Path) -> dict[str, str]:
                 raise InputError(f"{path}: line {reader.line_num} {problem}")
             captions[image_name(row["image"].strip())] = row["caption"].strip()
     except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num} is not valid CSV ({error})") from error
+        # The reader counts a row's lines after it has read them.
+        raise InputError(f"{path}: line {reader.line_num + 1} is not valid CSV ({error})") from error
     return captions
 
 

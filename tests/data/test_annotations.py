@@ -72,7 +72,9 @@ def test_bad_yolo_is_named(write, text):
         read_boxes(write("a.txt", text), SIZE)
 
 
-def test_files_without_a_box_are_named(write):
+def test_files_without_a_box_are_named(write, tmp_path):
+    with pytest.raises(InputError, match=r"gone\.txt: cannot be read \(No such file"):
+        read_boxes(tmp_path / "gone.txt", SIZE)
     with pytest.raises(InputError, match=r"a\.txt: holds no box"):
         read_boxes(write("a.txt", "\n"), SIZE)
     with pytest.raises(InputError, match=r"a\.xml: holds no box"):

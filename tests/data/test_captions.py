@@ -78,6 +78,7 @@ def test_reads_a_file_from_a_spreadsheet(tmp_path):
         ("image,caption\na\n", "line 2 has no caption for image 'a'"),
         ("image,caption\n,b\n", "line 2 has no image name"),
         ("image,caption\na,a nice, sharp image\n", "line 2 has more fields than the header"),
+        ('image,caption\na,"' + "x" * 140_000, "line 2 is not valid CSV (field larger than"),
     ],
 )
 def test_bad_files_are_refused_with_their_line(tmp_path, content, message):

@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import numpy as np
@@ -171,6 +172,13 @@ def test_a_missing_decoder_is_named(monkeypatch):
     monkeypatch.setattr(JPEGBaseline8BitDecoder, "_available", {})
     with pytest.raises(InputError, match=r"x: .*JPEG Baseline.*install a decoder with `pip install python-gdcm`"):
         frames_of(sample("examples_ybr_color.dcm"))
+
+
+def test_a_missing_library_is_named(make_dicom, monkeypatch):
+    path = make_dicom(np.zeros((30, 40), np.uint8))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(InputError, match=r"x: reading DICOM needs pydicom; install it with `pip install pydicom`"):
+        read_header(path, "x")
 
 
 def test_reading_warns_of_nothing(make_dicom):

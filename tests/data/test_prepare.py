@@ -255,6 +255,7 @@ def test_other_parameters_are_refused(hr, out, changes, message):
         ({"sub_image": 24, "step": 0}, "step: 0 is not between"),
         ({"lmdb": "bmp"}, "lmdb: 'bmp' is none of png, raw"),
         ({"workers": 0}, "workers: 0 is not a positive number"),
+        ({"min_side": 12}, "min_side: 12 is below the smallest possible, 24"),
     ],
 )
 def test_impossible_parameters_are_refused(hr, out, arguments, message):

@@ -98,6 +98,11 @@ def test_formats_that_would_lose_something_are_refused(tmp_path, repeat, noise, 
     assert not (tmp_path / f"b{suffix}").exists()
 
 
+def test_an_image_that_is_too_large_for_its_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"17000 x 1 pixels cannot be written as \.webp"):
+        write_image(ImageContent(np.zeros((1, 17000, 3), np.uint8), None), tmp_path / "a.webp", ".webp")
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path, noise):
     buffer = io.BytesIO()
     Image.fromarray(noise(40, 40, 3)).save(buffer, "PNG")

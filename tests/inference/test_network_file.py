@@ -103,6 +103,13 @@ def test_files_that_are_no_checkpoints(save):
         load_network(save(params=weights(), network_g={"type": "M2Trans"}))
 
 
+def test_a_network_for_images_of_other_channels_is_refused(save):
+    settings = {"upscale": 2, "num_feat": 8, "num_block": 1, "num_in_ch": 4}
+    path = save(params=M2Trans(**settings).state_dict(), network_g={"type": "M2Trans"} | settings)
+    with pytest.raises(InputError, match=r"net\.pth: the network takes images of 4 channels, neither grey nor RGB"):
+        load_network(path)
+
+
 def test_models_by_path_or_name(tmp_path):
     shipped = tmp_path / "m2trans-x2.safetensors"
     shipped.write_bytes(b"weights")

@@ -1,3 +1,4 @@
+import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,6 +166,23 @@ def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, sil
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=rf"{name}: cannot be"):
             upscale_video(repeat, tmp_path / name, tmp_path / "out" / name, silent)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_missing_library_is_named(tmp_path, repeat, silent, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=r"a\.mp4: reading videos needs PyAV; install it with `pip install av`"):
+        upscale_video(repeat, tmp_path / "a.mp4", tmp_path / "out.mp4", silent)
+
+
+def test_sound_without_a_picture_is_refused(tmp_path, repeat, silent):
+    with av.open(str(tmp_path / "a.mp4"), "w") as writer:
+        stream = writer.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        writer.mux([*stream.encode(frame), *stream.encode(None)])
+    with pytest.raises(InputError, match=r"a\.mp4: has no picture"):
+        upscale_video(repeat, tmp_path / "a.mp4", tmp_path / "out/a.mp4", silent)
     assert not list(tmp_path.glob("out/*"))
 
 

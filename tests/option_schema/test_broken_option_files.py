@@ -101,6 +101,13 @@ BROKEN = [
         "change that value",
     ),
     ("M2TransModel", "SRModel", "semantic_opt", "train: semantic_opt means nothing to SRModel", "M2TransModel"),
+    (
+        "ema_decay: 0.99",
+        "perceptual_opt: {type: PerceptualLoss, layer_weights: {conv5_4: 1}}",
+        "perceptual_opt",
+        "train: perceptual_opt means nothing to M2TransModel",
+        "remove it, or use SRModel",
+    ),
 ]
 
 

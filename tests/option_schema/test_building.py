@@ -1,9 +1,12 @@
+import torch
+
 from basicsr_m2trans import register
 from basicsr_m2trans.option_schema import building
 
 register()
 
 from basicsr.utils import logger  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 SWINIR = {"type": "SwinIR", "upscale": 2, "embed_dim": 12, "depths": [1], "num_heads": [2], "window_size": 4}
 
@@ -12,10 +15,19 @@ def devices(network):
     return {parameter.device.type for parameter in network.parameters()}
 
 
+class NeedsValues(torch.nn.Linear):
+    """Looks into a tensor while it is built, which has no values on the meta device."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+        torch.zeros(1).numpy()
+
+
 def test_networks_are_built_without_values_where_they_can_be(monkeypatch):
     monkeypatch.setattr(logger, "initialized_logger", {})
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "NeedsValues", NeedsValues)
     assert devices(building.build_network({"type": "M2Trans", "upscale": 2, "num_block": 1})) == {"meta"}
-    assert devices(building.build_network(SWINIR)) == {"cpu"}
+    assert devices(building.build_network({"type": "NeedsValues"})) == {"cpu"}
     assert logger.initialized_logger == {}  # a log that is open already would get no file from the run
 
 

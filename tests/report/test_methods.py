@@ -6,6 +6,7 @@ from basicsr_m2trans.report.methods import (
     Run,
     base_options,
     network_options,
+    network_section,
     option_file,
     plan_runs,
     prepared_dataset,
@@ -38,6 +39,13 @@ def test_option_files_are_found_by_name(options):
         option_file("EDRS", 2, options)
     with pytest.raises(InputError, match=r"--options .*elsewhere: there is no such folder; run this in the project's"):
         option_file("EDSR", 2, options / "elsewhere")
+
+
+def test_an_option_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "broken.yml").write_text("network_g: [")
+    for name in ("broken.yml", "gone.yml"):
+        with pytest.raises(InputError, match=rf"option file .*{name} cannot be read: "):
+            network_section(tmp_path / name)
 
 
 def test_networks_of_methods(options):
