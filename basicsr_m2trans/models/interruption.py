@@ -15,6 +15,8 @@ from typing import Any
 
 # Of a scheduler or `kill`, and of Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# How often a loader process looks whether its trainer lives, as PyTorch's own watch.
+_LOOK_SECONDS = 5.0
 
 
 class TrainingStopped(Exception):
@@ -165,7 +167,11 @@ def _start_worker(initialise: Callable[[int], None] | None, worker: int) -> None
 
 
 def _end_with_the_trainer() -> None:
-    # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn who has sent a signal.
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
-        pass
+    trainer = multiprocessing.parent_process().pid  # type: ignore[union-attr]  # loader processes have a parent
+    # A killed trainer sends nothing, and PyTorch's own watch begins after this and takes any parent for the trainer.
+    while os.getppid() == trainer:
+        # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn who has sent it.
+        received = signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS)
+        if received is not None and received.si_pid == trainer:
+            break
     os._exit(0)

@@ -153,6 +153,18 @@ def test_loader_processes_leave_the_signals_of_others_to_the_trainer(tmp_path, m
     assert (done.returncode, done.stdout) == (0, "[0, 1, 2, 3]\n"), done.stderr
 
 
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_loader_processes_of_a_trainer_that_is_killed_while_they_start_end(tmp_path, start_method):
+    """One that goes on would keep the lock of the run, and no SIGTERM would end it."""
+    (tmp_path / "loader.py").write_text(
+        LOADER.replace("print([int(number) for number in loader])", "iter(loader); os.kill(os.getpid(), 9)")
+    )
+    command = [sys.executable, str(tmp_path / "loader.py"), start_method]
+    # Ends when all processes have closed their output.
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -9
+
+
 def test_a_loader_process_that_fails_to_start_ends_the_trainer(tmp_path):
     (tmp_path / "loader.py").write_text(
         LOADER.replace("num_workers=1", "num_workers=1, worker_init_fn=(1).__floordiv__")
