@@ -37,7 +37,7 @@ class PatchDegradation:
 
     def __post_init__(self) -> None:
         if not (_is_number(self.probability) and 0 <= self.probability <= 1):
-            raise InputError(f"degradation: probability: {self.probability!r} is not a number from 0 to 1")
+            raise InputError(f"degradation: probability is {self.probability!r}; write a number from 0 to 1")
         _check_range("gain", self.gain, 1e-3, 1e3)
         _check_range("blur_sigma", self.blur_sigma, 0, 100)
         _check_range("noise_sigma", self.noise_sigma, 0, 1)
@@ -96,6 +96,6 @@ def _check_range(key: str, values: Any, least: float, greatest: float, whole: bo
     if not numbers or len(values) != 2 or not least <= values[0] <= values[1] <= greatest:
         kind = "whole numbers" if whole else "numbers"
         raise InputError(
-            f"degradation: {key}: {values!r} is not a list of two {kind} from {least:g} to {greatest:g}, the smaller "
+            f"degradation: {key} is {values!r}; write a list of two {kind} from {least:g} to {greatest:g}, the smaller "
             "one first"
         )

@@ -1,10 +1,12 @@
 """What the keys of an option file say about each other."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from basicsr_m2trans.data.patch_degradation import PatchDegradation
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import check_tile
 from basicsr_m2trans.models.training_options import OPTION_KEYS, CheckpointOptions, TrainingOptions
@@ -77,6 +79,12 @@ def _dataset_contradictions(opt: dict[str, Any], phase: str, dataset: dict[str, 
     if scale and told and int(told[1]) != scale:
         remedy = "name the images of the scale, or change scale and network_g"
         yield Problem((*key, "dataroot_lq"), f"names images of scale {told[1]}, but scale is {scale}", remedy)
+    if dataset.get("type") == "PairedImageTextDataset":
+        for name, value in section(dataset, "degradation").items():
+            try:
+                PatchDegradation(**{name: value})
+            except InputError as error:
+                yield from (dataclasses.replace(each, key=(*key, *each.key)) for each in _refused(error))
     if phase != "train":
         return
     patch = dataset.get("gt_size")

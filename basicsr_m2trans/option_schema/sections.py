@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any
 
 from basicsr_m2trans import register
+from basicsr_m2trans.data.patch_degradation import PatchDegradation
 from basicsr_m2trans.option_schema.signatures import from_signature
 from basicsr_m2trans.option_schema.values import Section, TypedSection, Value
 
@@ -51,15 +52,6 @@ PAIRS = {
     "meta_info_file": TEXT,
     "filename_tmpl": TEXT,
 }
-DEGRADATION = Section(
-    {
-        "probability": Value((float,), minimum=0, maximum=1),
-        "gain": NUMBERS,
-        "blur_sigma": NUMBERS,
-        "noise_sigma": NUMBERS,
-        "jpeg_quality": Value((list, NoneType), items=Value((int,), minimum=1, maximum=100)),
-    }
-)
 # The keys that each data set reads by itself; data sets take their options as one argument, so no signature has them.
 DATA_SETS = {
     "PairedImageTextDataset": PAIRS
@@ -68,7 +60,7 @@ DATA_SETS = {
         "captions": TEXT,
         "default_caption": TEXT,
         "seed": Value((int, NoneType), minimum=0),
-        "degradation": Value((dict, NoneType), section=DEGRADATION),
+        "degradation": Value((dict, NoneType), section=from_signature(PatchDegradation)),
     },
     "PairedImageDataset": PAIRS
     | {

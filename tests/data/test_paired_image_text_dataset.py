@@ -342,7 +342,7 @@ def test_negative_indices_are_refused(disk):
         ({"scale": 0}, "scale: 0 is not a whole number of at least 1"),
         ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
         ({"degradation": {"gian": [1, 2]}}, "degradation: unknown keys gian"),
-        ({"degradation": {"gain": [0, 2]}}, r"degradation: gain: \[0, 2\] is not a list of two numbers from 0.001 to"),
+        ({"degradation": {"gain": [0, 2]}}, r"degradation: gain is \[0, 2\]; write a list of two numbers from"),
         ({"gt_size": 15}, "gt_size: 15 is not a multiple of scale 2"),
         ({"gt_size": 34}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34"),
         ({"scale": 4}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64"),

@@ -69,11 +69,11 @@ def test_strengths_fill_their_ranges_and_the_probability_holds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"probability": 1.5}, "probability: 1.5 is not a number from 0 to 1"),
-        ({"gain": 2}, "gain: 2 is not a list of two numbers from 0.001 to 1000"),
-        ({"blur_sigma": [1, 0]}, r"blur_sigma: \[1, 0\] is not .*, the smaller one first"),
-        ({"noise_sigma": [0, "0.1"]}, r"noise_sigma: \[0, '0.1'\] is not a list of two numbers from 0 to 1"),
-        ({"jpeg_quality": [30.5, 90]}, r"jpeg_quality: \[30.5, 90\] is not a list of two whole numbers from 1 to 100"),
+        ({"probability": 1.5}, "probability is 1.5; write a number from 0 to 1"),
+        ({"gain": 2}, "gain is 2; write a list of two numbers from 0.001 to 1000"),
+        ({"blur_sigma": [1, 0]}, r"blur_sigma is \[1, 0\]; .*, the smaller one first"),
+        ({"noise_sigma": [0, "0.1"]}, r"noise_sigma is \[0, '0.1'\]; write a list of two numbers from 0 to 1"),
+        ({"jpeg_quality": [30.5, 90]}, r"jpeg_quality is \[30.5, 90\]; write .* two whole numbers from 1 to 100"),
     ],
 )
 def test_values_out_of_range_are_refused(options, message):

@@ -100,6 +100,17 @@ BROKEN = [
         "train: scheduler cannot be used: CosineAnnealingRestartLR says: TypeError",
         "change that value",
     ),
+    *(
+        ("use_rot", f"degradation: {{{value}}}\n    use_rot", "degradation", f"train: degradation: {text}", remedy)
+        for value, text, remedy in (
+            ("gian: [1, 2]", "gian is no key", "gain?"),
+            ("gain: [0, 1]", "gain is [0, 1]", "write a list of two numbers from 0.001 to 1000"),
+            ("blur_sigma: [1]", "blur_sigma is [1]", "write a list of two numbers from 0 to 100"),
+            ("noise_sigma: 0.1", "noise_sigma must be a list", "write a list"),
+            ("jpeg_quality: [90, 50]", "jpeg_quality is [90, 50]", "whole numbers from 1 to 100, the smaller one"),
+            ("probability: 2", "probability is 2", "write a number from 0 to 1"),
+        )
+    ),
     ("M2TransModel", "SRModel", "semantic_opt", "train: semantic_opt means nothing to SRModel", "M2TransModel"),
     (
         "ema_decay: 0.99",
