@@ -41,7 +41,7 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
             if time.monotonic() >= deadline:
                 raise InputError(refusal) from None
             if not told:
-                print(f"another process is at work here; waiting {patience:.0f} s for it", file=sys.stderr, flush=True)
+                print(f"waiting {patience:.0f} s: {refusal}", file=sys.stderr, flush=True)
                 told = True
             time.sleep(_POLL_SECONDS)
         except OSError as error:

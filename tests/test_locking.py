@@ -26,7 +26,7 @@ def test_a_killed_holder_gives_the_lock_back(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(locking, "PATIENCE", 0.1)
         with pytest.raises(InputError, match="somebody works here"), locked(path, "somebody works here"):
             pass
-        assert capsys.readouterr().err == "another process is at work here; waiting 0 s for it\n"
+        assert capsys.readouterr().err == "waiting 0 s: somebody works here\n"
         holder.kill()
     monkeypatch.undo()
     with locked(path, "still held"):

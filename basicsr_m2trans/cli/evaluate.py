@@ -32,10 +32,11 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.report import evaluation
 
-    files = {model: result_name(find_model(model)) for model in args.checkpoints}
+    paths = {model: find_model(model) for model in args.checkpoints}
+    files = {model: result_name(path) for model, path in paths.items()}
     if args.out and len(set(files.values())) < len(files):
         raise InputError(f"--out {args.out}: some checkpoints have equal names; measure them one by one")
-    networks = {model: evaluation.checkpoint_network(find_model(model), args.opt) for model in files}
+    networks = {model: evaluation.checkpoint_network(path, args.opt) for model, path in paths.items()}
     for model, (network, scale) in networks.items():
         if args.tile is not None:
             network = Tiled(network, scale, args.tile)

@@ -10,7 +10,9 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth")
+    parser.add_argument(
+        "model", metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth, or m2trans-x2"
+    )
     parser.add_argument(
         "--format", required=True, choices=ENDINGS, help="safetensors takes every network, the others M2Trans"
     )

@@ -52,10 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.seed < 2**32:
         raise InputError(f"--seed {args.seed}: give a number from 0 to 2**32 - 1")
     require_umap()
-    names = {model: result_name(find_model(model)) for model in args.checkpoints}
+    paths = {model: find_model(model) for model in args.checkpoints}
+    names = {model: result_name(path) for model, path in paths.items()}
     if len(set(names.values())) < len(args.checkpoints):
         raise InputError("some checkpoints have equal names, so that their rows could not be told apart; rename them")
-    networks = {model: load_m2trans(find_model(model), args.opt) for model in names}
+    networks = {model: load_m2trans(path, args.opt) for model, path in paths.items()}
     sets = {model: open_set(args.data, scale, args.crop) for model, (_, scale) in networks.items()}
     if (count := min(len(dataset) for dataset in sets.values())) < MIN_IMAGES:
         raise InputError(f"--data {args.data} has {count} images; manifolds need at least {MIN_IMAGES}")
