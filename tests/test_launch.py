@@ -20,6 +20,7 @@ from torch._utils import ExceptionWrapper
 
 from basicsr_m2trans import launch, locking, options, register
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.network_file import find_model
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -242,6 +243,11 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
         "    -> run `m2trans weights medclip`, or save "
         "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip as models/medclip.bin",
     ]
+
+
+def test_a_network_that_comes_with_the_package_is_named_by_its_file():
+    (message,) = options.missing_files({"datasets": {}, "path": {"pretrain_network_g": "m2trans-x2"}})
+    assert message.endswith(f"or, for the network that comes with this package, {find_model('m2trans-x2')}")
 
 
 def test_resumed_run_needs_its_state_but_no_pretrained_network(tmp_path):

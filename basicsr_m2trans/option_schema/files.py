@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.network_file import find_model, shipped_models
 from basicsr_m2trans.option_schema.building import build_network
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.option_schema.values import Problem
@@ -124,9 +125,11 @@ def _model_files(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, st
         for key, path in paths.items():
             if key.startswith("pretrain_network"):
                 remedy = (
-                    "name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
-                    f"m2trans convert OFFICIAL.pt {path}, or write ~ for random weights"
+                    f"make one from the authors' with m2trans convert OFFICIAL.pt {path}, or write ~ for random weights"
                 )
+                if path in shipped_models():
+                    remedy = f"or, for the network that comes with this package, {find_model(path)}"
+                remedy = f"name a trained network (experiments/NAME/models/net_g_*.pth), {remedy}"
                 yield ("path", key), path, remedy
     encoder = section(opt, "train", "semantic_opt", "encoder")
     checkpoint = encoder.get("checkpoint")
