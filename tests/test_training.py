@@ -296,6 +296,26 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, mo
     assert f"Set pretrain_network_g to {experiment}/models/net_g_1.pth" in capfd.readouterr().out
 
 
+def test_a_finished_run_is_not_trained_again(tmp_path, data, monkeypatch, capfd):
+    """Its last iteration has a state, though none was due; a later end goes on from there."""
+    register()
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
+    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
+    opt = without_loader_processes(data)
+    opt["logger"] |= {"save_checkpoint_freq": 1000}
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"])
+    trained = []
+    for total_iter in (8, 8, 9):  # 6 iterations in an epoch
+        opt["train"]["total_iter"] = total_iter
+        (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
+        assert launch.main("train", str(tmp_path)) == 0
+        trained.append([int(number) for number in re.findall(r"iter: +(\d+),", capfd.readouterr().err)])
+    assert trained == [[1, 2, 3, 4, 5, 6, 7, 8], [], [9]]
+    assert not list((tmp_path / "experiments").glob("*archived*"))
+    state = read_training_state(tmp_path / "experiments/tiny/training_states/8.state")
+    assert (state["epoch"], state["samples_done"]) == (1, 4)
+
+
 def options_for_processes(data, validation, processes):
     """Two images in each iteration, whatever the number of processes; iteration 4 is inside an epoch, 8 in the next."""
     opt = tiny_options(data, f"by_{processes}")

@@ -41,11 +41,17 @@ class ResumableModel(SharedValidationModel):
         super().update_learning_rate(current_iter, warmup_iter)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the network, with its average if there is one, and the training state; -1 is the end of training.
+        """Save the network, with its average if there is one, and the training state.
+
+        Args:
+            epoch: that of the iteration; -1 at the end of training.
+            current_iter: the iteration; -1 at the end of training, when the last one gets a state, too, if it has none.
 
         Raises:
             InputError: a file cannot be written; an older one of that name is then left as it was.
         """
+        if current_iter == -1:
+            self._save_last_iteration()
         self._save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
 
@@ -151,6 +157,14 @@ class ResumableModel(SharedValidationModel):
             self.save_network([self.net_g, self.net_g_ema], "net_g", current_iter, ["params", "params_ema"])
         else:
             self.save_network(self.net_g, "net_g", current_iter)
+
+    def _save_last_iteration(self) -> None:
+        # Without a state of its end, a finished run would be resumed before it, or begun anew.
+        last, position = int(self.opt["train"]["total_iter"]), self.opt.get("training_position")
+        if position is None or last % self.opt["logger"]["save_checkpoint_freq"] == 0:
+            return
+        self._save_networks(last)
+        self.save_training_state(position.epoch_of(last), last)
 
     def _write_due_state(self) -> None:
         if self._due_state is None:

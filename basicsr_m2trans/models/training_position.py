@@ -1,6 +1,7 @@
 """Where a training run is among its samples."""
 
 import dataclasses
+import math
 from typing import Any
 
 
@@ -31,6 +32,11 @@ class TrainingPosition:
     def iters_left(self) -> int:
         """Iterations of the epoch in which the run begins."""
         return (self.samples_per_epoch - self.samples_done) // self.samples_per_iteration
+
+    def epoch_of(self, iteration: int) -> int:
+        """The epoch of an iteration that this run trains."""
+        later = max(0, iteration - self.iteration - self.iters_left)
+        return self.epoch + math.ceil(later / self.iters_per_epoch)
 
     def entries(self, epoch: int, iteration: int) -> dict[str, Any]:
         """What the state of an iteration of this run says about samples.

@@ -31,3 +31,8 @@ def test_a_run_that_begins_inside_an_epoch(epoch, iteration, done):
     position = TrainingPosition(3, 20, 5, 11, 2)
     assert (position.iters_left, position.iters_per_epoch) == (3, 5)
     assert position.entries(epoch, iteration)["samples_done"] == done
+
+
+@pytest.mark.parametrize(("iteration", "epoch"), [(20, 3), (21, 3), (23, 3), (24, 4), (28, 4), (29, 5)])
+def test_the_epoch_of_an_iteration(iteration, epoch):
+    assert TrainingPosition(3, 20, 5, 11, 2).epoch_of(iteration) == epoch
