@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     upscalers = available_upscalers(args.model, scale=args.scale, arch=args.arch, options=args.opt, device=args.device)
     # Otherwise a server that is told to stop would leave its folder behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with running_page(upscalers, args.port) as address:
+    with running_page(upscalers, args.port or None) as address:
         print(
             f"{address} shows the page in a browser on this computer; Ctrl-C ends it and deletes its files", flush=True
         )
