@@ -115,10 +115,10 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Convert an image (h, w, 1 or 3) to a float32 RGB tensor (3, h, w) in [0, 1].
+    """Convert an image (h, w, 1 or 3), uint8, uint16 or float32 in [0, 1], to a float32 RGB tensor (3, h, w) in [0, 1].
 
     A grey image gives three equal channels; uint16 keeps its 65,536 levels.
     """
     planes = np.stack(cv2.split(image)[::-1])  # (1 or 3, h, w)
-    values = planes / np.float32(np.iinfo(image.dtype).max)
+    values = planes if image.dtype == np.float32 else planes / np.float32(np.iinfo(image.dtype).max)
     return torch.from_numpy(values).expand(3, -1, -1).contiguous()

@@ -1,5 +1,6 @@
 """Flaws of real scans for training patches, which bicubic interpolation alone does not give."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ class PatchDegradation:
 
     The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR patch alone: the
     network is to undo them. Each strength is drawn uniformly from its range, which is a list of the least and the
-    greatest.
+    greatest; the gain on a logarithmic scale, because dim scans lie decades below bright ones.
 
     Args:
         probability: of a patch to be changed, in [0, 1].
@@ -52,11 +53,12 @@ class PatchDegradation:
             rng: all chance comes from it.
 
         Returns:
-            Both patches, of the types and sizes that they had.
+            Both patches as they were, or float32 in [0, 1]: rounded again, a dim patch would keep few of its levels
+            and teach the network to remove what rounding adds. JPEG compression rounds the LR patch to 8 bits.
         """
         if rng.random() >= self.probability:
             return lq, gt
-        gain = _draw(rng, self.gain)
+        gain = math.exp(_draw(rng, [math.log(bound) for bound in self.gain]))
         values: np.ndarray = _from_full_scale(lq) * gain
         if blur := _draw(rng, self.blur_sigma):
             values = cv2.GaussianBlur(values, (0, 0), blur).reshape(lq.shape)
@@ -64,7 +66,8 @@ class PatchDegradation:
         if self.jpeg_quality is not None:
             least, greatest = self.jpeg_quality
             values = _compressed(values, int(rng.integers(least, greatest + 1)))
-        return _to_full_scale(values, lq.dtype), _to_full_scale(_from_full_scale(gt) * gain, gt.dtype)
+        lq, gt = (patch.clip(0, 1).astype(np.float32) for patch in (values, _from_full_scale(gt) * gain))
+        return lq, gt
 
 
 def _draw(rng: np.random.Generator, bounds: Sequence[float]) -> float:
@@ -76,12 +79,9 @@ def _from_full_scale(patch: np.ndarray) -> np.ndarray:
     return patch / np.iinfo(patch.dtype).max
 
 
-def _to_full_scale(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return np.rint(values.clip(0, 1) * np.iinfo(dtype).max).astype(dtype)
-
-
 def _compressed(values: np.ndarray, quality: int) -> np.ndarray:
-    data = cv2.imencode(".jpg", _to_full_scale(values, np.dtype(np.uint8)), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    pixels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     assert decoded is not None  # the line before has made it
     return _from_full_scale(decoded).reshape(values.shape)
