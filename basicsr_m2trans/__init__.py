@@ -38,6 +38,7 @@ def register() -> None:
     from basicsr.utils import registry
 
     from basicsr_m2trans.archs import ELAN, ESRT, Bicubic, M2Trans
+    from basicsr_m2trans.archs.global_skip_arch import GlobalSkip
     from basicsr_m2trans.archs.hat_arch import HAT
     from basicsr_m2trans.archs.padding import pad_swinir_input
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
@@ -49,7 +50,7 @@ def register() -> None:
     pad_swinir_input()
 
     members = {
-        registry.ARCH_REGISTRY: (Bicubic, ELAN, ESRT, HAT, M2Trans),
+        registry.ARCH_REGISTRY: (Bicubic, ELAN, ESRT, HAT, M2Trans, GlobalSkip),
         registry.DATASET_REGISTRY: (PairedImageTextDataset,),
         registry.LOSS_REGISTRY: (ImageTextSemanticLoss,),
         registry.MODEL_REGISTRY: (M2TransModel,),

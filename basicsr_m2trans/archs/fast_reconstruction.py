@@ -18,7 +18,7 @@ PIXELS_AT_ONCE = 24_576
 MIN_ROWS = 8
 
 
-def reconstruct(x: Tensor, tail: nn.Sequential) -> Tensor:
+def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
     """Compute `tail(x)`.
 
     Args:

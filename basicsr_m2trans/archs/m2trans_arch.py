@@ -5,11 +5,13 @@ branches' attention (`halo_attention.py`) and wavelets (`wavelet.py`). Where the
 differ, this follows the code, which the published checkpoints need, and says so.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs.fast_reconstruction import reconstruct
+from basicsr_m2trans.archs.fast_reconstruction import reconstruct_in_strips
 from basicsr_m2trans.archs.folded_attention import folded_attention
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.instance_norm import instance_norm
@@ -41,9 +43,18 @@ class M2Trans(nn.Module):
         fast: compute the same, to rounding, with fewer operations and passes over memory (`folded_attention.py`,
             `fast_reconstruction.py`); False follows the equations literally. Weights fit both. Wavelets other than
             Haar are always computed literally.
+        norm: 'instance' normalises each module's input over the whole image (InstanceNorm, the released code); 'none'
+            does not, which keeps the error of dim images in proportion to their contrast. The paper's equations have
+            no normalisation, its released code does.
+        num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
+            that softmax is the only non-linearity of its body.
+        reconstruction: 'gelu' is the released code's M_RC; 'direct' makes all pixels of the result by one 3x3
+            convolution and a pixel shuffle, as ELAN does, and leaves the time to the body.
         global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
-            network then is that interpolation (its last layer starts at 0), which shortens small trainings. Weights
-            trained with it need it, and hold the entry `with_global_skip` to say so.
+            network then is that interpolation (its last layer starts at 0), which shortens small trainings.
+
+    Weights trained with `global_skip` or without `norm` need the same again, and hold an entry that says so
+    (`with_global_skip`, `without_norm`); the other settings show in the names and shapes of the weights.
 
     Raises:
         InputError: an argument is not one of the above, or `global_skip` with `num_out_ch` other than `num_in_ch`.
@@ -59,6 +70,9 @@ class M2Trans(nn.Module):
         img_range: float = 1.0,
         wavelet: str = "haar",
         fast: bool = True,
+        norm: Literal["instance", "none"] = "instance",
+        num_res_block: int = 0,
+        reconstruction: Literal["gelu", "direct"] = "gelu",
         global_skip: bool = False,
     ) -> None:
         super().__init__()
@@ -68,6 +82,12 @@ class M2Trans(nn.Module):
             raise InputError(f"num_feat must be a positive multiple of 8 (4 branches, even width), but is {num_feat!r}")
         if num_block < 1:
             raise InputError(f"num_block must be at least 1, but is {num_block!r}")
+        if norm not in ("instance", "none"):
+            raise InputError(f"norm must be 'instance' or 'none', but is {norm!r}")
+        if num_res_block < 0:
+            raise InputError(f"num_res_block must be at least 0, but is {num_res_block!r}")
+        if reconstruction not in ("gelu", "direct"):
+            raise InputError(f"reconstruction must be 'gelu' or 'direct', but is {reconstruction!r}")
         if global_skip and num_in_ch != num_out_ch:
             raise InputError(f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is {num_out_ch}")
         self.upscale = upscale
@@ -75,19 +95,22 @@ class M2Trans(nn.Module):
         self.img_range = img_range
         self.fast = fast
         self.global_skip = global_skip
+        # The direct reconstruction has nothing that a fast path could save.
+        self.in_strips = fast and reconstruction == "gelu"
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect")
-        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast) for _ in range(num_block))
-        # The order 1x1 convolution, shuffle, GELU and the missing last bias are the released code's.
-        steps = (2, 2) if upscale == 4 else (upscale,)
-        layers: list[nn.Module] = []
-        for step in steps:
-            layers += [nn.Conv2d(num_feat, num_feat * step**2, 1), nn.PixelShuffle(step), nn.GELU()]
-        last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False)
-        self.tail = nn.Sequential(*layers, last)
+        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast, norm, num_res_block) for _ in range(num_block))
+        if reconstruction == "gelu":
+            self.tail = gelu_reconstruction(upscale, num_feat, num_out_ch)
+        else:
+            self.tail = direct_reconstruction(upscale, num_feat, num_out_ch)
+        # Otherwise networks without the skip or with normalisation would load these weights and give wrong images.
+        if norm == "none":
+            self.register_buffer("without_norm", torch.ones(()))
         if global_skip:
-            nn.init.zeros_(last.weight)
-            # Otherwise a network without the skip would load these weights and give wrong images.
             self.register_buffer("with_global_skip", torch.ones(()))
+            last = [layer for layer in self.tail if isinstance(layer, nn.Conv2d)][-1]
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge a batch of images.
@@ -106,8 +129,7 @@ class M2Trans(nn.Module):
         deep = shallow
         for block in self.body:
             deep = block(deep)
-        features = deep + shallow
-        out = (reconstruct(features, self.tail) if self.fast else self.tail(features)) / self.img_range
+        out = self.reconstruct(deep + shallow) / self.img_range
         out = out[..., : height * self.upscale, : width * self.upscale]
         if self.global_skip:
             out = out + self.interpolate(image)
@@ -118,36 +140,62 @@ class M2Trans(nn.Module):
         """The modules of `body`, which itself says no more of them than that they are modules."""
         return [block for block in self.body if isinstance(block, CFTM)]
 
+    def reconstruct(self, features: Tensor) -> Tensor:
+        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 1 pixel far."""
+        return reconstruct_in_strips(features, self.tail) if self.in_strips else self.tail(features)
+
     def interpolate(self, x: Tensor) -> Tensor:
         """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2 pixels far."""
         return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
 
 
+def gelu_reconstruction(upscale: int, num_feat: int, num_out_ch: int) -> nn.Sequential:
+    """M_RC as the released code has it: 1x1 convolution, shuffle, GELU (twice for x4), 3x3 convolution without bias."""
+    layers: list[nn.Module] = []
+    for step in (2, 2) if upscale == 4 else (upscale,):
+        layers += [nn.Conv2d(num_feat, num_feat * step**2, 1), nn.PixelShuffle(step), nn.GELU()]
+    last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False)
+    return nn.Sequential(*layers, last)
+
+
+def direct_reconstruction(upscale: int, num_feat: int, num_out_ch: int) -> nn.Sequential:
+    """M_RC as one 3x3 convolution at the low resolution, whose channels become the pixels of the result."""
+    last = nn.Conv2d(num_feat, num_out_ch * upscale**2, 3, padding=1, padding_mode="reflect")
+    return nn.Sequential(last, nn.PixelShuffle(upscale))
+
+
 class CFTM(nn.Module):
-    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10).
+    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10), and residual convolution blocks behind it if wanted.
 
     The released code normalises the input (InstanceNorm without parameters), halves the sum of Eq. 9, and adds the
     module's input to the output of Eq. 10; the paper's equations leave these three out.
 
     Args:
         num_feat: channels C, a multiple of 8.
-        wavelet, fast: see `M2Trans`.
+        wavelet, fast, norm, num_res_block: see `M2Trans`.
     """
 
-    def __init__(self, num_feat: int, wavelet: str, fast: bool) -> None:
+    def __init__(self, num_feat: int, wavelet: str, fast: bool, norm: str = "instance", num_res_block: int = 0) -> None:
         super().__init__()
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
         self.levels = (0,) * NUM_BRANCHES if wavelet == "none" else BRANCH_LEVELS
         self.wavelet = WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
-        self.norm = nn.InstanceNorm2d(num_feat)
+        self.norm = nn.InstanceNorm2d(num_feat) if norm == "instance" else nn.Identity()
         # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a sequence of one.
         self.attn1, self.attn2, self.attn3, self.attn4 = (HaloAttention(width * 4**level) for level in self.levels)
         self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1))
+        self.refine = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_res_block)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 32."""
-        return self.mix(instance_norm(x) if self.fast else self.norm(x)).add_(x)  # Eq. 10
+        normalised = instance_norm(x) if self.fast and self.normalises else self.norm(x)
+        return self.refine(self.mix(normalised).add_(x))  # Eq. 10
+
+    @property
+    def normalises(self) -> bool:
+        """Whether the module takes statistics of the whole map."""
+        return isinstance(self.norm, nn.InstanceNorm2d)
 
     def mix(self, x: Tensor) -> Tensor:
         """The module without normalisation and residual: (N, C, H, W), normalised -> (N, C, H, W)."""
@@ -173,3 +221,16 @@ class CFTM(nn.Module):
         for _ in range(self.levels[branch]):
             bands = self.wavelet.idwt(bands)
         return x + bands
+
+
+class ResidualBlock(nn.Module):
+    """x plus two 3x3 convolutions with a ReLU between them, the block of EDSR (Lim et al., CVPR Workshops 2017)."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W); reaches 2 pixels far."""
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))

@@ -61,11 +61,11 @@ class DynamicM2Trans(nn.Module):
 
 
 class _DynamicCFTM(nn.Module):
-    """A coarse-to-fine transformer module; (N, C, H, W) -> (N, C, H, W), H and W multiples of 32."""
+    """A `CFTM`: (N, C, H, W) -> (N, C, H, W), H and W multiples of 32."""
 
     def __init__(self, block: CFTM) -> None:
         super().__init__()
-        self.norm, self.feed_forward = block.norm, block.feed_forward
+        self.norm, self.feed_forward, self.refine = block.norm, block.feed_forward, block.refine
         self.branches = nn.ModuleList(
             _DynamicAttention(block.attention(branch), block.levels[branch]) for branch in range(NUM_BRANCHES)
         )
@@ -74,7 +74,7 @@ class _DynamicCFTM(nn.Module):
         outputs: list[Tensor] = []
         for branch, group in zip(self.branches, self.norm(x.float()).to(x.dtype).chunk(NUM_BRANCHES, 1), strict=True):
             outputs.append(branch((group + outputs[-1]) / 2 if outputs else group))
-        return self.feed_forward(torch.cat(outputs, dim=1)) + x
+        return self.refine(self.feed_forward(torch.cat(outputs, dim=1)) + x)
 
 
 class _DynamicAttention(nn.Module):

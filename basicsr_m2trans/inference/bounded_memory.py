@@ -1,9 +1,9 @@
 """M2Trans on images of any size: the result of the whole-image forward, in memory that a setting bounds.
 
-Tiles would change the result, because InstanceNorm takes its statistics from the whole map. So the network is computed
-layer by layer on one map of features that stays in memory: each layer replaces it strip by strip, with the margin that
-it needs, and gathers the statistics for the next one. The reconstruction, whose features are the largest, is local and
-runs on tiles.
+Tiles would change the result, because InstanceNorm takes its statistics from the whole map and attention reaches some
+100 pixels further with each module. So the network is computed layer by layer on one map of features that stays in
+memory: each layer replaces it strip by strip, with the margin that it needs. The reconstruction, whose features are the
+largest, is local and runs on tiles.
 """
 
 import math
@@ -12,12 +12,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from basicsr_m2trans.archs.fast_reconstruction import reconstruct
 from basicsr_m2trans.archs.m2trans_arch import M2Trans
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.instance_statistics import InstanceStatistics
 from basicsr_m2trans.inference.regions import Region, strip_region, with_margin
 from basicsr_m2trans.inference.strips import ALIGNMENT, apply_in_strips, working_memory
 
@@ -160,16 +158,13 @@ class _StripwiseForward:
         features = torch.empty(
             shape, dtype=_feature_type(self.net), device=self.padded.device, memory_format=self.order
         )
-        statistics = InstanceStatistics()
         # Strips along the longer side are the smallest and have the least edge to repeat.
         dim = -2 if self.size[0] >= self.size[1] else -1
         for start in range(0, self.size[dim], self.strip):
             region = strip_region(start, min(start + self.strip, self.size[dim]), self.size, dim)
-            part = features[(..., *region)]
-            part.copy_(self._shallow(region))
-            statistics.add(part)
+            features[(..., *region)] = self._shallow(region)
         for block in self.net.blocks:
-            statistics = apply_in_strips(block, features, statistics, self.strip, dim)
+            apply_in_strips(block, features, self.strip, dim)
         self.features = features
 
     def _shallow(self, region: Region) -> Tensor:
@@ -180,8 +175,7 @@ class _StripwiseForward:
         """The result for a region of the low-resolution map (Eq. 4)."""
 
         def compute(larger: Region) -> Tensor:
-            features = self.features[(..., *larger)] + self._shallow(larger)
-            return reconstruct(features, self.net.tail) if self.net.fast else self.net.tail(features)
+            return self.net.reconstruct(self.features[(..., *larger)] + self._shallow(larger))
 
         out = with_margin(compute, region, self.size, margin=1, scale=self.net.upscale) / self.net.img_range
         if self.net.global_skip:

@@ -16,26 +16,24 @@ from basicsr_m2trans.inference.regions import Region, strip_region, with_margin
 # Strips start and stop at multiples of the largest window: 8 tokens of 4x4 pixels.
 ALIGNMENT = 32
 LEAD = 32
+# Rows that a residual block sees above and below.
+REACH = 2
 # Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast path.
 TEMPORARIES = {True: 16, False: 24}
 
 
-def apply_in_strips(
-    block: CFTM, features: Tensor, statistics: InstanceStatistics, strip: int, dim: int
-) -> InstanceStatistics:
+def apply_in_strips(block: CFTM, features: Tensor, strip: int, dim: int) -> None:
     """Replace `features` by `block(features)`.
 
     Args:
         block: with Haar wavelets or none, whose windows do not reach far.
         features: (N, C, H, W), sides multiples of 32; overwritten.
-        statistics: of the whole of `features`.
         strip: how many rows or columns are computed at a time, a multiple of 32.
         dim: -2 for strips of rows, -1 for strips of columns.
-
-    Returns:
-        The statistics of the new `features`.
     """
-    return _StripwiseBlock(block, features, statistics, strip, dim).run()
+    _StripwiseBlock(block, features, strip, dim).run()
+    if len(block.refine):
+        _refine_in_strips(block, features, strip, dim)
 
 
 def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize: int) -> int:
@@ -47,7 +45,7 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
         itemsize: bytes of one number.
     """
     lead = LEAD * NUM_BRANCHES
-    group = block.norm.num_features // NUM_BRANCHES
+    group = block.feed_forward[0].in_channels // NUM_BRANCHES
     # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the parts of its path.
     outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
     attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)
@@ -57,17 +55,20 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
 class _StripwiseBlock:
     """The state of `apply_in_strips`: how far the map is replaced, and the outputs of the branches from there on."""
 
-    def __init__(self, block: CFTM, features: Tensor, statistics: InstanceStatistics, strip: int, dim: int) -> None:
-        self.block, self.features, self.statistics = block, features, statistics
+    def __init__(self, block: CFTM, features: Tensor, strip: int, dim: int) -> None:
+        self.block, self.features = block, features
         self.strip, self.dim = strip, dim
         self.size = features.shape[-2:]
+        self.statistics = InstanceStatistics()
+        if block.normalises:
+            for part in features.split(strip, dim):
+                self.statistics.add(part)
         # Outputs of the four branches, concatenated, from the row before the strip to the first branch's lead.
         self.outputs = torch.empty_like(features.narrow(dim, 0, min(strip + LEAD * NUM_BRANCHES + 1, self.size[dim])))
         self.origin = 0
 
-    def run(self) -> InstanceStatistics:
+    def run(self) -> None:
         """All strips from the first to the last."""
-        result = InstanceStatistics()
         length = self.size[self.dim]
         for start in range(0, length, self.strip):
             stop = min(start + self.strip, length)
@@ -78,9 +79,7 @@ class _StripwiseBlock:
             region = self._region(start, stop)
             replaced = self.features[(..., *region)]
             replaced += with_margin(self._convolve, region, self.size, 1)  # Eq. 10
-            result.add(replaced)
             self._forget_before(stop - 1)
-        return result
 
     def _advance(self, branch: int, region: Region) -> None:
         """Compute the output of a branch on `region`, which follows what it has computed before."""
@@ -96,7 +95,9 @@ class _StripwiseBlock:
     def _branch_input(self, branch: int, region: Region) -> Tensor:
         """The branch's group of normalised features, halved with the output of the branch before (Eq. 5 and 9)."""
         channels = self._channels(branch)
-        group = self.statistics.normalise(self.features[(slice(None), channels, *region)], channels)
+        group = self.features[(slice(None), channels, *region)]
+        if self.block.normalises:
+            group = self.statistics.normalise(group, channels)
         if branch:
             group = torch.lerp(group, self._outputs(region)[:, self._channels(branch - 1)], 0.5)
         return group
@@ -121,3 +122,17 @@ class _StripwiseBlock:
 
     def _region(self, start: int, stop: int) -> Region:
         return strip_region(start, stop, self.size, self.dim)
+
+
+def _refine_in_strips(block: CFTM, features: Tensor, strip: int, dim: int) -> None:
+    """Replace `features` by what the residual blocks behind a module make of it; arguments as of `apply_in_strips`."""
+    size = features.shape[-2:]
+    margin = REACH * len(block.refine)
+    above = features.narrow(dim, 0, 0)  # the rows before the strip as they were
+    for start in range(0, size[dim], strip):
+        stop = min(start + strip, size[dim])
+        rows = torch.cat((above, features.narrow(dim, start, min(stop + margin, size[dim]) - start)), dim)
+        refined = block.refine(rows).narrow(dim, above.shape[dim], stop - start)
+        end = above.shape[dim] + stop - start
+        above = rows.narrow(dim, max(end - margin, 0), min(margin, end))
+        features.narrow(dim, start, stop - start).copy_(refined)

@@ -113,7 +113,13 @@ def networks() -> TypedSection:
     """Every registered network with its arguments."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    return TypedSection("network", {name: from_signature(obj) for name, obj in _registered(ARCH_REGISTRY).items()})
+    classes = _registered(ARCH_REGISTRY)
+    # What GlobalSkip wraps, whose scale is its own.
+    wrapped = _with_arguments(
+        "network", {name: obj for name, obj in classes.items() if name != "GlobalSkip"}, ("upscale",)
+    )
+    known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
+    return _with_arguments("network", classes, known=known)
 
 
 @functools.cache

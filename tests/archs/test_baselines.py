@@ -7,6 +7,7 @@ import torch
 import yaml
 
 import basicsr_m2trans
+from basicsr_m2trans.errors import InputError
 
 basicsr_m2trans.register()
 
@@ -23,6 +24,7 @@ TINY = {
     "HAT": {**SWIN, "img_size": 64, "window_size": 16, "squeeze_factor": 4},
     "M2Trans": {"num_feat": 8, "num_block": 1},
 }
+TINY["GlobalSkip"] = {"network": {"type": "EDSR", **TINY["EDSR"]}}
 # Table I, in millions at x2, x3 and x4, and what the option files build. EDSR's 14.17 fits no standard configuration.
 PARAMETERS = {
     "EDSR": ((14.17, 14.17, 14.17), (12_405_763, 15_356_163, 14_766_083)),
@@ -36,7 +38,11 @@ PARAMETERS = {
 
 def tiny(name, upscale=2):
     torch.manual_seed(0)
-    return build_network({"type": name, "upscale": upscale, **TINY[name]}).eval()
+    net = build_network({"type": name, "upscale": upscale, **TINY[name]}).eval()
+    for parameter in net.parameters():
+        if not parameter.any():  # such as a last layer that starts at 0, behind which nothing would show
+            torch.nn.init.normal_(parameter, std=0.05)
+    return net
 
 
 @pytest.mark.parametrize("name", ["ELAN", "ESRT"])
@@ -123,6 +129,32 @@ def test_trains_and_validates_through_m2trans_model(name, tmp_path):
     model.feed_data({"lq": torch.rand(1, 3, 13, 21)})
     model.test()
     assert model.output.shape == (1, 3, 26, 42)
+
+
+@pytest.mark.parametrize("name", ["EDSR", "SwinIR", "ELAN", "HAT"])
+@pytest.mark.parametrize("upscale", [2, 4])
+def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
+    torch.manual_seed(0)
+    network = build_network({"type": "GlobalSkip", "upscale": upscale, "network": {"type": name, **TINY[name]}}).eval()
+    images = torch.rand(1, 3, 19, 16)
+    bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic")
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), bicubic, atol=1e-6, rtol=0)
+    alone = build_network({"type": name, "upscale": upscale, **TINY[name]})
+    assert network.state_dict().keys() == {f"network.{key}" for key in alone.state_dict()} | {"offset"}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"type": "EDRS"}, "type is 'EDRS'; name the registered network"),
+        ({"num_feat": 8}, "type is None"),
+        ({"type": "M2Trans", "num_out_ch": 1, "num_feat": 8, "num_block": 1}, "makes 1 channels of 3"),
+    ],
+)
+def test_the_skip_names_what_it_cannot_wrap(network, message):
+    with pytest.raises(InputError, match=message):
+        build_network({"type": "GlobalSkip", "upscale": 2, "network": network})
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
