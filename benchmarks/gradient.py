@@ -11,15 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, evenly_chosen, parse_arguments
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
-from basicsr_m2trans.data.images import to_tensor
-from basicsr_m2trans.data.phantom import make_phantom
 from basicsr_m2trans.inference.network_file import load_network
 from basicsr_m2trans.losses import ImageTextSemanticLoss
-from basicsr_m2trans.report.evaluation import build_set
 
 ENCODERS = ("SeededCLIPEncoder", "QualityCLIPEncoder")
 CAPTION = "a clean, clear, sharp ultrasound image"
@@ -70,18 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def patches(folder: Path | None, scale: int, side: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Middle patches LR (1, 3, side / scale, side / scale) and HR (1, 3, side, side) of up to `count` images."""
-    if folder is None:
-        for seed in range(count):
-            hr = to_tensor(make_phantom(seed, side, side)).expand(3, -1, -1)[None]
-            yield nn.functional.interpolate(hr, scale_factor=1 / scale, mode="bicubic", antialias=True).clamp(0, 1), hr
-        return
-    dataset = build_set(folder, scale)
-    for index in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().int().tolist():
-        lr, hr = dataset[index]["lq"], dataset[index]["gt"]
+    for lr, hr in evenly_chosen(folder, scale, count, phantom_side=side):
         rows, columns = (min(side // scale, length) for length in lr.shape[-2:])
         top, left = ((length - kept) // 2 for length, kept in zip(lr.shape[-2:], (rows, columns), strict=True))
-        hr = hr[:, top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
-        yield lr[None, :, top : top + rows, left : left + columns], hr[None]
+        hr = hr[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
+        yield lr[..., top : top + rows, left : left + columns], hr
 
 
 @torch.no_grad()

@@ -126,6 +126,24 @@ def test_gradient(tmp_path):
         assert all(-1 < value < 1 for value in figures[case, f"{encoder}: cosine with SR - HR"]["values"])
 
 
+def test_dim(tmp_path):
+    figures = figures_of("dim", tmp_path)
+    case = "m2trans-x4 x4 minus bicubic interpolation, 17 images"
+    for contrast in (1, 0.5, 0.25, 0.1, 0.0625, 0.03):
+        values = figures[case, f"c = {contrast}"]["values"]
+        assert len(values) == 17
+        assert figures[case, f"c = {contrast}, mean"]["values"] == [pytest.approx(sum(values) / 17)]
+    # Better than bicubic interpolation at full contrast; dim phantoms leave its InstanceNorm behind.
+    assert figures[case, "c = 1"]["min"] > 0 > figures[case, "c = 0.03"]["max"]
+
+
+def test_tiles(tmp_path):
+    figures = figures_of("tiles", tmp_path)
+    case = "m2trans-x4 x4, tiles of 16 LR pixels, 4 images"
+    mean, largest = (figures[case, f"margin 16: {name} difference"] for name in ("mean", "largest"))
+    assert all(0 < a < b for a, b in zip(mean["values"], largest["values"], strict=True))
+
+
 @pytest.mark.slow
 def test_loader(tmp_path):
     figures = figures_of("loader", tmp_path)

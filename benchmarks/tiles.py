@@ -1,0 +1,45 @@
+"""How far the result of tiles is from that of the whole image, for margins of 16 to 128 LR pixels.
+
+Every attention stage reaches a window and its halo further, about 100 pixels a module, so that no usual margin is
+exact; how much is lost depends on the trained weights. Differences are of values in [0, 255]; each figure's spread is
+over the images.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from measuring import Report, evenly_chosen, parse_arguments
+
+from basicsr_m2trans.inference import tiling_difference
+from basicsr_m2trans.inference.network_file import find_model, load_network
+
+MARGINS = (16, 32, 64, 96, 128)
+TILE = 64
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
+    report = Report("tiles", args)
+    trained = load_network(find_model(args.model))
+    pairs = list(evenly_chosen(args.data, trained.scale, args.images, 192 if args.quick else 512))
+    tile = 16 if args.quick else TILE
+    case = f"{args.model} x{trained.scale}, tiles of {tile} LR pixels, {len(pairs)} images"
+    for margin in MARGINS[:1] if args.quick else MARGINS:
+        found = [tiling_difference(trained.network, lr, trained.scale, tile, margin) for lr, _ in pairs]
+        report.add(case, f"margin {margin}: mean difference", "of 255", [255 * each.mean for each in found])
+        report.add(case, f"margin {margin}: largest difference", "of 255", [255 * each.largest for each in found])
+    return report.finish()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is enlarged, and by what."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)")
+    parser.add_argument("--model", default="m2trans-x4", metavar="FILE|NAME", help="default: m2trans-x4")
+    parser.add_argument("--images", type=int, default=4, metavar="N", help="how many at most (default: 4)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
