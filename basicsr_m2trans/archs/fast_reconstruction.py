@@ -51,8 +51,9 @@ def _expand(x: Tensor, expansion: nn.Conv2d, scale: int) -> Tensor:
     channels = x.shape[1]
     # Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory.
     weight, bias = (
-        expansion.get_parameter(name).unflatten(0, (channels, scale**2)).transpose(0, 1) for name in ("weight", "bias")
+        values if values is None else values.unflatten(0, (channels, scale**2)).transpose(0, 1).flatten(0, 1)
+        for values in (expansion.weight.flatten(1), expansion.bias)
     )
-    pixels = F.gelu(pointwise(x.permute(0, 2, 3, 1), weight.reshape(-1, channels), bias.flatten()))
+    pixels = F.gelu(pointwise(x.permute(0, 2, 3, 1), weight, bias))
     pixels = pixels.unflatten(-1, (scale, scale, channels)).transpose(2, 3)
     return pixels.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

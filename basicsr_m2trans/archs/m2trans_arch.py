@@ -43,13 +43,15 @@ class M2Trans(nn.Module):
         fast: compute the same, to rounding, with fewer operations and passes over memory (`folded_attention.py`,
             `fast_reconstruction.py`); False follows the equations literally. Weights fit both. Wavelets other than
             Haar are always computed literally.
-        norm: 'instance' normalises each module's input over the whole image (InstanceNorm, the released code); 'none'
-            does not, which keeps the error of dim images in proportion to their contrast. The paper's equations have
-            no normalisation, its released code does.
+        norm: 'instance' normalises each module's input over the whole image (InstanceNorm), as the released code does;
+            'none' does not, as the paper's equations. InstanceNorm gives dim images an error of fixed size.
+        bias: whether convolutions have biases, as the paper's. Without them and without `norm`, an image of c times
+            the contrast has c times the result (but for the softmax), so that dim images are as good as bright ones
+            (Mohan et al., ICLR 2020, arXiv 1906.05478, show the same for noise).
         num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
             that softmax is the only non-linearity of its body.
-        reconstruction: 'gelu' is the released code's M_RC; 'direct' makes all pixels of the result by one 3x3
-            convolution and a pixel shuffle, as ELAN does, and leaves the time to the body.
+        reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3 convolution to
+            half the width at a higher resolution, ReLU, and a 3x3 convolution to the pixels of the result.
         global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
             network then is that interpolation (its last layer starts at 0), which shortens small trainings.
 
@@ -71,8 +73,9 @@ class M2Trans(nn.Module):
         wavelet: str = "haar",
         fast: bool = True,
         norm: Literal["instance", "none"] = "instance",
+        bias: bool = True,
         num_res_block: int = 0,
-        reconstruction: Literal["gelu", "direct"] = "gelu",
+        reconstruction: Literal["paper", "conv"] = "paper",
         global_skip: bool = False,
     ) -> None:
         super().__init__()
@@ -86,8 +89,8 @@ class M2Trans(nn.Module):
             raise InputError(f"norm must be 'instance' or 'none', but is {norm!r}")
         if num_res_block < 0:
             raise InputError(f"num_res_block must be at least 0, but is {num_res_block!r}")
-        if reconstruction not in ("gelu", "direct"):
-            raise InputError(f"reconstruction must be 'gelu' or 'direct', but is {reconstruction!r}")
+        if reconstruction not in ("paper", "conv"):
+            raise InputError(f"reconstruction must be 'paper' or 'conv', but is {reconstruction!r}")
         if global_skip and num_in_ch != num_out_ch:
             raise InputError(f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is {num_out_ch}")
         self.upscale = upscale
@@ -95,14 +98,12 @@ class M2Trans(nn.Module):
         self.img_range = img_range
         self.fast = fast
         self.global_skip = global_skip
-        # The direct reconstruction has nothing that a fast path could save.
-        self.in_strips = fast and reconstruction == "gelu"
-        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect")
-        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast, norm, num_res_block) for _ in range(num_block))
-        if reconstruction == "gelu":
-            self.tail = gelu_reconstruction(upscale, num_feat, num_out_ch)
-        else:
-            self.tail = direct_reconstruction(upscale, num_feat, num_out_ch)
+        # Features of the other reconstruction are small enough.
+        self.in_strips = fast and reconstruction == "paper"
+        self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect", bias=bias)
+        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast, norm, bias, num_res_block) for _ in range(num_block))
+        build = paper_reconstruction if reconstruction == "paper" else conv_reconstruction
+        self.tail = build(upscale, num_feat, num_out_ch, bias)
         # Otherwise networks without the skip or with normalisation would load these weights and give wrong images.
         if norm == "none":
             self.register_buffer("without_norm", torch.ones(()))
@@ -141,7 +142,7 @@ class M2Trans(nn.Module):
         return [block for block in self.body if isinstance(block, CFTM)]
 
     def reconstruct(self, features: Tensor) -> Tensor:
-        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 1 pixel far."""
+        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 2 pixels far."""
         return reconstruct_in_strips(features, self.tail) if self.in_strips else self.tail(features)
 
     def interpolate(self, x: Tensor) -> Tensor:
@@ -149,19 +150,25 @@ class M2Trans(nn.Module):
         return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
 
 
-def gelu_reconstruction(upscale: int, num_feat: int, num_out_ch: int) -> nn.Sequential:
-    """M_RC as the released code has it: 1x1 convolution, shuffle, GELU (twice for x4), 3x3 convolution without bias."""
+def paper_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
+    """M_RC (Eq. 4) as the released code has it: its order of layers, and no bias at the end."""
     layers: list[nn.Module] = []
     for step in (2, 2) if upscale == 4 else (upscale,):
-        layers += [nn.Conv2d(num_feat, num_feat * step**2, 1), nn.PixelShuffle(step), nn.GELU()]
+        layers += [nn.Conv2d(num_feat, num_feat * step**2, 1, bias=bias), nn.PixelShuffle(step), nn.GELU()]
     last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False)
     return nn.Sequential(*layers, last)
 
 
-def direct_reconstruction(upscale: int, num_feat: int, num_out_ch: int) -> nn.Sequential:
-    """M_RC as one 3x3 convolution at the low resolution, whose channels become the pixels of the result."""
-    last = nn.Conv2d(num_feat, num_out_ch * upscale**2, 3, padding=1, padding_mode="reflect")
-    return nn.Sequential(last, nn.PixelShuffle(upscale))
+def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
+    """Two 3x3 convolutions around the first enlargement, x4 in two steps of which the second is in the pixels alone."""
+    first, second = (2, 2) if upscale == 4 else (upscale, 1)
+    width = num_feat // 2
+
+    def convolution(inside: int, outside: int) -> nn.Conv2d:
+        return nn.Conv2d(inside, outside, 3, padding=1, padding_mode="reflect", bias=bias)
+
+    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second))
 
 
 class CFTM(nn.Module):
@@ -172,10 +179,18 @@ class CFTM(nn.Module):
 
     Args:
         num_feat: channels C, a multiple of 8.
-        wavelet, fast, norm, num_res_block: see `M2Trans`.
+        wavelet, fast, norm, bias, num_res_block: see `M2Trans`.
     """
 
-    def __init__(self, num_feat: int, wavelet: str, fast: bool, norm: str = "instance", num_res_block: int = 0) -> None:
+    def __init__(
+        self,
+        num_feat: int,
+        wavelet: str,
+        fast: bool,
+        norm: str = "instance",
+        bias: bool = True,
+        num_res_block: int = 0,
+    ) -> None:
         super().__init__()
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
@@ -184,8 +199,8 @@ class CFTM(nn.Module):
         self.norm = nn.InstanceNorm2d(num_feat) if norm == "instance" else nn.Identity()
         # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a sequence of one.
         self.attn1, self.attn2, self.attn3, self.attn4 = (HaloAttention(width * 4**level) for level in self.levels)
-        self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1))
-        self.refine = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_res_block)))
+        self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=bias))
+        self.refine = nn.Sequential(*(ResidualBlock(num_feat, bias) for _ in range(num_res_block)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); H and W are multiples of 32."""
@@ -226,10 +241,10 @@ class CFTM(nn.Module):
 class ResidualBlock(nn.Module):
     """x plus two 3x3 convolutions with a ReLU between them, the block of EDSR (Lim et al., CVPR Workshops 2017)."""
 
-    def __init__(self, num_feat: int) -> None:
+    def __init__(self, num_feat: int, bias: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=bias)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); reaches 2 pixels far."""

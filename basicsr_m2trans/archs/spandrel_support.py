@@ -4,6 +4,9 @@ spandrel 0.4.2 tells networks by the names of their weights and does not know M2
 `spandrel.ModelLoader().load_from_file` opens this project's .pth and .safetensors files and the authors' checkpoints.
 """
 
+import math
+from typing import Literal
+
 from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
 from basicsr_m2trans.compat import declare_torchvision_operators
 
@@ -40,11 +43,11 @@ class M2TransArchitecture(Architecture[M2Trans]):
         # The authors' network carries layers that it never applies.
         weights = {name: value for name, value in state_dict.items() if not name.startswith(("sub_mean.", "add_mean."))}
         num_feat, num_in_ch = weights["head.weight"].shape[:2]
-        upscale = 4 if "tail.6.weight" in weights else round((weights["tail.0.weight"].shape[0] / num_feat) ** 0.5)
-        num_out_ch = weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0]
+        reconstruction, upscale, num_out_ch = _reconstruction(weights, num_feat, num_in_ch)
         # Without wavelets every branch is as wide as its group of channels.
         narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
         num_block = get_seq_len(weights, "body")
+        normalised = "without_norm" not in weights
         return ImageModelDescriptor(
             M2Trans(
                 upscale,
@@ -53,6 +56,10 @@ class M2TransArchitecture(Architecture[M2Trans]):
                 num_feat,
                 num_block,
                 wavelet="none" if narrow else "haar",
+                norm="instance" if normalised else "none",
+                bias="head.bias" in weights,
+                num_res_block=get_seq_len(weights, "body.0.refine"),
+                reconstruction=reconstruction,
                 global_skip="with_global_skip" in weights,
             ),
             weights,
@@ -65,8 +72,20 @@ class M2TransArchitecture(Architecture[M2Trans]):
             input_channels=num_in_ch,
             output_channels=num_out_ch,
             # InstanceNorm takes its statistics from the whole map.
-            tiling=ModelTiling.DISCOURAGED,
+            tiling=ModelTiling.DISCOURAGED if normalised else ModelTiling.SUPPORTED,
         )
+
+
+def _reconstruction(weights: StateDict, num_feat: int, num_in_ch: int) -> tuple[Literal["paper", "conv"], int, int]:
+    """The settings `reconstruction`, `upscale` and `num_out_ch`."""
+    expanded, kernel = weights["tail.0.weight"].shape[0], weights["tail.0.weight"].shape[-1]
+    if kernel == 1:
+        upscale = 4 if "tail.6.weight" in weights else math.isqrt(expanded // num_feat)
+        return "paper", upscale, weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0]
+    first, pixels = math.isqrt(expanded // (num_feat // 2)), weights["tail.3.weight"].shape[0]
+    # Four times the channels of the input are pixels of a second step, not channels of the result.
+    second = 2 if first == 2 and pixels == 4 * num_in_ch else 1
+    return "conv", first * second, pixels // second**2
 
 
 def add_to_spandrel() -> None:

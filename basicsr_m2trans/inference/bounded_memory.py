@@ -118,7 +118,7 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
     # One row of tiles of the result; of the features at high resolution, what a step reads, writes and pads.
     pixels = net.upscale**2
     result = TILE[0] * width * pixels * net.num_out_ch * images.element_size()
-    tile = 3 * (TILE[0] + 2) * (TILE[1] + 2) * pixels * features
+    tile = 3 * (TILE[0] + 4) * (TILE[1] + 4) * pixels * features
     return OVERHEAD + height * width * (features + image) + max(working, result + tile)
 
 
@@ -177,7 +177,7 @@ class _StripwiseForward:
         def compute(larger: Region) -> Tensor:
             return self.net.reconstruct(self.features[(..., *larger)] + self._shallow(larger))
 
-        out = with_margin(compute, region, self.size, margin=1, scale=self.net.upscale) / self.net.img_range
+        out = with_margin(compute, region, self.size, margin=2, scale=self.net.upscale) / self.net.img_range
         if self.net.global_skip:
             out = out + with_margin(
                 lambda larger: self.net.interpolate(self.image[None][(..., *larger)]),

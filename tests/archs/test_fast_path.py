@@ -10,6 +10,8 @@ from basicsr_m2trans.archs.folded_attention import folded_attention
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt
 
+HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"}
+
 
 def both(upscale=2, **settings):
     """The same network by the fast and by the plain path, in float64."""
@@ -21,7 +23,9 @@ def both(upscale=2, **settings):
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
-@pytest.mark.parametrize("settings", [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}, {"bias": False}, HYBRID], ids=str
+)
 def test_outputs_and_gradients_are_equal(upscale, settings):
     fast, plain = both(upscale, **settings)
     x = torch.rand(2, settings.get("num_in_ch", 3), 35, 64, dtype=torch.float64)

@@ -11,6 +11,7 @@ from basicsr_m2trans.export import export_safetensors
 
 compat.apply()
 spandrel = pytest.importorskip("spandrel")
+HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
 
 
 def test_the_lines_of_the_documentation_in_a_process_of_their_own():
@@ -35,6 +36,8 @@ def known():
         {"upscale": 2, "num_feat": 8, "num_block": 2},
         {"upscale": 3, "num_feat": 16, "num_block": 1, "wavelet": "none"},
         {"upscale": 4, "num_feat": 16, "num_block": 1, "num_in_ch": 1, "num_out_ch": 1, "global_skip": True},
+        *({"upscale": upscale, "num_feat": 8, "num_block": 2, **HYBRID} for upscale in (2, 3, 4)),
+        {"upscale": 2, "num_feat": 8, "num_block": 1, "num_res_block": 1, "bias": False},
     ],
 )
 def test_loads_checkpoints_and_safetensors(tmp_path, settings):
@@ -52,7 +55,9 @@ def test_loads_checkpoints_and_safetensors(tmp_path, settings):
         assert (model.scale, model.input_channels, model.output_channels) == (settings["upscale"], *channels)
         assert model.tags == [f"{settings['num_feat']}nf", f"{settings['num_block']}nb"]
         # Tiles would have statistics of their own.
-        assert (model.purpose, model.tiling) == ("SR", spandrel.ModelTiling.DISCOURAGED)
+        normalised = settings.get("norm") != "none"
+        tiling = spandrel.ModelTiling.DISCOURAGED if normalised else spandrel.ModelTiling.SUPPORTED
+        assert (model.purpose, model.tiling) == ("SR", tiling)
         assert torch.equal(model(image), expected)
 
 

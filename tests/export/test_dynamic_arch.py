@@ -7,12 +7,24 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export.dynamic_arch import DynamicM2Trans
 
 
-@pytest.mark.parametrize(("wavelet", "global_skip"), [("haar", False), ("haar", True), ("none", False)])
+@pytest.mark.parametrize("upscale", [3, 4])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"img_range": 2.0},
+        {"global_skip": True},
+        {"wavelet": "none"},
+        {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("size", [(1, 40), (7, 100), (33, 47), (64, 96)])
-def test_equals_the_network(wavelet, global_skip, size):
+def test_equals_the_network(upscale, settings, size):
     torch.manual_seed(0)
-    net = M2Trans(3, num_feat=16, num_block=2, img_range=2.0, wavelet=wavelet, global_skip=global_skip)
-    torch.nn.init.normal_(net.tail[-1].weight, std=0.05)
+    net = M2Trans(upscale, num_feat=16, num_block=2, **settings)
+    for layer in net.tail.children():
+        if isinstance(layer, nn.Conv2d):
+            torch.nn.init.normal_(layer.weight, std=0.05)
     net = net.double().eval()
     dynamic = DynamicM2Trans(net, torch.float64)
     image = torch.rand(2, 3, *size, dtype=torch.float64)

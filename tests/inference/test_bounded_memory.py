@@ -13,13 +13,15 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import bounded_memory, enlarge, enlarge_strips
 
+HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
 SIZES = [(1, 1), (7, 45), (64, 32), (35, 200), (390, 33), (161, 97)]
 
 
 def network(upscale=2, num_block=2, **settings):
     torch.manual_seed(0)
     net = M2Trans(upscale, num_feat=8, num_block=num_block, **settings)
-    torch.nn.init.normal_(net.tail[-1].weight, std=0.1)
+    last = [layer for layer in net.tail if isinstance(layer, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(last.weight, std=0.1)
     return net
 
 
@@ -30,7 +32,7 @@ def longest_strip(request, monkeypatch):
 
 @pytest.mark.usefixtures("longest_strip")
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("settings", [{}, {"fast": False}, {"wavelet": "none"}, {"global_skip": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"fast": False}, {"wavelet": "none"}, {"global_skip": True}, HYBRID], ids=str)
 def test_equals_the_whole_image(size, settings):
     net = network(**settings).double()
     images = torch.rand(1, 3, *size, dtype=torch.float64)
@@ -50,7 +52,7 @@ def test_any_size_equals_the_whole_image(monkeypatch, size, upscale):
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 @pytest.mark.parametrize(
-    "settings", [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}], ids=str
+    "settings", [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}, HYBRID], ids=str
 )
 def test_batches_scales_channels_and_range(upscale, settings, monkeypatch):
     monkeypatch.setattr(bounded_memory, "LONGEST_STRIP", 32)

@@ -23,7 +23,7 @@ from basicsr_m2trans.inference.strips import apply_in_strips
 def test_replaces_the_map(dim, strip, wavelet, fast, norm, num_res_block):
     """Twenty residual blocks reach further than a strip of 32 rows."""
     torch.manual_seed(0)
-    block = CFTM(8, wavelet, fast, norm, num_res_block).double()
+    block = CFTM(8, wavelet, fast, norm, num_res_block=num_res_block).double()
     x = torch.randn(2, 8, 352, 64, dtype=torch.float64).transpose(-1, dim)
     with torch.no_grad():
         expected = block(x)
