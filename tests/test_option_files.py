@@ -94,7 +94,8 @@ def test_paper_setting(scale):
 
 
 def test_all_baselines_and_ablations_are_there():
-    baselines = {f"options/baselines/train_{name}_x{scale}.yml" for name in BASELINES for scale in (2, 3, 4)}
+    names = [*BASELINES, "EDSR_open"]
+    baselines = {f"options/baselines/train_{name}_x{scale}.yml" for name in names for scale in (2, 3, 4)}
     ablations = {f"options/ablations/train_M2Trans_{name}_x{scale}.yml" for name in ABLATIONS for scale in (2, 3, 4)}
     ablations |= {f"options/ablations/train_M2Trans_{name}_x2.yml" for name in PATCHES}
     assert {file for file in FILES if "/baselines/" in file or "/ablations/" in file} == baselines | ablations
@@ -136,17 +137,30 @@ def test_ablations_change_one_thing(name, scale):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_setting_for_small_budgets(scale):
+def test_the_recipe_for_long_trainings(scale):
     opt, expected = read(f"options/train_M2Trans_open_x{scale}.yml"), read(f"options/train_M2Trans_x{scale}.yml")
     expected["name"] = f"train_M2Trans_open_x{scale}"
-    expected["network_g"]["global_skip"] = True
+    expected["network_g"] |= {"num_block": 4, "norm": "none", "bias": False, "num_res_block": 3}
+    expected["network_g"] |= {"reconstruction": "conv", "global_skip": True}
     # LR patches are multiples of 32, to which the network pads.
     expected["datasets"]["train"] |= {"gt_size": {2: 256, 3: 288, 4: 256}[scale], "batch_size_per_gpu": 1}
+    expected["datasets"]["train"] |= {"num_worker_per_gpu": 1, "degradation": {"probability": 0.2, "gain": [0.03, 1.0]}}
     del expected["train"]["semantic_opt"]
-    expected["train"] |= {"total_iter": 20_000, "warmup_iter": 100}
+    expected["train"] |= {"total_iter": 200_000, "warmup_iter": 100, "ema_decay": 0.999}
     expected["train"]["optim_g"]["lr"] = 5e-4
-    expected["train"]["scheduler"]["periods"] = [20_000]
+    expected["train"]["scheduler"]["periods"] = [200_000]
+    expected["logger"] |= {"save_checkpoint_freq": 1000, "keep_last": 5, "keep_best": True}
     assert opt == expected
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_the_rival_has_the_same_recipe(scale):
+    opt, ours = (
+        read(f"options/baselines/train_EDSR_open_x{scale}.yml"),
+        read(f"options/train_M2Trans_open_x{scale}.yml"),
+    )
+    assert opt["network_g"]["network"]["type"] == "EDSR"
+    assert opt == ours | {"name": f"train_EDSR_open_x{scale}", "network_g": opt["network_g"]}
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if "/test/" not in file])
