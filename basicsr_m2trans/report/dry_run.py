@@ -82,7 +82,14 @@ def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
         f"{train['optim_g']['lr']}, {train['scheduler']['type']}, {' + '.join(map(str, losses))}"
     )
     changed = ", ".join(_changes(read_option_file(path, "train").opt, base))
-    yield from textwrap.wrap(f"changed: {changed or 'nothing'}", WIDTH, initial_indent="  ", subsequent_indent="    ")
+    yield from textwrap.wrap(
+        f"changed: {changed or 'nothing'}",
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
