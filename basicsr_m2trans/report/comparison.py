@@ -1,5 +1,6 @@
 """A comparison of methods: every run trained, measured, and put into tables and figures; it may stop at any point."""
 
+import json
 import sys
 import traceback
 from collections.abc import Iterator
@@ -56,10 +57,7 @@ class Comparison:
         if not self.missing:
             self._check_files()
         self.panels = [] if self.missing else self._panels()
-        self.counts: dict[tuple[str, int], Complexity] = {
-            (run.method, run.scale): complexity(self.network(run))
-            for run in {run.setting: run for run in self.runs}.values()
-        }
+        self.counts = self._counts()
 
     def _base(self, run: Run) -> dict[str, Any]:
         settings = self.settings
@@ -108,6 +106,12 @@ class Comparison:
                 raise InputError(f"--panels {entry}: write TEST/IMAGE; test sets: {', '.join(names)}")
             panels.append((test, image))
         return panels
+
+    def _counts(self) -> dict[tuple[str, int], Complexity]:
+        """Size and work by method and scale; networks that several methods have are counted once."""
+        networks = {(run.method, run.scale): json.dumps(self.network(run)) for run in self.runs}
+        counts = {text: complexity(json.loads(text)) for text in dict.fromkeys(networks.values())}
+        return {key: counts[text] for key, text in networks.items()}
 
     def network(self, run: Run) -> dict[str, Any]:
         """The section `network_g` of a run."""

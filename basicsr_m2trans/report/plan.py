@@ -58,6 +58,15 @@ def read_plan(
     return _settings(file, tuple(overrides)), Path(file.opt["out"])
 
 
+def is_plan(path: Path) -> bool:
+    """Whether a yml file is a plan, and no option file.
+
+    Raises:
+        InputError: the file cannot be read or holds nothing.
+    """
+    return "methods" in OptionFile.read(path).opt
+
+
 def _methods(file: OptionFile) -> dict[str, Any]:
     """The definitions of the methods by name; none where the plan has no such section."""
     methods = file.opt.get("methods")
