@@ -1,6 +1,7 @@
 """Checks option files, and the files that they name, before BasicSR makes any folder."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
 
 
 def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
+    """The options that a file and `--force_yml` give together; see `read_option_file`."""
+    return read_option_file(path, mode, overrides).opt
+
+
+def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ()) -> OptionFile:
     """Read an option file and set the values that `--force_yml` gives.
 
     Args:
@@ -81,7 +87,7 @@ def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
 
     Raises:
         InputError: the file or an override cannot be read, or one of the sections that BasicSR needs is missing or is
-            no section. What is in them is for `option_problems` to tell.
+            no section. What is in them is for `find_problems` to tell.
     """
     file = OptionFile.read(path, overrides)
     sections = [
@@ -92,12 +98,7 @@ def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
     _refuse(file, file.problems + sections)
     if file.opt.get("val") is None:
         file.opt.pop("val", None)  # BasicSR takes any `val` for a section where `name` holds `debug`
-    return file.opt
-
-
-def option_problems(opt: dict[str, Any], mode: str) -> list[str]:
-    """What is wrong with options, apart from what they ask of this machine; one line for each problem."""
-    return [str(problem) for problem in _problems_of(opt, mode, files=False)]
+    return file
 
 
 def missing_files(opt: dict[str, Any]) -> list[str]:

@@ -1,9 +1,9 @@
-"""`m2trans check`: what is wrong with option files, before anything runs."""
+"""`m2trans check`: what is wrong with option files and plans, before anything runs."""
 
 import argparse
 from pathlib import Path
 
-HELP = "check option files: keys, types, what does not fit together, and the files that they name"
+HELP = "check option files and plans: keys, types, what does not fit together, and the files that they name"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.atomic import write_atomic
     from basicsr_m2trans.errors import InputError
     from basicsr_m2trans.options import check_file
+    from basicsr_m2trans.report.plan import is_plan
 
     if not args.files and args.schema is None:
         raise InputError("nothing to check; name option files, or --schema FILE")
@@ -31,10 +32,32 @@ def run(args: argparse.Namespace) -> int:
         write_atomic(args.schema, json.dumps(json_schema(), indent=1).encode())
     status = 0
     for path in args.files:
+        kind = "option file"
         try:
-            report = check_file(path, files=not args.no_files)
+            if is_plan(path):
+                kind = "plan"
+                report = check_plan(path, files=not args.no_files)
+            else:
+                report = check_file(path, files=not args.no_files)
         except InputError as error:
             report = str(error)
-        print(report or f"option file {path} is right")
+        print(report or f"{kind} {path} is right")
         status = 2 if report else status
     return status
+
+
+def check_plan(path: Path, files: bool) -> str | None:
+    """A report of what a plan lacks on this machine; None if nothing.
+
+    Args:
+        path: the plan.
+        files: look for data and weights.
+
+    Raises:
+        InputError: something is wrong with the plan, or with one of its methods.
+    """
+    from basicsr_m2trans.report.comparison import Comparison
+    from basicsr_m2trans.report.plan import read_plan
+
+    missing = Comparison(*read_plan(path)).missing
+    return "\n  ".join([f"plan {path} lacks", *missing]) if files and missing else None

@@ -1,6 +1,7 @@
-"""An option file with the places of its keys, and the report of all that is wrong with it."""
+"""A file of options with the places of its keys, and the report of all that is wrong with it."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,49 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.values import Problem, grouped
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
+# Where files of each kind lie that can be copied.
+EXAMPLES = {"option file": "options/", "plan": "plans/"}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Values to be merged into an option file.
+
+    Args:
+        values: sections and keys as in an option file.
+        places: where each of them is given.
+    """
+
+    values: dict[str, Any]
+    places: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False)
 
 
 @dataclass
 class OptionFile:
-    """The options that a file and `--force_yml` give together.
+    """The options that a file and arguments of the command line give together.
 
     Args:
         path: the file.
-        opt: what is in it, with the forced values in place.
+        opt: what is in it, with the values of the arguments in place.
         places: where each key is given: file and line, or the argument.
         problems: what is wrong with the file's form and the arguments.
+        kind: what messages call the file; one of `EXAMPLES`.
     """
 
     path: Path
     opt: dict[str, Any]
     places: dict[tuple[str, ...], str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    kind: str = "option file"
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> "OptionFile":
+    def read(cls, path: str | Path, overrides: Sequence[str] = (), kind: str = "option file") -> "OptionFile":
         """Read a file and set the values that `--force_yml` gives.
 
         Args:
             path: the yml file.
             overrides: entries of the form `key:key=value`, whose values mean what they mean to BasicSR.
+            kind: what messages call the file; one of `EXAMPLES`.
 
         Raises:
             InputError: the file cannot be read, holds no options, or has a section that holds itself.
@@ -45,39 +64,86 @@ class OptionFile:
             opt, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
         except OSError as error:
             reason = error.strerror
-            raise InputError(f"option file {path} cannot be read: {reason}; give the path of a yml file") from error
+            raise InputError(f"{kind} {path} cannot be read: {reason}; give the path of a yml file") from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"option file {path} is not valid YAML; mend it at the named place: {error}") from error
+            raise InputError(f"{kind} {path} is not valid YAML; mend it at the named place: {error}") from error
         if not isinstance(opt, dict) or tree is None:
-            raise InputError(f"option file {path} holds no options; start from one of the files in options/")
-        file = cls(Path(path), opt)
+            raise InputError(f"{kind} {path} holds no options; start from one of the files in {EXAMPLES[kind]}")
+        file = cls(Path(path), opt, kind=kind)
         file._note_places(tree, (), ())
         for entry in overrides:
             file._override(entry)
         return file
 
-    def report(self, problems: Sequence[Problem]) -> str:
-        """One text with every problem, its place and its remedy, in the order of the file; the arguments come first."""
-        placed = [replace(problem, place=problem.place or self._place(problem.key)) for problem in problems]
-        order = {place: number for number, place in enumerate(self.places.values())}
+    def report(self, problems: Sequence[Problem], title: str = "") -> str:
+        """One text with every problem, its place and its remedy, in the order of the file; the arguments come first.
+
+        Args:
+            problems: what is wrong.
+            title: what it is wrong with; the file, where nothing is given.
+        """
+        placed = [replace(problem, place=self.place(problem) or f"{self.path}:1") for problem in problems]
+        order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
         placed.sort(key=lambda problem: order.get(problem.place, -1))
         count = f"{len(placed)} problems" if len(placed) > 1 else "1 problem"
-        return "\n".join([f"option file {self.path} has {count}", *grouped(placed)])
+        return "\n".join([f"{title or f'{self.kind} {self.path}'} has {count}", *grouped(placed)])
 
-    def _place(self, key: tuple[str, ...]) -> str:
-        """The key's place, or that of the nearest section around it."""
-        for length in range(len(key), 0, -1):
-            if key[:length] in self.places:
-                return self.places[key[:length]]
-        return f"{self.path}:1"
+    def put(self, key: tuple[str, ...], value: Any, place: str, places: Mapping[tuple[str, ...], str] = {}) -> None:
+        """Set the value of a key in an existing section.
+
+        Args:
+            key: its path from the top.
+            value: replaces what was there.
+            place: where the value is given.
+            places: where the keys are given that it holds.
+        """
+        section = self.opt
+        for name in key[:-1]:
+            section = section[name]
+        section[key[-1]] = value
+        kept = {each: where for each, where in self.places.items() if each[: len(key)] != key}
+        self.places = kept | {key: place} | {each: where for each, where in places.items() if each[: len(key)] == key}
+
+    def merge(self, changes: Changes) -> None:
+        """Put changes over the file's values.
+
+        A section goes into the one of its name key by key; only if it names another `type`, to which the old keys mean
+        nothing, it replaces that one as a whole. All other values replace what was there, `~` too.
+        """
+        self._merge(changes, changes.values, self.opt, ())
+
+    def _merge(self, changes: Changes, values: dict[str, Any], section: dict[str, Any], key: tuple[str, ...]) -> None:
+        for name, value in values.items():
+            path, old = (*key, name), section.get(name)
+            if isinstance(value, dict) and isinstance(old, dict) and value.get("type") in (None, old.get("type")):
+                self._merge(changes, value, old, path)
+            else:
+                self.put(path, copy.deepcopy(value), _nearest(changes.places, path), changes.places)
+
+    def value(self, *key: str) -> Any:
+        """The value of a key; None where there is none."""
+        found: Any = self.opt
+        for name in key:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def part(self, *key: str) -> Changes:
+        """A section of the file, empty where there is none, as changes to another file."""
+        size = len(key)
+        places = {each[size:]: place for each, place in self.places.items() if each[:size] == key}
+        return Changes(self.value(*key) or {}, places)
+
+    def place(self, problem: Problem) -> str:
+        """Where a problem is: its own place, that of its key or of the nearest section around it; empty if nowhere."""
+        return problem.place or _nearest(self.places, problem.key)
 
     def _note_places(self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]) -> None:
         if not isinstance(node, yaml.MappingNode):
             return
         if node in above:
             section = ": ".join(key)
-            raise InputError(f"option file {self.path}: {section} is an alias of a section around it; write it out")
+            raise InputError(f"{self.kind} {self.path}: {section} is an alias of a section around it; write it out")
         for key_node, value in node.value:
             path = (*key, _key_name(key_node))
             place = f"{self.path}:{key_node.start_mark.line + 1}"
@@ -102,14 +168,15 @@ class OptionFile:
                 self.problems.append(Problem((), text, "name a section of the file", place))
                 return
         try:
-            section[last] = _forced_value(value)
+            self.put((*parents, last), _forced_value(value), place)
         except (yaml.YAMLError, ValueError):
             text = f"the value {value!r} cannot be read"
             self.problems.append(Problem((), text, "put all of KEY=VALUE in quotes", place))
-            return
-        path = (*parents, last)
-        self.places = {each: where for each, where in self.places.items() if each[: len(path)] != path}
-        self.places[path] = place
+
+
+def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:
+    """The place of a key, or that of the nearest section around it that has one."""
+    return next((places[key[:length]] for length in range(len(key), 0, -1) if key[:length] in places), "")
 
 
 def _key_name(node: yaml.Node) -> str:

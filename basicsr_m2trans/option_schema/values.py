@@ -32,6 +32,7 @@ class Value:
         items: what the members of a list are.
         section: what a section holds. Where text is possible too, it stands for a section with this `type` alone.
         default: what the key is where it is left out, as far as the checks need it.
+        remedy: what to do about a number beyond the limits; without it the limit is named.
     """
 
     kinds: tuple[type, ...] = ()
@@ -43,6 +44,7 @@ class Value:
     items: "Value | None" = None
     section: "Section | TypedSection | None" = None
     default: Any = None
+    remedy: str = ""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def _names(kinds: tuple[type, ...]) -> str:
 
 def _number_problems(value: Any, expected: Value, key: tuple[str, ...]) -> Iterator[Problem]:
     if expected.minimum is not None and not value >= expected.minimum:
-        yield Problem(key, f"is {value}", f"write at least {expected.minimum}")
+        yield Problem(key, f"is {value}", expected.remedy or f"write at least {expected.minimum}")
     elif expected.maximum is not None and not value <= expected.maximum:
-        yield Problem(key, f"is {value}", f"write at most {expected.maximum}")
+        yield Problem(key, f"is {value}", expected.remedy or f"write at most {expected.maximum}")
     elif expected.whole and value % 1 != 0:
         yield Problem(key, f"must be a whole number, but is {value}", "write a number without fraction")
 

@@ -1,10 +1,10 @@
 """A comparison of methods: every run trained, measured, and put into tables and figures; it may stop at any point."""
 
+import json
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,26 @@ from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
-from basicsr_m2trans.report.methods import BICUBIC, Run, base_options, plan_runs, run_options
+from basicsr_m2trans.report.methods import base_options, is_prepared, no_images, run_options
 from basicsr_m2trans.report.results import write_results
+from basicsr_m2trans.report.settings import BICUBIC, Run, Settings, plan_runs
 from basicsr_m2trans.report.training import PROBE_ITERATIONS, Trainer
 from basicsr_m2trans.report.training_log import TrainingLog, read_training_log
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a comparison is of.
-
-    Attributes:
-        data: folder with the prepared sets `train` and `val`.
-        methods: names of option files, and `Bicubic`.
-        scales, seeds: every method is trained at each scale with each seed.
-        iterations: length of each training; None to let the time decide.
-        minutes: time in training steps for each training; None for no limit.
-        tests: prepared sets to measure on, by name.
-        reference: the method of which the others are subtracted in the tables.
-        overrides: changes of the option files; see `methods.base_options`.
-        validations: how often each training validates.
-        options: folder of option files.
-        panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.
-        lengths: iterations of single methods, in place of `iterations`.
-    """
-
-    data: Path
-    methods: tuple[str, ...]
-    scales: tuple[int, ...]
-    seeds: tuple[int, ...]
-    iterations: int | None
-    minutes: float | None
-    tests: dict[str, Path]
-    reference: str
-    overrides: tuple[str, ...] = ()
-    validations: int = 10
-    options: Path = Path("options")
-    panels: tuple[str, ...] = ()
-    lengths: dict[str, int] = field(default_factory=dict)
 
 
 class Comparison:
     """One comparison in its folder `out`.
 
     What can be wrong with options and files is checked here, before any training.
+
+    Attributes:
+        settings: what is compared.
+        out: the folder.
+        runs: all trainings, in their order, and bicubic interpolation.
+        bases: the options of each method and scale (`M2Trans_x2`), before budget and seed.
+        missing: texts about data and files that are not there, with what to do; `run` refuses them.
+        panels: test set and image of each figure of details.
+        counts: size and work of each method's network at each scale.
 
     Args:
         settings: what to compare.
@@ -72,32 +48,44 @@ class Comparison:
     """
 
     def __init__(self, settings: Settings, out: Path) -> None:
-        if settings.iterations is None and settings.minutes is None:
-            raise InputError("neither iterations nor a time budget is given; use --iters, --time-budget or both")
         self.settings = settings
         self.out = out.resolve()
-        self.runs = plan_runs(settings.methods, settings.scales, settings.seeds)
+        self.runs = plan_runs(settings.methods.values(), settings.scales)
         self.bases = {run.setting: self._base(run) for run in self.runs if run.seed is not None}
-        self._check_files()
-        self.panels = self._panels()
-        self.counts: dict[tuple[str, int], Complexity] = {
-            (run.method, run.scale): complexity(self._network(run))
-            for run in {run.setting: run for run in self.runs}.values()
-        }
+        self.missing = self._missing_sets()
+        self.missing += self._missing_files()
+        if not self.missing:
+            self._check_files()
+        self.panels = [] if self.missing else self._panels()
+        self.counts = self._counts()
 
     def _base(self, run: Run) -> dict[str, Any]:
         settings = self.settings
-        return base_options(
-            run.method, run.scale, settings.options, settings.data, settings.overrides, settings.methods
-        )
+        arguments = settings.options, settings.data, settings.overrides, settings.methods
+        return base_options(settings.methods[run.method], run.scale, *arguments)
+
+    def _missing_sets(self) -> list[str]:
+        """A line for each data set that is not there, or not at all scales."""
+        data, scales = self.settings.data, self.settings.scales
+        folders = dict.fromkeys([data / "train", data / "val", *self.settings.tests.values()])
+        missing = {folder: [scale for scale in scales if not is_prepared(folder, scale)] for folder in folders}
+        return [no_images(folder, absent) for folder, absent in missing.items() if absent]
+
+    def _missing_files(self) -> list[str]:
+        """A text for each other file that an option file names and that is not there."""
+        texts: dict[str, list[str]] = {}
+        for setting, base in self.bases.items():
+            for text in missing_files(base | {"datasets": {}} if self.missing else base):
+                texts.setdefault(text, []).append(setting)
+        return [
+            f"files that {', '.join(settings)} {'need' if settings[1:] else 'needs'} are missing\n{text}"
+            for text, settings in texts.items()
+        ]
 
     def _check_files(self) -> None:
         from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 
-        for setting, base in self.bases.items():
-            missing = missing_files(base)
-            if missing:
-                raise InputError("\n".join([f"files that {setting} needs are missing", *missing]))
+        for base in self.bases.values():
             check_weights_files(base)
             if base["datasets"]["train"]["type"] == "PairedImageTextDataset":
                 PairedImageTextDataset(base["datasets"]["train"] | {"phase": "train", "scale": base["scale"]})
@@ -119,13 +107,29 @@ class Comparison:
             panels.append((test, image))
         return panels
 
-    def _network(self, run: Run) -> dict[str, Any]:
+    def _counts(self) -> dict[tuple[str, int], Complexity]:
+        """Size and work by method and scale; networks that several methods have are counted once."""
+        networks = {(run.method, run.scale): json.dumps(self.network(run)) for run in self.runs}
+        counts = {text: complexity(json.loads(text)) for text in dict.fromkeys(networks.values())}
+        return {key: counts[text] for key, text in networks.items()}
+
+    def network(self, run: Run) -> dict[str, Any]:
+        """The section `network_g` of a run."""
         return {"type": BICUBIC, "upscale": run.scale} if run.seed is None else self.bases[run.setting]["network_g"]
 
-    def _length(self, run: Run) -> int | None:
-        return self.settings.lengths.get(run.method, self.settings.iterations)
+    def length(self, run: Run) -> int | None:
+        """Iterations of a training; None where the time decides."""
+        return self.settings.methods[run.method].lengths.get(run.scale)
 
-    def _open_state(self) -> ComparisonState:
+    def open_state(self, keep: bool = True) -> ComparisonState:
+        """What is finished in the folder.
+
+        Args:
+            keep: write the settings to it.
+
+        Raises:
+            InputError: the folder holds a comparison with other settings.
+        """
         settings = self.settings
         return ComparisonState(
             self.out,
@@ -137,12 +141,14 @@ class Comparison:
                     f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
                     for name, folder in settings.tests.items()
                     for scale in settings.scales
+                    if is_prepared(folder, scale)
                 },
                 "options": self.bases,
                 "lengths": {
-                    f"iterations of {run.setting}": self._length(run) for run in self.runs if run.seed is not None
+                    f"iterations of {run.setting}": self.length(run) for run in self.runs if run.seed is not None
                 },
             },
+            keep,
         )
 
     def run(self) -> list[str]:
@@ -152,12 +158,14 @@ class Comparison:
             One message for each run that failed; the others are complete.
 
         Raises:
-            InputError: the folder holds something else or a comparison with other settings, or another process
-                works in it.
+            InputError: data or files are missing, the folder holds something else or a comparison with other settings,
+                or another process works in it.
         """
+        if self.missing:
+            raise InputError("\n".join(self.missing))
         failures = []
         with held(self.out) as lock:
-            self.state = self._open_state()
+            self.state = self.open_state()
             trainer = Trainer(self.out, [lock])
             for number, run in enumerate(self.runs, start=1):
                 title = f"[{number}/{len(self.runs)}] {run.name}"
@@ -180,7 +188,7 @@ class Comparison:
         settings, base = self.settings, self.bases[run.setting]
         seconds = None if settings.minutes is None else settings.minutes * 60
         if run.setting not in self.state.iterations:
-            length = self._length(run)
+            length = self.length(run)
             limits = [] if length is None else [length]
             if seconds is not None:
                 print(f"{title}: measuring its speed", flush=True)
@@ -207,7 +215,7 @@ class Comparison:
     def load(self, run: Run) -> nn.Module:
         """The network of a finished run."""
         trained = self.state.trained.get(run.name)
-        network = load_network(self._network(run), self.out / trained.checkpoint if trained else None)
+        network = load_network(self.network(run), self.out / trained.checkpoint if trained else None)
         tile = self.bases[run.setting]["val"].get("tile") if trained else None
         return Tiled(network, run.scale, tile) if tile else network
 

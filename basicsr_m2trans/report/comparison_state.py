@@ -33,19 +33,21 @@ class ComparisonState:
     Args:
         out: the comparison's folder, which is `held`.
         settings: as JSON values; the members of `GROWING` are dictionaries.
+        keep: write the file at once.
 
     Raises:
         InputError: the folder holds a comparison with other settings, which are named, or a damaged one.
     """
 
-    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, out: Path, settings: dict[str, Any], keep: bool = True) -> None:
         self.path = out / FILE_NAME
         self.settings = json.loads(json.dumps(settings))
         self.iterations: dict[str, int] = {}
         self.trained: dict[str, Trained] = {}
         if self.path.is_file():
             self._load()
-        self.save()
+        if keep:
+            self.save()
 
     def _load(self) -> None:
         try:

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +9,54 @@ import numpy as np
 import yaml
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.options import option_problems, read_options
+from basicsr_m2trans.option_schema.option_file import OptionFile
+from basicsr_m2trans.option_schema.relations import section
+from basicsr_m2trans.option_schema.values import Problem
+from basicsr_m2trans.options import find_problems, read_option_file
+from basicsr_m2trans.report.settings import BICUBIC, Method, Run
 
-BICUBIC = "Bicubic"
 # Where a method's option files lie below the folder of options.
 FOLDERS = (".", "baselines", "ablations")
-# Keys that a comparison sets by itself, and the argument that decides about each.
+# Keys that a comparison sets by itself, and the keys of a plan that decide about each.
+BUDGET = ("iterations", "minutes")
 OWN_KEYS = {
-    "name": "--methods",
-    "scale": "--scales",
-    "manual_seed": "--seeds",
-    "train:total_iter": "--iters or --time-budget",
-    "val:val_freq": "--validations",
-    "logger:print_freq": "--iters or --time-budget",
-    "logger:save_checkpoint_freq": "--iters or --time-budget",
+    "name": ("methods",),
+    "scale": ("scales",),
+    "manual_seed": ("seeds",),
+    "train:total_iter": BUDGET,
+    "val:val_freq": ("validations",),
+    "logger:print_freq": BUDGET,
+    "logger:save_checkpoint_freq": BUDGET,
     # Would delete the checkpoint at which the time budget ends.
-    "logger:keep_last": "--iters or --time-budget",
+    "logger:keep_last": BUDGET,
+}
+# Keys of a data set that the comparison's data replace.
+SET_KEYS = ("name", "type", "dataroot_gt", "dataroot_lq", "io_backend", "filename_tmpl", "meta_info_file", "captions")
+# The arguments of the command line that stand for those keys.
+ARGUMENTS = {
+    "data": "--data",
+    "methods": "--methods",
+    "scales": "--scales",
+    "seeds": "--seeds",
+    "iterations": "--iters",
+    "minutes": "--time-budget",
+    "validations": "--validations",
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training of a comparison; `seed` is None for bicubic interpolation, which has nothing to train."""
-
-    method: str
-    scale: int
-    seed: int | None
-
-    @property
-    def setting(self) -> str:
-        """Name shared by the runs that differ in their seed alone."""
-        return f"{self.method}_x{self.scale}"
-
-    @property
-    def name(self) -> str:
-        """Name of the run's option file, experiment and results."""
-        return self.setting if self.seed is None else f"{self.setting}_seed{self.seed}"
+def deciding_keys(key: str) -> tuple[str, ...]:
+    """The keys of a plan that decide about `key:key` of option files; none where a plan may change it."""
+    return OWN_KEYS.get(key, ("data",) if ":dataroot_" in key else ())
 
 
-def plan_runs(methods: Iterable[str], scales: Iterable[int], seeds: Iterable[int]) -> list[Run]:
-    """All runs of a comparison, scale by scale and seed by seed, so that early results compare all methods."""
-    seeds = list(seeds)
-    return [
-        Run(method, scale, None if method == BICUBIC else seed)
-        for scale in scales
-        for seed in seeds
-        for method in methods
-        if method != BICUBIC or seed == seeds[0]
-    ]
-
-
-def option_file(method: str, scale: int, options: Path) -> Path:
+def option_file(method: str, scale: int, options: Path, place: str = "") -> Path:
     """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines and ablations.
+
+    Args:
+        method: name of the option files.
+        scale: of the one that is meant.
+        options: folder of option files.
+        place: where the method is named, for messages.
 
     Raises:
         InputError: there is no such file; the methods that there are for this scale are named. Or no such folder.
@@ -77,7 +72,7 @@ def option_file(method: str, scale: int, options: Path) -> Path:
     found = (path for folder in FOLDERS for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml"))
     known = sorted({path.stem.removeprefix("train_").removesuffix(f"_x{scale}") for path in found})
     raise InputError(
-        f"method {method!r} has no option file train_{method}_x{scale}.yml in {options}; "
+        f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml in {options}; "
         f"choose from {', '.join([BICUBIC.lower(), *known])}, or write that file"
     )
 
@@ -115,61 +110,89 @@ def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
     Raises:
         InputError: the folder does not exist or lacks images of this scale.
     """
-    dataset: dict[str, Any] = {"type": "PairedImageTextDataset"}
-    stores = folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"
-    images = folder / "HR", folder / "LR_bicubic" / f"X{scale}"
-    for roots, backend in ((stores, "lmdb"), (images, "disk")):
-        if all(root.is_dir() for root in roots):
-            dataset["dataroot_gt"], dataset["dataroot_lq"] = (str(root.resolve()) for root in roots)
-            dataset["io_backend"] = {"type": backend}
-            if backend == "disk":
-                dataset["filename_tmpl"] = f"{{}}x{scale}"
-            return dataset
-    raise InputError(
-        f"{folder} has no HR and LR images of scale {scale}; make them with m2trans prepare YOUR_IMAGES {folder}"
-    )
+    if not is_prepared(folder, scale):
+        raise InputError(no_images(folder, [scale]))
+    return _set_options(folder, scale)
+
+
+def is_prepared(folder: Path, scale: int) -> bool:
+    """Whether a folder holds images of a scale."""
+    return any(all(map(Path.is_dir, roots)) for roots in _image_folders(folder, scale).values())
+
+
+def _image_folders(folder: Path, scale: int) -> dict[str, tuple[Path, Path]]:
+    """HR and LR images of a prepared set, by the `io_backend` that reads them."""
+    return {
+        "lmdb": (folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
+        "disk": (folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
+    }
+
+
+def _set_options(folder: Path, scale: int) -> dict[str, Any]:
+    """Options of a prepared set; one that is not there yet will be LMDB."""
+    folders = _image_folders(folder, scale)
+    backend = next((each for each, roots in folders.items() if all(map(Path.is_dir, roots))), "lmdb")
+    gt, lq = (str(root.resolve()) for root in folders[backend])
+    files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
+    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": gt, "dataroot_lq": lq}
+    return dataset | {"io_backend": {"type": backend}} | files
+
+
+def no_images(folder: Path, scales: Iterable[int]) -> str:
+    """The message that a folder lacks images, and how to make them."""
+    named = ", ".join(map(str, scales))
+    return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
 
 
 def base_options(
-    method: str, scale: int, options: Path, data: Path, overrides: Iterable[str], methods: Iterable[str]
+    method: Method,
+    scale: int,
+    options: Path,
+    data: Path,
+    overrides: Iterable[str] = (),
+    methods: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The option file of a method with the comparison's data and the user's overrides, before budget and seed.
+    """The option file of a method with the comparison's data and the user's changes, before budget and seed.
+
+    The data need not be there.
 
     Args:
+        method: names the option file and its changes.
+        scale: of the option file and the images.
         options: folder of option files.
         data: folder with the prepared sets `train` and `val`.
         overrides: entries `key:key=value` for all methods, or `METHOD.key:key=value` for one; values are YAML.
-        methods: all methods of the comparison.
+        methods: names of all methods of the comparison.
 
     Raises:
         InputError: a file, a key or a value cannot be used.
     """
-    path = option_file(method, scale, options)
-    opt = read_options(str(path), "train", [])
+    path = option_file(method.base or method.name, scale, options, method.place)
+    file = read_option_file(path, "train")
+    opt = file.opt
     opt["scale"] = scale
-    own_data = ("dataroot_gt", "dataroot_lq", "io_backend", "filename_tmpl", "meta_info_file", "captions")
     for phase in ("train", "val"):
-        kept = {key: value for key, value in opt["datasets"].get(phase, {}).items() if key not in own_data}
-        opt["datasets"][phase] = kept | {"name": phase} | prepared_dataset(data / phase, scale)
+        kept = {key: value for key, value in opt["datasets"].get(phase, {}).items() if key not in SET_KEYS}
+        opt["datasets"][phase] = kept | {"name": phase} | _set_options(data / phase, scale)
     captions = data / "train" / "captions.csv"
-    if captions.is_file():
+    if captions.is_file() or not captions.parent.is_dir():
         opt["datasets"]["train"]["captions"] = str(captions.resolve())
+    for changes in method.changes.get(scale, ()):
+        file.merge(changes)
     for entry in overrides:
-        _override(opt, method, entry, set(methods))
-    _make_absolute(opt["path"], "pretrain_network_g")
-    encoder = (opt["train"].get("semantic_opt") or {}).get("encoder")
-    if isinstance(encoder, dict):
-        _make_absolute(encoder, "checkpoint")
-    problems = option_problems(opt, "train")
+        _override(file, method.name, entry, set(methods))
+    _make_absolute(section(opt, "path"), "pretrain_network_g")
+    _make_absolute(section(opt, "train", "semantic_opt", "encoder"), "checkpoint")
+    problems = find_problems(file, "train", files=False)
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
-        problems.append("val is missing; take it from another option file")
+        problems.append(Problem(("val",), "is missing", "take it from another option file"))
     if problems:
-        raise InputError("\n  ".join([f"options of {method} x{scale} do not fit together ({path}, --set)", *problems]))
+        raise InputError(file.report(problems, f"method {method.name} x{scale} ({path})"))
     return opt
 
 
-def _override(opt: dict[str, Any], method: str, entry: str, methods: set[str]) -> None:
+def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> None:
     """Apply one entry of `--set`, unless it is for another method."""
     key, equals, value = entry.partition("=")
     if not equals or not key:
@@ -181,19 +204,20 @@ def _override(opt: dict[str, Any], method: str, entry: str, methods: set[str]) -
             raise InputError(f"--set {entry}: {target!r} is not among --methods {','.join(sorted(methods))}")
         if target != method:
             return
-    if key in OWN_KEYS or ":dataroot_" in key:
-        raise InputError(f"--set {entry}: a comparison sets {key} by itself; see {OWN_KEYS.get(key, '--data')}")
+    if deciding_keys(key):
+        deciding = " or ".join(ARGUMENTS[each] for each in deciding_keys(key))
+        raise InputError(f"--set {entry}: a comparison sets {key} by itself; see {deciding}")
     *parents, last = key.split(":")
-    section: Any = opt
+    around: Any = file.opt
     for parent in parents:
-        section = section.get(parent) if isinstance(section, dict) else None
-    if not isinstance(section, dict):
+        around = around.get(parent) if isinstance(around, dict) else None
+    if not isinstance(around, dict):
         raise InputError(
             f"--set {entry}: the options of {method} have no section {':'.join(parents)}; "
             "write METHOD. in front to change one method"
         )
     try:
-        section[last] = yaml.safe_load(value)
+        file.put((*parents, last), yaml.safe_load(value), f"--set {entry}")
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {entry}: the value is not valid YAML") from error
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.report.evaluation import Scores, build_set, enlarge
 from basicsr_m2trans.report.figures import detail_panel, save_figure, trade_off, training_curves
-from basicsr_m2trans.report.methods import BICUBIC, Run
+from basicsr_m2trans.report.settings import BICUBIC, Run
 from basicsr_m2trans.report.summary import Cell, Key, summarise
 from basicsr_m2trans.report.tables import result_tables, results_csv
 from basicsr_m2trans.report.training import Trained
@@ -30,7 +30,8 @@ def write_results(comparison: "Comparison") -> None:
     if not complete:
         return
     # Sorted as the user named the methods, whatever the order of the runs was.
-    complete.sort(key=lambda run: (run.scale, settings.methods.index(run.method)))
+    order = list(settings.methods)
+    complete.sort(key=lambda run: (run.scale, order.index(run.method)))
     scores: dict[tuple[int, str, str], list[Scores]] = {}
     trained: dict[tuple[str, int, int], Trained] = {}
     for run in complete:

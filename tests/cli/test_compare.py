@@ -77,3 +77,37 @@ def test_mistakes_give_status_2(arguments, message, tmp_path, capsys):
     assert main([*command, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_neither_a_plan_nor_an_argument_names_is_missing(capsys):
+    assert main(["compare", "--methods", "EDSR", "--iters", "5"]) == 2
+    error = capsys.readouterr().err
+    for argument in ("data", "scales", "out"):
+        assert f"{argument} is missing; add it to the plan, or give --{argument}" in error
+
+
+def test_arguments_stand_for_the_keys_of_a_plan(tmp_path, monkeypatch):
+    plan = tmp_path / "plan.yml"
+    plan.write_text(
+        "data: d\nout: o\nmethods: [bicubic, EDSR, M2Trans]\nscales: [2, 3]\nseeds: [1]\niterations: 9\nminutes: 4\n"
+        "validations: 2\ntests: {a: b}\nreference: EDSR\npanels: [a/c]\noptions: p\n"
+    )
+    found = []
+
+    def comparison(*arguments):
+        found.append(arguments)
+        raise InputError("enough")
+
+    monkeypatch.setattr("basicsr_m2trans.report.comparison.Comparison", comparison)
+    options = ["--data", "d", "--out", "o", "--methods", "bicubic,EDSR,M2Trans", "--scales", "2,3", "--seeds", "1"]
+    options += ["--iters", "9", "--time-budget", "4", "--validations", "2", "--test", "a=b", "--reference", "EDSR"]
+    options += ["--panels", "a/c", "--options", "p"]
+    for arguments in (options, [str(plan)], [str(plan), *options]):
+        assert main(["compare", *arguments]) == 2
+    assert found[0] == found[1] == found[2]
+    assert main(["compare", str(plan), "--out", "x", "--seeds", "5,6", "--set", "train:amp=bf16"]) == 2
+    settings, out = found[-1]
+    assert out == Path("x")
+    assert settings.methods["EDSR"].seeds == (5, 6)
+    assert settings.overrides == ("train:amp=bf16",)
+    assert settings.tests == {"a": Path("b")}

@@ -1,7 +1,7 @@
 import pytest
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.option_file import OptionFile, without
+from basicsr_m2trans.option_schema.option_file import Changes, OptionFile, without
 from basicsr_m2trans.option_schema.values import Problem
 
 TEXT = "name: x\ntrain: &train\n  lr: 1\n  inner:\n    rate: 2\nval: *train\n"
@@ -65,3 +65,52 @@ def test_merged_sections_may_be_in_a_file(path):
     file = OptionFile.read(path)
     assert file.opt["b"] == {"lr": 1, 2: "x"}
     assert f"{path}:5: b: 2" in file.report([Problem(("b", "2"), "is odd", "mend it")])
+
+
+def merged(path, text, **values):
+    path.write_text(text)
+    file = OptionFile.read(path)
+    file.merge(Changes(values, {("a",): "plan:1", ("a", "b"): "plan:2"}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "expected"),
+    [
+        ("{a: {b: 1, c: 2}}", {"b": 3}, {"b": 3, "c": 2}),
+        ("{a: {b: 1, c: 2}}", {"b": None, "d": [4]}, {"b": None, "c": 2, "d": [4]}),
+        ("{a: {b: {e: 1, f: 2}, c: 2}}", {"b": {"f": 3}}, {"b": {"e": 1, "f": 3}, "c": 2}),
+        ("{a: {type: X, b: 1}}", {"type": "X", "c": 2}, {"type": "X", "b": 1, "c": 2}),
+        ("{a: {type: X, b: 1}}", {"type": "Y", "c": 2}, {"type": "Y", "c": 2}),
+        ("{a: {b: 1}}", {"type": "Y"}, {"type": "Y"}),
+        ("{a: {b: text}}", {"b": {"e": 1}}, {"b": {"e": 1}}),
+        ("{a: {b: {e: 1}}}", {"b": "text"}, {"b": "text"}),
+        ("{a: {b: 1}}", {}, {"b": 1}),
+        ("{c: 1}", {"b": 2}, {"b": 2}),
+        ("{a: ~}", {"b": 2}, {"b": 2}),
+    ],
+)
+def test_changes_go_into_sections_of_the_same_type(text, changes, expected, path):
+    assert merged(path, text, a=changes).opt["a"] == expected
+
+
+def test_merged_values_are_placed_where_they_are_written(path):
+    file = merged(path, "a:\n  b: 1\n  c: 2\n", a={"b": {"e": 1}, "d": 3})
+    places = {key: file.place(Problem(("a", key), "is odd", "mend it")) for key in "bcd"}
+    assert places == {"b": "plan:2", "c": f"{path}:3", "d": "plan:1"}
+    assert file.place(Problem(("a", "b", "e"), "is odd", "mend it")) == "plan:2"
+    assert file.place(Problem(("absent",), "is odd", "mend it")) == ""
+
+
+def test_merging_leaves_the_changes_alone(path):
+    values = {"b": {"e": 1}}
+    file = merged(path, "a: {c: 1}", a=values)
+    file.opt["a"]["b"]["e"] = 2
+    assert values == {"b": {"e": 1}}
+
+
+def test_a_part_of_a_file_has_its_own_paths_and_the_places_of_the_file(path):
+    part = OptionFile.read(path).part("train", "inner")
+    assert part == Changes({"rate": 2})
+    assert part.places == {(): f"{path}:4", ("rate",): f"{path}:5"}
+    assert OptionFile.read(path).part("train", "absent") == Changes({})

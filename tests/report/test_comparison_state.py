@@ -55,6 +55,11 @@ def test_changed_settings_are_refused_by_name(change, message, tmp_path):
     ComparisonState(tmp_path, SETTINGS)
 
 
+def test_a_look_writes_nothing(tmp_path):
+    ComparisonState(tmp_path, SETTINGS, keep=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "comparison.json").write_text("{")
     with pytest.raises(InputError, match=r"comparison\.json: is damaged"):

@@ -1,0 +1,111 @@
+"""What a comparison would do, as text: its runs, what is finished of them, and what is missing."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from basicsr_m2trans.option_schema.relations import section
+from basicsr_m2trans.options import read_option_file
+from basicsr_m2trans.report.comparison_state import ComparisonState
+from basicsr_m2trans.report.methods import SET_KEYS, option_file
+from basicsr_m2trans.report.settings import Run
+
+if TYPE_CHECKING:
+    from basicsr_m2trans.report.comparison import Comparison
+
+# Of the options of a network, those that every comparison gives by itself or that are the same for all.
+COMMON_KEYS = ("type", "upscale", "num_in_ch", "num_out_ch", "in_chans", "img_range", "rgb_mean")
+WIDTH = 120
+
+
+def describe(comparison: "Comparison") -> str:
+    """The comparison's runs, methods, data and what it lacks.
+
+    Raises:
+        InputError: the folder to write to holds a comparison with other settings.
+    """
+    settings, state = comparison.settings, comparison.open_state(keep=False)
+    header = ["run", "option file", "parameters (M)", "GMACs", "length", "state"]
+    rows = [_row(comparison, state, run) for run in comparison.runs]
+    first = {run.setting: run for run in comparison.runs if run.seed is not None}
+    lines = [*_aligned([header, *rows]), ""]
+    for run in first.values():
+        lines += _method(comparison, run)
+    lines += ["", f"data:      {settings.data}"]
+    lines += [f"test:      {name}={folder}" for name, folder in settings.tests.items()]
+    lines += [f"reference: {settings.reference}", f"out:       {comparison.out}"]
+    if comparison.missing:
+        lines += ["", "missing:", *(f"  {line}" for text in comparison.missing for line in text.splitlines())]
+    return "\n".join(lines)
+
+
+def _row(comparison: "Comparison", state: ComparisonState, run: Run) -> list[str]:
+    count = comparison.counts[run.method, run.scale]
+    size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"] if count.total else ["-", "-"]
+    measured = [test for test in comparison.settings.tests if comparison.scores_file(run, test).is_file()]
+    done = ["trained"] if run.name in state.trained else []
+    done += [f"measured on {', '.join(measured)}"] if measured else []
+    if run.seed is None:
+        return [run.name, "-", *size, "-", "; ".join(done) or "to do"]
+    return [
+        run.name,
+        str(_option_file(comparison, run)),
+        *size,
+        _length(comparison, state, run),
+        "; ".join(done) or "to do",
+    ]
+
+
+def _option_file(comparison: "Comparison", run: Run) -> Path:
+    method = comparison.settings.methods[run.method]
+    return option_file(method.base or method.name, run.scale, comparison.settings.options)
+
+
+def _length(comparison: "Comparison", state: ComparisonState, run: Run) -> str:
+    iterations, minutes = comparison.length(run), comparison.settings.minutes
+    known = state.iterations.get(run.setting, iterations)
+    texts = [f"{known:,} iterations"] if known else []
+    texts += [f"{minutes:g} minutes"] if minutes else []
+    return ", at most ".join(texts)
+
+
+def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
+    """The network of a method at one scale, how it is trained, and what is changed in its option file."""
+    base, path = comparison.bases[run.setting], _option_file(comparison, run)
+    network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
+    values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]
+    yield f"{run.setting}: {', '.join([network['type'], *values])}"
+    losses = [section(train, key).get("type") for key in ("pixel_opt", "semantic_opt") if train.get(key)]
+    yield (
+        f"  HR patch {data.get('gt_size')}, batch {data.get('batch_size_per_gpu')}, {train['optim_g']['type']} at "
+        f"{train['optim_g']['lr']}, {train['scheduler']['type']}, {' + '.join(map(str, losses))}"
+    )
+    changed = ", ".join(_changes(read_option_file(path, "train").opt, base))
+    yield from textwrap.wrap(
+        f"changed: {changed or 'nothing'}",
+        WIDTH,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """The values of a method that its option file does not have; those of the data sets are the comparison's."""
+    old = dict(_values(before))
+    for key, value in _values(now):
+        if old.get(key, ()) != value and not (key[0] == "datasets" and key[-1] in SET_KEYS):
+            yield f"{':'.join(key)}={'~' if value is None else value}"
+
+
+def _values(section: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in section.items():
+        yield from _values(value, (*above, name)) if isinstance(value, dict) else [((*above, name), value)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines in which the cells of a column begin below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,102 @@
+"""What --dry-run prints, and that nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+from basicsr_m2trans.cli import main
+
+ROOT = Path(__file__).parents[2]
+PLANS = sorted((ROOT / "plans").glob("*.yml"))
+
+
+@pytest.fixture
+def plan(options, tmp_path):
+    """Writes a plan of tiny networks, with its data in a given folder."""
+
+    def write(data):
+        path = tmp_path / "plan.yml"
+        path.write_text(
+            f"data: {data}\nout: {tmp_path / 'out'}\noptions: {options}\nscales: [2]\niterations: 60\n"
+            "methods:\n  bicubic:\n  EDSR: {iterations: 1080, seeds: [3, 4]}\n"
+            "  wide: {base: M2Trans, changes: {network_g: {num_feat: 16}}}\n"
+        )
+        return path
+
+    return write
+
+
+def cells(text, name):
+    """The line of a run, in pieces."""
+    return next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()
+
+
+def test_runs_methods_and_data_are_printed(plan, options, data, tmp_path, capsys):
+    assert main(["compare", str(plan(data)), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert cells(text, "Bicubic_x2") == ["Bicubic_x2", "-", "-", "-", "-", "to", "do"]
+    edsr = cells(text, "EDSR_x2_seed4")
+    assert edsr[1] == str(options / "baselines/train_EDSR_x2.yml")
+    assert edsr[4:] == ["1,080", "iterations", "to", "do"]
+    assert float(edsr[3]) > 0
+    assert cells(text, "wide_x2_seed0")[1] == str(options / "train_M2Trans_x2.yml")
+    assert "wide_x2: M2Trans, num_block 1, num_feat 16" in text
+    assert "  HR patch 48, batch 2, Adam at 0.002, CosineAnnealingRestartLR, L1Loss" in text
+    assert "  changed: network_g:num_feat=16" in text
+    assert "EDSR_x2: EDSR, num_block 1, num_feat 8" in text
+    assert "  changed: nothing" in text
+    assert f"test:      val={data / 'val'}" in text
+    assert "reference: wide" in text
+    assert "missing" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_is_printed(plan, tmp_path, capsys):
+    arguments = [
+        "compare",
+        str(plan(tmp_path / "no")),
+        "--test",
+        "far=far/away",
+        "--set",
+        "wide.path:pretrain_network_g=w",
+    ]
+    assert main([*arguments, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    missing = text[text.index("missing:") :]
+    for folder in (tmp_path / "no/train", tmp_path / "no/val", "far/away"):
+        assert (
+            f"  {folder} has no HR and LR images of scale 2; make them with m2trans prepare YOUR_IMAGES {folder}"
+            in missing
+        )
+    assert "files that wide_x2 needs are missing" in missing
+    # The comparison itself refuses.
+    assert main(arguments) == 2
+    assert "far/away has no HR and LR images of scale 2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_finished_is_printed(plan, data, tmp_path, capsys):
+    path = str(plan(data))
+    assert main(["compare", path, "--methods", "bicubic"]) == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    capsys.readouterr()
+    assert main(["compare", path, "--dry-run", "--time-budget", "2"]) == 2
+    assert "minutes was None and is now 2" in capsys.readouterr().err
+    assert main(["compare", path, "--dry-run"]) == 0
+    assert cells(capsys.readouterr().out, "Bicubic_x2")[-3:] == ["measured", "on", "val"]
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
+
+
+def test_a_time_budget_is_printed(plan, data, capsys):
+    assert main(["compare", str(plan(data)), "--dry-run", "--time-budget", "2.5"]) == 0
+    assert "60 iterations, at most 2.5 minutes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", PLANS, ids=[path.stem for path in PLANS])
+def test_the_plans_of_the_repository_resolve_without_data(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "options").symlink_to(ROOT / "options")
+    assert main(["compare", str(path), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "missing:" in text
+    assert [child.name for child in tmp_path.iterdir()] == ["options"]
