@@ -103,7 +103,8 @@ class Comparison:
         for entry in self.settings.panels:
             test, _, image = entry.partition("/")
             if image not in names.get(test, ()):
-                raise InputError(f"--panels {entry}: write TEST/IMAGE; test sets: {', '.join(names)}")
+                place = self.settings.panels_place
+                raise InputError(f"{place}: write TEST/IMAGE, not {entry}; test sets: {', '.join(names)}")
             panels.append((test, image))
         return panels
 

@@ -91,6 +91,17 @@ def _compare(key: str, old: Any, new: Any) -> list[str]:
     return [] if old == new else [f"{key} was {old!r} and is now {new!r}"]
 
 
+def check_folder(out: Path) -> None:
+    """Refuse a folder that is full of something else than a comparison.
+
+    Raises:
+        InputError: it is.
+    """
+    first_moments = {LOCK_NAME, f"{FILE_NAME}.partial"}  # all that a comparison killed at once leaves behind
+    if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or set(os.listdir(out)) - first_moments):
+        raise InputError(f"--out {out}: is not empty and holds no comparison; choose another folder")
+
+
 @contextmanager
 def held(out: Path) -> Iterator[int]:
     """Hold the folder against other comparisons; it is created if absent.
@@ -101,9 +112,7 @@ def held(out: Path) -> Iterator[int]:
     Raises:
         InputError: another process holds the folder, or it is full of something else.
     """
-    first_moments = {LOCK_NAME, f"{FILE_NAME}.partial"}  # all that a comparison killed at once leaves behind
-    if out.exists() and not (out / FILE_NAME).is_file() and (not out.is_dir() or set(os.listdir(out)) - first_moments):
-        raise InputError(f"--out {out}: is not empty and holds no comparison; choose another folder")
+    check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     refusal = f"{out}: another comparison, or a training that one left behind, still works here; wait for it or stop it"
     with locked(out / LOCK_NAME, refusal) as descriptor:

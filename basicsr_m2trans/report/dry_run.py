@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.options import read_option_file
-from basicsr_m2trans.report.comparison_state import ComparisonState
+from basicsr_m2trans.report.comparison_state import ComparisonState, check_folder
 from basicsr_m2trans.report.methods import SET_KEYS, option_file
 from basicsr_m2trans.report.settings import Run
 
@@ -23,8 +23,9 @@ def describe(comparison: "Comparison") -> str:
     """The comparison's runs, methods, data and what it lacks.
 
     Raises:
-        InputError: the folder to write to holds a comparison with other settings.
+        InputError: the folder to write to holds something else, or a comparison with other settings.
     """
+    check_folder(comparison.out)
     settings, state = comparison.settings, comparison.open_state(keep=False)
     header = ["run", "option file", "parameters (M)", "GMACs", "length", "state"]
     rows = [_row(comparison, state, run) for run in comparison.runs]

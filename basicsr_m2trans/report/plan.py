@@ -106,8 +106,10 @@ def _set_length(file: OptionFile, name: str, number: int) -> None:
         remedy = f"{source} names no {name} that is trained"
         file.problems.append(Problem((), "means nothing", remedy, f"--iters {name}=..."))
         return
-    file.opt["methods"][name] = (file.opt["methods"][name] or {}) | {"iterations": number}
-    file.places["methods", name, "iterations"] = f"--iters {name} {number}"
+    definition = file.opt["methods"][name] or {}
+    if isinstance(definition, dict):
+        file.opt["methods"][name] = definition | {"iterations": number}
+        file.places["methods", name, "iterations"] = f"--iters {name} {number}"
 
 
 def _contradictions(file: OptionFile) -> Iterator[Problem]:
@@ -202,6 +204,7 @@ def _settings(file: OptionFile, overrides: tuple[str, ...]) -> Settings:
         validations=content.get("validations", 10),
         options=Path(content.get("options", "options")),
         panels=tuple(content.get("panels", ())),
+        panels_place=file.place(Problem(("panels",), "", "")),
     )
 
 

@@ -51,6 +51,7 @@ class Settings:
         validations: how often each training validates.
         options: folder of option files.
         panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.
+        panels_place: where they are named, for messages.
     """
 
     data: Path
@@ -63,6 +64,7 @@ class Settings:
     validations: int = 10
     options: Path = Path("options")
     panels: tuple[str, ...] = ()
+    panels_place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

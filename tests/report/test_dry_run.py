@@ -87,6 +87,17 @@ def test_what_is_finished_is_printed(plan, data, tmp_path, capsys):
     assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == before
 
 
+def test_a_dry_run_refuses_what_a_run_refuses(plan, data, tmp_path, capsys):
+    path = plan(data)
+    path.write_text(path.read_text() + "panels: [val/phantom_9]\n")
+    assert main(["compare", str(path), "--dry-run"]) == 2
+    assert f"{path}:10: write TEST/IMAGE, not val/phantom_9; test sets: val" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").touch()
+    assert main(["compare", str(plan(data)), "--dry-run"]) == 2
+    assert "is not empty and holds no comparison" in capsys.readouterr().err
+
+
 def test_a_time_budget_is_printed(plan, data, capsys):
     assert main(["compare", str(plan(data)), "--dry-run", "--time-budget", "2.5"]) == 0
     assert "60 iterations, at most 2.5 minutes" in capsys.readouterr().out
@@ -100,3 +111,18 @@ def test_the_plans_of_the_repository_resolve_without_data(path, tmp_path, monkey
     text = capsys.readouterr().out
     assert "missing:" in text
     assert [child.name for child in tmp_path.iterdir()] == ["options"]
+
+
+def test_the_example_of_the_documentation_resolves(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "options").symlink_to(ROOT / "options")
+    text = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    (tmp_path / "norm.yml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert main(["compare", "norm.yml", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert cells(text, "EDSR_x3_seed0")[4] == "580"
+    assert cells(text, "M2Trans_without_skip_x3_seed2")[4] == "600"
+    assert (
+        "M2Trans_without_skip_x3: M2Trans, num_feat 64, num_block 8, wavelet haar, global_skip False\n  HR patch 144"
+        in text
+    )

@@ -194,6 +194,8 @@ def test_mistakes_of_arguments_are_in_the_same_report(plan):
         "  --iters 0: iterations is 0\n    -> give a number above 0"
     )
     report = refusal(plan(), {}, {"HAT": 5})
+    report_of_text = refusal(plan(("bicubic:", "ELAN: M2Trans")), {}, {"ELAN": 5})
+    assert "plan.yml:7: methods: ELAN must be a section of keys and values, but is 'M2Trans'" in report_of_text
     assert "--iters HAT=...: means nothing\n    -> the plan names no HAT that is trained" in report
 
 
