@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "earlier one was interrupted. A plan is a yml file that says all this and may define methods of its own "
         "(docs/comparison.md, plans/); arguments win over it."
     )
-    parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN.yml", help="a comparison described in a file")
+    parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN.yml", help="a comparison in a file; comes first")
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would run and what is missing; train and write nothing"
     )
