@@ -47,6 +47,27 @@ def test_trained_models_say_what_they_are(tmp_path):
     model.load_network(model.net_g, str(tmp_path / "net_g_latest.pth"), True, "params_ema")
 
 
+def test_a_network_with_the_skip_of_another_one_comes_back(save):
+    from basicsr_m2trans import register
+
+    register()
+    from basicsr.archs import build_network
+
+    edsr = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1}
+    settings = {"type": "GlobalSkip", "upscale": 3, "network": edsr}
+    torch.manual_seed(0)
+    network = build_network(settings).eval()
+    torch.nn.init.normal_(network.network.conv_last.weight, std=0.1)
+    path = save(params=network.state_dict(), network_g=settings)
+    trained = load_network(path)
+    assert trained[1:4] == ("GlobalSkip", 3, 3)
+    image = torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(trained.network(image), network(image))
+    with pytest.raises(InputError, match="does not hold the weights of EDSR"):
+        load_network(save(params=network.state_dict(), network_g=edsr | {"upscale": 3}))
+
+
 def test_weights_alone_need_arguments_or_an_option_file(save, tmp_path):
     path = save(params=weights())
     with pytest.raises(InputError, match=r"holds weights alone, so give --scale and --arch .* or its option file by"):
