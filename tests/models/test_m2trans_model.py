@@ -185,15 +185,24 @@ def count_compiled_graphs():
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-def test_bfloat16_trains_like_float32(tmp_path):
-    """The same seeded run falls as far; weights, gradients and losses stay float32, and validation too."""
-    falls = {}
-    for amp in (None, "bf16"):
-        model = build(tmp_path, amp=amp, optim_g={"type": "Adam", "lr": 3e-3})
-        values = [step(model, iteration)["l_pix"] for iteration in range(1, 61)]
-        falls[amp] = sum(values[-10:]) / sum(values[:10])
-    assert falls[None] < 0.7
-    assert falls["bf16"] == pytest.approx(falls[None], rel=0.1)
+def test_bfloat16_gradient_is_that_of_float32(tmp_path):
+    """To 0.014 of its norm in one step, with a CPU's bfloat16 instructions and without; never to the bit."""
+    models = build(tmp_path), build(tmp_path, amp="bf16")
+    for model in models:
+        step(model)
+    expected, gradient = (torch.cat([g.flatten() for g in gradients(model).values()]) for model in models)
+    assert 1e-4 < (gradient - expected).norm() / expected.norm() < 0.03
+
+
+def test_bfloat16_learns(tmp_path):
+    """Weights, gradients and losses stay float32, and validation too.
+
+    How far the loss falls is not compared: the rounding of every processor leads elsewhere, and changes of 1e-6 in the
+    weights alone, on one processor, to 0.47 - 0.58 of the first losses (float32: 0.48 - 0.52).
+    """
+    model = build(tmp_path, amp="bf16", optim_g={"type": "Adam", "lr": 3e-3})
+    values = [step(model, iteration)["l_pix"] for iteration in range(1, 61)]
+    assert sum(values[-10:]) < 0.7 * sum(values[:10])
     assert {p.dtype for p in model.net_g.parameters()} == {p.grad.dtype for p in model.net_g.parameters()}
     assert {p.grad.dtype for p in model.net_g.parameters()} == {torch.float32}
     model.test()
