@@ -208,7 +208,7 @@ def test_a_tile_that_is_too_small_is_refused(tmp_path):
 def test_options_of_the_loop_need_a_model_that_knows_them(tmp_path):
     opt = training_options(tmp_path)
     opt["train"] |= {"amp": "bf16", "compile": False, "accumulate": None}
-    assert option_problems(opt) == ["train: amp means nothing to SRModel; write model_type: M2TransModel"]
+    assert option_problems(opt) == ["train: amp has no effect on SRModel; write model_type: M2TransModel"]
     opt["model_type"] = "M2TransModel"
     assert option_problems(opt) == []
 

@@ -514,7 +514,7 @@ def test_options_that_do_not_fit_before_anything_is_written(tmp_path, data):
     opt["datasets"]["val"]["io_backend"] = "lmdb"
     result = train(tmp_path, opt)
     assert result.returncode == 2
-    for part in ("scale is 2, but network_g: upscale is 3", "pixel_opt", "'MedClip' is unknown", "val: io_backend"):
+    for part in ("network_g: upscale is 3, but scale is 2", "pixel_opt", "'MedClip' is unknown", "val: io_backend"):
         assert part in result.stderr
     assert not (tmp_path / "experiments").exists()
 

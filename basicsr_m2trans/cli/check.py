@@ -51,13 +51,19 @@ def check_plan(path: Path, files: bool) -> str | None:
 
     Args:
         path: the plan.
-        files: look for data and weights.
+        files: look for data, panels and weights, and into them.
 
     Raises:
         InputError: something is wrong with the plan, or with one of its methods.
     """
     from basicsr_m2trans.report.comparison import Comparison
+    from basicsr_m2trans.report.methods import all_base_options
     from basicsr_m2trans.report.plan import read_plan
+    from basicsr_m2trans.report.settings import plan_runs
 
-    missing = Comparison(*read_plan(path)).missing
-    return "\n  ".join([f"plan {path} lacks", *missing]) if files and missing else None
+    settings, out = read_plan(path)
+    if not files:
+        all_base_options(settings, plan_runs(settings.methods.values(), settings.scales))
+        return None
+    missing = Comparison(settings, out).missing
+    return "\n  ".join([f"plan {path} lacks", *missing]) if missing else None

@@ -125,7 +125,7 @@ def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     """The arguments that stand for keys of a plan, each with its value and the wording for messages.
 
     Raises:
-        InputError: an argument names nothing, or a test set in another form than `NAME=DIR`.
+        InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.
     """
     from basicsr_m2trans.errors import InputError
 
@@ -147,7 +147,7 @@ def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     found = {}
     for key, (argument, value) in values.items():
         if value == []:
-            raise InputError(f"{argument} names nothing")
+            raise InputError(f"{argument} is empty; name at least one, or leave the argument out")
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | dict) else value
             found[key] = value, f"{argument} {text}"

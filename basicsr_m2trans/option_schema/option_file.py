@@ -13,7 +13,7 @@ from basicsr_m2trans.option_schema.values import Problem, grouped
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
 # Where files of each kind lie that can be copied.
-EXAMPLES = {"option file": "options/", "plan": "plans/"}
+EXAMPLES = {"option file": "options/", "plan": "plans/", "file": "options/ or plans/"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class OptionFile:
             problems: what is wrong.
             title: what it is wrong with; the file, where nothing is given.
         """
-        placed = [replace(problem, place=self.place(problem) or f"{self.path}:1") for problem in problems]
+        places = [problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems]
+        placed = [replace(problem, place=place) for problem, place in zip(problems, places, strict=True)]
         order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
         placed.sort(key=lambda problem: order.get(problem.place, -1))
         count = f"{len(placed)} problems" if len(placed) > 1 else "1 problem"
@@ -117,6 +118,8 @@ class OptionFile:
         for name, value in values.items():
             path, old = (*key, name), section.get(name)
             if isinstance(value, dict) and isinstance(old, dict) and value.get("type") in (None, old.get("type")):
+                # What a class or another key refuses in a section is reported with the section's place.
+                self.places[path] = _nearest(changes.places, path)
                 self._merge(changes, value, old, path)
             else:
                 self.put(path, copy.deepcopy(value), _nearest(changes.places, path), changes.places)
@@ -134,9 +137,9 @@ class OptionFile:
         places = {each[size:]: place for each, place in self.places.items() if each[:size] == key}
         return Changes(self.value(*key) or {}, places)
 
-    def place(self, problem: Problem) -> str:
-        """Where a problem is: its own place, that of its key or of the nearest section around it; empty if nowhere."""
-        return problem.place or _nearest(self.places, problem.key)
+    def place(self, key: tuple[str, ...]) -> str:
+        """Where a key is given, or the nearest section around it; empty if nowhere."""
+        return _nearest(self.places, key)
 
     def _note_places(self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]) -> None:
         if not isinstance(node, yaml.MappingNode):
@@ -148,7 +151,7 @@ class OptionFile:
             path = (*key, _key_name(key_node))
             place = f"{self.path}:{key_node.start_mark.line + 1}"
             if path in self.places:
-                text = f"is there already at {self.places[path]}; YAML takes the last one without a word"
+                text = f"is there already at {self.places[path]}; YAML silently takes the last one"
                 self.problems.append(Problem(path, text, "remove one of them", place))
             self.places[path] = place
             self._note_places(value, path, (*above, node))
@@ -176,7 +179,7 @@ class OptionFile:
 
 def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:
     """The place of a key, or that of the nearest section around it that has one."""
-    return next((places[key[:length]] for length in range(len(key), 0, -1) if key[:length] in places), "")
+    return next((places[key[:length]] for length in range(len(key), -1, -1) if key[:length] in places), "")
 
 
 def _key_name(node: yaml.Node) -> str:

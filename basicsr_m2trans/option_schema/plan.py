@@ -30,21 +30,17 @@ SHARED = {
     "scale_changes": Value((dict,), section=_by_scale(SECTION)),
 }
 METHOD = Value((dict,), section=Section({"base": TEXT, **SHARED}))
-PLAN = Value(
-    (dict,),
-    section=Section(
-        {
-            "data": TEXT,
-            "out": TEXT,
-            "methods": Value((list, dict), items=TEXT, section=Section({}, others=METHOD)),
-            "scales": Value((list,), items=SCALE),
-            **SHARED,
-            "minutes": Value((float,)),
-            "validations": Value((int,), minimum=0, remedy="give 0 or more"),
-            "tests": Value((dict,), section=Section({}, others=Value((str,), required=True))),
-            "reference": TEXT,
-            "panels": TEXTS,
-            "options": TEXT,
-        }
-    ),
-)
+KEYS = {
+    "data": TEXT,
+    "out": TEXT,
+    "methods": Value((list, dict), items=TEXT, section=Section({}, others=METHOD)),
+    "scales": Value((list,), items=SCALE),
+    **SHARED,
+    "minutes": Value((float,)),
+    "validations": Value((int,), minimum=0, remedy="give 0 or more"),
+    "tests": Value((dict,), section=Section({}, others=Value((str,), required=True))),
+    "reference": TEXT,
+    "panels": TEXTS,
+    "options": TEXT,
+}
+PLAN = Value((dict,), section=Section(KEYS))

@@ -65,8 +65,7 @@ def _scale_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
         known = arguments[network["type"]].keys.get(key) if network.get("type") in arguments else None
         upscale = network.get(key, known.default if known else None)
         if upscale not in (None, scale):
-            remedy = "write the same in both"
-            yield Problem(("scale",), f"is {scale}, but network_g: {key} is {upscale}", remedy)
+            yield Problem(("network_g", key), f"is {upscale}, but scale is {scale}", "write the same in both")
 
 
 def _dataset_contradictions(opt: dict[str, Any], phase: str, dataset: dict[str, Any], mode: str) -> Iterator[Problem]:
@@ -145,7 +144,7 @@ def _model_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
 
 def _m2trans_contradictions(opt: dict[str, Any], train: dict[str, Any]) -> Iterator[Problem]:
     if train.get("perceptual_opt"):
-        yield Problem(("train", "perceptual_opt"), "means nothing to M2TransModel", "remove it, or use SRModel")
+        yield Problem(("train", "perceptual_opt"), "has no effect on M2TransModel", "remove it, or use SRModel")
     dataset = section(opt, "datasets", "train")
     texts = dataset.get("type") != "PairedImageTextDataset" or any(map(dataset.get, ("captions", "default_caption")))
     if train.get("semantic_opt") and not texts:
@@ -181,4 +180,4 @@ def _refused(error: InputError) -> Iterator[Problem]:
 
 
 def _meaningless(name: str, key: str, model_type: str) -> Problem:
-    return Problem((name, key), f"means nothing to {model_type}", "write model_type: M2TransModel")
+    return Problem((name, key), f"has no effect on {model_type}", "write model_type: M2TransModel")

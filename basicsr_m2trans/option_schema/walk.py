@@ -49,11 +49,16 @@ def find_problems(value: Any, expected: Value, key: tuple[str, ...] = ()) -> Ite
 def unknown_name(key: tuple[str, ...], name: Any, known: Iterable[str]) -> Problem:
     """The problem that `name` is none of the known names of classes or choices; similar ones are named first."""
     names = {each.lower(): each for each in known}
-    near = [names[match] for match in difflib.get_close_matches(str(name).lower(), names, cutoff=0.7)]
-    guess = f"did you mean {' or '.join(near)}? " if near else ""
     # BasicSR's own suffix for names that other packages use too.
     listed = sorted(each for each in names.values() if not each.endswith("_basicsr"))
-    return Problem(key, f"{name!r} is unknown", f"{guess}choose one of {', '.join(listed)}")
+    return Problem(key, f"{name!r} is unknown", f"{guess(str(name), names.values())}choose one of {', '.join(listed)}")
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """`did you mean A or B? ` with the known names that are similar; empty if none is."""
+    names = {each.lower(): each for each in known}
+    near = [names[match] for match in difflib.get_close_matches(name.lower(), names, cutoff=0.7)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -18,7 +18,7 @@ from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
-from basicsr_m2trans.report.methods import base_options, is_prepared, no_images, run_options
+from basicsr_m2trans.report.methods import all_base_options, is_prepared, no_images, run_options
 from basicsr_m2trans.report.results import write_results
 from basicsr_m2trans.report.settings import BICUBIC, Run, Settings, plan_runs
 from basicsr_m2trans.report.training import PROBE_ITERATIONS, Trainer
@@ -51,18 +51,13 @@ class Comparison:
         self.settings = settings
         self.out = out.resolve()
         self.runs = plan_runs(settings.methods.values(), settings.scales)
-        self.bases = {run.setting: self._base(run) for run in self.runs if run.seed is not None}
+        self.bases = all_base_options(settings, self.runs)
         self.missing = self._missing_sets()
         self.missing += self._missing_files()
         if not self.missing:
             self._check_files()
         self.panels = [] if self.missing else self._panels()
         self.counts = self._counts()
-
-    def _base(self, run: Run) -> dict[str, Any]:
-        settings = self.settings
-        arguments = settings.options, settings.data, settings.overrides, settings.methods
-        return base_options(settings.methods[run.method], run.scale, *arguments)
 
     def _missing_sets(self) -> list[str]:
         """A line for each data set that is not there, or not at all scales."""

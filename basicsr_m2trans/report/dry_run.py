@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.options import read_option_file
 from basicsr_m2trans.report.comparison_state import ComparisonState, check_folder
-from basicsr_m2trans.report.methods import SET_KEYS, option_file
+from basicsr_m2trans.report.methods import SET_KEYS, make_paths_absolute, option_file
 from basicsr_m2trans.report.settings import Run
 
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
     network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
     values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]
     yield f"{run.setting}: {', '.join([network['type'], *values])}"
-    losses = [section(train, key).get("type") for key in ("pixel_opt", "semantic_opt") if train.get(key)]
+    losses = [section(train, key).get("type") for key in train if key.endswith("_opt") and train[key]]
     yield (
         f"  HR patch {data.get('gt_size')}, batch {data.get('batch_size_per_gpu')}, {train['optim_g']['type']} at "
         f"{train['optim_g']['lr']}, {train['scheduler']['type']}, {' + '.join(map(str, losses))}"
     )
-    changed = ", ".join(_changes(read_option_file(path, "train").opt, base))
+    before = read_option_file(path, "train").opt
+    make_paths_absolute(before)
+    changed = ", ".join(_changes(before, base))
     yield from textwrap.wrap(
         f"changed: {changed or 'nothing'}",
         WIDTH,
@@ -94,11 +96,21 @@ def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """The values of a method that its option file does not have; those of the data sets are the comparison's."""
-    old = dict(_values(before))
-    for key, value in _values(now):
-        if old.get(key, ()) != value and not (key[0] == "datasets" and key[-1] in SET_KEYS):
+    """What a method has other than its option file, and what it lacks; the data are the comparison's."""
+    old, new = dict(_values(before)), dict(_values(now))
+    for key, value in new.items():
+        if old.get(key, ()) != value and not _is_of_the_data(key):
             yield f"{':'.join(key)}={'~' if value is None else value}"
+    for key in old:
+        # A section that has become a value, such as `~`, or a value that has become a section is named above.
+        named = any(each[: len(key)] == key[: len(each)] for each in new)
+        if not named and not _is_of_the_data(key):
+            yield f"without {':'.join(key)}"
+
+
+def _is_of_the_data(key: tuple[str, ...]) -> bool:
+    # A comparison's data sets are of one type, unless the changes name another.
+    return key[0] == "datasets" and key[2] in SET_KEYS and key[2] != "type"
 
 
 def _values(section: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -1,7 +1,7 @@
 """Which option file a method has, and what a comparison changes in it: data, budget and seed, nothing else."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.option_file import OptionFile
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.option_schema.values import Problem
+from basicsr_m2trans.option_schema.walk import guess
 from basicsr_m2trans.options import find_problems, read_option_file
-from basicsr_m2trans.report.settings import BICUBIC, Method, Run
+from basicsr_m2trans.report.settings import BICUBIC, Method, Run, Settings
 
 # Where a method's option files lie below the folder of options.
 FOLDERS = (".", "baselines", "ablations")
@@ -49,7 +50,7 @@ def deciding_keys(key: str) -> tuple[str, ...]:
     return OWN_KEYS.get(key, ("data",) if ":dataroot_" in key else ())
 
 
-def option_file(method: str, scale: int, options: Path, place: str = "") -> Path:
+def option_file(method: str, scale: int, options: Path, place: str = "", others: Sequence[str] = ()) -> Path:
     """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines and ablations.
 
     Args:
@@ -57,6 +58,7 @@ def option_file(method: str, scale: int, options: Path, place: str = "") -> Path
         scale: of the one that is meant.
         options: folder of option files.
         place: where the method is named, for messages.
+        others: names that may have been meant, beside those of option files.
 
     Raises:
         InputError: there is no such file; the methods that there are for this scale are named. Or no such folder.
@@ -71,9 +73,13 @@ def option_file(method: str, scale: int, options: Path, place: str = "") -> Path
             return path
     found = (path for folder in FOLDERS for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml"))
     known = sorted({path.stem.removeprefix("train_").removesuffix(f"_x{scale}") for path in found})
+    names = list(dict.fromkeys([BICUBIC.lower(), *known]))
+    choice = f"choose from {', '.join(names)}"
+    if others:
+        choice = f"choose from the plan's {', '.join(others)}, or from {', '.join(names)}"
     raise InputError(
         f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml in {options}; "
-        f"choose from {', '.join([BICUBIC.lower(), *known])}, or write that file"
+        f"{guess(method, [*others, *names])}{choice}, or write that file"
     )
 
 
@@ -144,6 +150,15 @@ def no_images(folder: Path, scales: Iterable[int]) -> str:
     return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
 
 
+def all_base_options(settings: Settings, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
+    """The options of each method and scale (`M2Trans_x2`), before budget and seed; see `base_options`."""
+    arguments = settings.options, settings.data, settings.overrides, settings.methods
+    trained = {run.setting: run for run in runs if run.seed is not None}
+    return {
+        setting: base_options(settings.methods[run.method], run.scale, *arguments) for setting, run in trained.items()
+    }
+
+
 def base_options(
     method: Method,
     scale: int,
@@ -167,7 +182,7 @@ def base_options(
     Raises:
         InputError: a file, a key or a value cannot be used.
     """
-    path = option_file(method.base or method.name, scale, options, method.place)
+    path = option_file(method.base or method.name, scale, options, method.place, method.others)
     file = read_option_file(path, "train")
     opt = file.opt
     opt["scale"] = scale
@@ -177,12 +192,14 @@ def base_options(
     captions = data / "train" / "captions.csv"
     if captions.is_file() or not captions.parent.is_dir():
         opt["datasets"]["train"]["captions"] = str(captions.resolve())
+    sets = copy.deepcopy({phase: opt["datasets"][phase] for phase in ("train", "val")})
     for changes in method.changes.get(scale, ()):
         file.merge(changes)
     for entry in overrides:
         _override(file, method.name, entry, set(methods))
-    _make_absolute(section(opt, "path"), "pretrain_network_g")
-    _make_absolute(section(opt, "train", "semantic_opt", "encoder"), "checkpoint")
+    for phase, dataset in sets.items():
+        _keep_data(section(opt, "datasets"), phase, dataset)
+    make_paths_absolute(opt)
     problems = find_problems(file, "train", files=False)
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
@@ -222,10 +239,22 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> N
         raise InputError(f"--set {entry}: the value is not valid YAML") from error
 
 
-def _make_absolute(section: dict[str, Any], key: str) -> None:
+def _keep_data(datasets: dict[str, Any], phase: str, before: dict[str, Any]) -> None:
+    """Give the comparison's data to a data set of another type that has replaced the one from before."""
+    now = datasets.get(phase)
+    if isinstance(now, dict) and now.get("type") != before["type"]:
+        # Captions belong to the old type.
+        kept = {key: before[key] for key in SET_KEYS if key in before and key != "captions"}
+        datasets[phase] = kept | now
+
+
+def make_paths_absolute(opt: dict[str, Any]) -> None:
     """Paths in option files start at the current directory, but runs work in the output folder."""
-    if section.get(key):
-        section[key] = str(Path(section[key]).expanduser().resolve())
+    encoder = section(opt, "train", "semantic_opt", "encoder")
+    for values, key in ((section(opt, "path"), "pretrain_network_g"), (encoder, "checkpoint")):
+        # Other values are left to the checks.
+        if isinstance(values.get(key), str) and values[key]:
+            values[key] = str(Path(values[key]).expanduser().resolve())
 
 
 def run_options(base: dict[str, Any], run: Run, iterations: int, validations: int) -> dict[str, Any]:
@@ -254,7 +283,7 @@ def run_options(base: dict[str, Any], run: Run, iterations: int, validations: in
 
 
 def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
-    """Stretch warm-up, periods and milestones to a training of this length."""
+    """Stretch warm-up, periods and milestones to a training of this length; none becomes shorter than one iteration."""
     factor = iterations / train["total_iter"]
     scheduler = train["scheduler"]
     if "periods" in scheduler:
@@ -264,7 +293,7 @@ def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
         if key in scheduler:
             scheduler[key] = [round(value * factor) for value in scheduler[key]]
     if train.get("warmup_iter", -1) > 0:
-        train["warmup_iter"] = round(train["warmup_iter"] * factor)
+        train["warmup_iter"] = max(1, round(train["warmup_iter"] * factor))
     train["total_iter"] = iterations
 
 

@@ -1,5 +1,6 @@
 """Reads what a comparison is of: a plan, which is a yml file, and the command line, which wins over it."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.option_file import OptionFile
-from basicsr_m2trans.option_schema.plan import NUMBER_ABOVE_0, PLAN, SCALES, scale_key
+from basicsr_m2trans.option_schema.plan import KEYS, NUMBER_ABOVE_0, PLAN, SCALES, scale_key
 from basicsr_m2trans.option_schema.values import Problem
 from basicsr_m2trans.option_schema.walk import find_problems
 from basicsr_m2trans.report.methods import deciding_keys
@@ -18,6 +19,8 @@ from basicsr_m2trans.report.settings import BICUBIC, Method, Settings, method_na
 REQUIRED = {"data": "--data", "methods": "--methods", "scales": "--scales", "out": "--out"}
 # Methods give their names to files, and are named in `--iters N,METHOD=N` and `--set METHOD.key=value`.
 METHOD_NAME = re.compile(r"\w[\w.+-]*")
+# Sections of option files that no plan has.
+OPTION_SECTIONS = {"model_type", "network_g", "datasets"}
 
 
 def read_plan(
@@ -44,8 +47,11 @@ def read_plan(
     """
     file = OptionFile.read(path, kind="plan") if path else OptionFile(Path(), {})
     _name_methods(file)
+    defined = tuple(_methods(file))
     for key, (value, place) in (given or {}).items():
         _replace(file, key, value, place)
+    if given and "methods" in given and "reference" not in given:
+        _forget_reference(file, defined)
     for name, number in (lengths or {}).items():
         _set_length(file, method_name(name), number)
     # What values mean can be said only of those that have the right type.
@@ -53,18 +59,19 @@ def read_plan(
     if problems and path:
         raise InputError(file.report(problems))
     if problems:
-        places = [(file.place(problem), problem) for problem in problems]
+        places = [(problem.place or file.place(problem.key), problem) for problem in problems]
         raise InputError("\n".join(f"{place}: {each.remedy}" if place else str(each) for place, each in places))
-    return _settings(file, tuple(overrides)), Path(file.opt["out"])
+    return _settings(file, tuple(overrides), defined), Path(file.opt["out"])
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a yml file is a plan, and no option file.
+    """Whether a yml file is a plan, and no option file; one without `methods`, or with a misspelt one, is a plan too.
 
     Raises:
         InputError: the file cannot be read or holds nothing.
     """
-    return "methods" in OptionFile.read(path).opt
+    keys = OptionFile.read(path, kind="file").opt.keys()
+    return "methods" in keys or (not keys & OPTION_SECTIONS and not keys.isdisjoint(KEYS))
 
 
 def _methods(file: OptionFile) -> dict[str, Any]:
@@ -99,12 +106,19 @@ def _replace(file: OptionFile, key: str, value: Any, place: str) -> None:
     file.put((key,), value, place)
 
 
+def _forget_reference(file: OptionFile, defined: tuple[str, ...]) -> None:
+    """Take the plan's reference away where it is a method of the plan that `--methods` leaves out."""
+    reference = file.opt.get("reference")
+    if isinstance(reference, str) and method_name(reference) in set(defined) - set(_methods(file)):
+        del file.opt["reference"]
+
+
 def _set_length(file: OptionFile, name: str, number: int) -> None:
     """Put the iterations that an argument gives for a single method over the plan's."""
     if name not in _methods(file) or name == BICUBIC:
         source = "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the plan"
         remedy = f"{source} names no {name} that is trained"
-        file.problems.append(Problem((), "means nothing", remedy, f"--iters {name}=..."))
+        file.problems.append(Problem((), "has no effect", remedy, f"--iters {name}=..."))
         return
     definition = file.opt["methods"][name] or {}
     if isinstance(definition, dict):
@@ -124,9 +138,12 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
             yield Problem((key,), "is missing", f"add it to the plan, or give {argument}")
     for path in [("seeds",), *(("methods", name, "seeds") for name in methods)]:
         if file.value(*path) == []:
-            yield Problem(path, "names nothing", "name at least one, or remove it")
-    if content.get("minutes") is not None and content["minutes"] <= 0:
-        yield Problem(("minutes",), f"is {content['minutes']}", NUMBER_ABOVE_0)
+            yield Problem(path, "is empty", "name at least one, or remove it")
+    minutes = content.get("minutes")
+    if minutes is not None and not math.isfinite(minutes):
+        yield Problem(("minutes",), f"is {minutes}", "give a finite number, or leave it out and give iterations alone")
+    elif minutes is not None and minutes <= 0:
+        yield Problem(("minutes",), f"is {minutes}", NUMBER_ABOVE_0)
     for name in content.get("tests") or {}:
         if Path(name).name != name:
             yield Problem(("tests", name), "is no name", "it becomes a file, so write one word without slashes")
@@ -141,7 +158,7 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
     if reference is not None and methods and method_name(reference) not in methods:
         source = "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the methods"
         yield Problem(("reference",), f"{reference!r} is no method", f"name one of {source} {','.join(methods)}")
-    if content.get("minutes") is None:
+    if minutes is None:
         yield from _missing_lengths(content, methods)
 
 
@@ -151,7 +168,7 @@ def _method_problems(name: str, definition: dict[str, Any]) -> Iterator[Problem]
         yield Problem(("methods", name), "is no name of a method", remedy)
     if name == BICUBIC:
         for key in definition:
-            yield Problem(("methods", name, key), "means nothing", "remove it; bicubic interpolation is not trained")
+            yield Problem(("methods", name, key), "has no effect", "remove it; bicubic interpolation is not trained")
 
 
 def _missing_lengths(content: dict[str, Any], methods: dict[str, Any]) -> Iterator[Problem]:
@@ -188,14 +205,14 @@ def _lengths(content: dict[str, Any], definition: dict[str, Any]) -> dict[int, i
     return found
 
 
-def _settings(file: OptionFile, overrides: tuple[str, ...]) -> Settings:
+def _settings(file: OptionFile, overrides: tuple[str, ...], defined: tuple[str, ...]) -> Settings:
     content, data = file.opt, Path(file.opt["data"])
     names = list(_methods(file))
     first = next((name for name in names if name.startswith("M2Trans")), names[-1])
     tests = content.get("tests") or {"val": data / "val"}
     return Settings(
         data=data,
-        methods={name: _method(file, name) for name in names},
+        methods={name: _method(file, name, defined) for name in names},
         scales=tuple(dict.fromkeys(content["scales"])),
         minutes=content.get("minutes"),
         tests={name: Path(folder) for name, folder in tests.items()},
@@ -204,11 +221,11 @@ def _settings(file: OptionFile, overrides: tuple[str, ...]) -> Settings:
         validations=content.get("validations", 10),
         options=Path(content.get("options", "options")),
         panels=tuple(content.get("panels", ())),
-        panels_place=file.place(Problem(("panels",), "", "")),
+        panels_place=file.place(("panels",)),
     )
 
 
-def _method(file: OptionFile, name: str) -> Method:
+def _method(file: OptionFile, name: str, defined: tuple[str, ...]) -> Method:
     content, definition = file.opt, file.opt["methods"][name] or {}
     if name == BICUBIC:
         return Method(name, seeds=())
@@ -222,7 +239,8 @@ def _method(file: OptionFile, name: str) -> Method:
         seeds=tuple(dict.fromkeys(definition.get("seeds") or content.get("seeds") or (0,))),
         lengths=_lengths(content, definition),
         changes=changes,
-        place=file.place(Problem(("methods", name, "base"), "", "")),
+        others=() if name in defined else defined,
+        place=file.place(("methods", name, "base")),
     )
 
 

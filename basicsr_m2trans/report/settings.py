@@ -11,7 +11,7 @@ BICUBIC = "Bicubic"
 
 
 def method_name(text: str) -> str:
-    """The name of a method; that of bicubic interpolation may be written small."""
+    """The name of a method; that of bicubic interpolation may be written in lower case."""
     return BICUBIC if text.lower() == BICUBIC.lower() else text
 
 
@@ -25,6 +25,7 @@ class Method:
         seeds: one training for each.
         lengths: iterations of each training, by scale; where there are none the time decides.
         changes: what is merged into the option file, by scale and in this order.
+        others: names that may have been meant where the option file does not exist, beside those of option files.
         place: where the method is defined, for messages.
     """
 
@@ -33,6 +34,7 @@ class Method:
     seeds: tuple[int, ...] = (0,)
     lengths: dict[int, int] = field(default_factory=dict)
     changes: dict[int, tuple[Changes, ...]] = field(default_factory=dict)
+    others: tuple[str, ...] = field(default=(), compare=False)
     place: str = field(default="", compare=False)
 
 

@@ -68,7 +68,7 @@ def test_sets_of_one_name_are_refused():
         (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
         (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
         (["--iters", "5", "--seeds=-1,0"], "--seeds -1,0: NumPy takes seeds from 0"),
-        (["--iters", "5", "--methods", ","], "--methods names nothing"),
+        (["--iters", "5", "--methods", ","], "--methods is empty; name at least one"),
         (["--iters", "5", "--validations", "-1"], "--validations -1: give 0 or more"),
     ],
 )

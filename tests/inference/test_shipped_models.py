@@ -1,16 +1,20 @@
 """The networks that come with the package."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors import safe_open
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.data.degradation import downsample_bicubic
 from basicsr_m2trans.data.phantom import make_phantom
-from basicsr_m2trans.inference.network_file import find_model, shipped_models
+from basicsr_m2trans.inference.network_file import build_network, find_model, load_checkpoint, shipped_models
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_there_is_one_for_each_scale():
@@ -40,3 +44,13 @@ def test_phantoms_that_they_have_not_seen_come_nearer_to_the_truth_than_by_bicub
         for image in (upscaler(small), upscaler.bicubic(small))
     ]
     assert 10 * np.log10(errors[1] / errors[0]) > 1  # dB
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_they_fit_the_option_file_changed_as_the_page_says(scale):
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    changes = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    network_g = yaml.safe_load((ROOT / f"options/train_M2Trans_open_x{scale}.yml").read_text())["network_g"]
+    settings = network_g | changes["network_g"]
+    network = build_network(settings, "docs/models.md")
+    load_checkpoint(network, settings["type"], find_model(f"m2trans-x{scale}"))

@@ -57,7 +57,7 @@ BROKEN = [
     ("type: Quality", "type: Qualty", "Qualty", "encoder: type 'QualtyCLIPEncoder' is unknown", "QualityCLIPEncoder"),
     ("reduction: mean", "reduction: avg", "avg", "pixel_opt: reduction 'avg' is unknown", "mean, none, sum"),
     ("type: lmdb", "type: ldmb", "ldmb", "io_backend: type 'ldmb' is unknown", "did you mean lmdb?"),
-    ("upscale: 2", "upscale: 4", "scale: 2", "scale is 2, but network_g: upscale is 4", "write the same in both"),
+    ("upscale: 2", "upscale: 4", "upscale: 4", "network_g: upscale is 4, but scale is 2", "write the same in both"),
     ("X2.lmdb", "X4.lmdb", "X4", "dataroot_lq names images of scale 4, but scale is 2", "name the images of the"),
     ("gt_size: 64", "gt_size: 63", "gt_size", "gt_size is 63, no multiple of scale 2", "write 62, say"),
     ("total_iter: 1000", "total_iter: 2000", "total", "2000 goes beyond scheduler: periods [1000]", "make their sum"),
@@ -111,12 +111,12 @@ BROKEN = [
             ("probability: 2", "probability is 2", "write a number from 0 to 1"),
         )
     ),
-    ("M2TransModel", "SRModel", "semantic_opt", "train: semantic_opt means nothing to SRModel", "M2TransModel"),
+    ("M2TransModel", "SRModel", "semantic_opt", "train: semantic_opt has no effect on SRModel", "M2TransModel"),
     (
         "ema_decay: 0.99",
         "perceptual_opt: {type: PerceptualLoss, layer_weights: {conv5_4: 1}}",
         "perceptual_opt",
-        "train: perceptual_opt means nothing to M2TransModel",
+        "train: perceptual_opt has no effect on M2TransModel",
         "remove it, or use SRModel",
     ),
 ]

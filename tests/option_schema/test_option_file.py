@@ -96,10 +96,10 @@ def test_changes_go_into_sections_of_the_same_type(text, changes, expected, path
 
 def test_merged_values_are_placed_where_they_are_written(path):
     file = merged(path, "a:\n  b: 1\n  c: 2\n", a={"b": {"e": 1}, "d": 3})
-    places = {key: file.place(Problem(("a", key), "is odd", "mend it")) for key in "bcd"}
+    places = {key: file.place(("a", key)) for key in "bcd"}
     assert places == {"b": "plan:2", "c": f"{path}:3", "d": "plan:1"}
-    assert file.place(Problem(("a", "b", "e"), "is odd", "mend it")) == "plan:2"
-    assert file.place(Problem(("absent",), "is odd", "mend it")) == ""
+    assert file.place(("a", "b", "e")) == "plan:2"
+    assert file.place(("absent",)) == ""
 
 
 def test_merging_leaves_the_changes_alone(path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -11,6 +13,7 @@ from basicsr_m2trans.report.methods import (
     run_options,
     write_options,
 )
+from basicsr_m2trans.report.plan import read_plan
 from basicsr_m2trans.report.settings import Method, Run
 
 METHODS = ("Bicubic", "EDSR", "M2Trans")
@@ -113,7 +116,7 @@ def test_overrides_for_all_and_for_one(options, data):
         ("train:semantic_opt:num_patches=1", "the options of M2Trans have no section train:semantic_opt"),
         ("train", "write it as key:key=value"),
         ("train:optim_g:lr=1e-4", "write !!float 1e-4"),
-        ("network_g:upscale=3", "scale is 2, but network_g: upscale is 3"),
+        ("network_g:upscale=3", "network_g: upscale is 3, but scale is 2"),
         ("val:metrics={", "not valid YAML"),
         ("train:optim_g:lr=!!float often", "not valid YAML"),
     ],
@@ -166,3 +169,17 @@ def test_written_options_read_back(options, data, tmp_path):
     opt = run_options(base("M2Trans", options, data), Run("M2Trans", 2, 0), 10, 2)
     write_options(tmp_path / "out/options/run.yml", opt)
     assert yaml.safe_load((tmp_path / "out/options/run.yml").read_text()) == opt
+
+
+def test_a_warm_up_shrinks_with_the_training_but_does_not_vanish():
+    settings = Method("M2Trans_open", base="M2Trans_open")
+    opt = base_options(settings, 4, Path("options"), Path("d"))
+    assert run_options(opt, Run("M2Trans_open", 4, 0), 20_000, 0)["train"]["warmup_iter"] == 10
+    assert run_options(opt, Run("M2Trans_open", 4, 0), 400, 0)["train"]["warmup_iter"] == 1
+
+
+def test_the_plans_of_version_0_1_have_its_warm_up():
+    """100 of 20,000 iterations, in whatever the option file counts today."""
+    plan, _ = read_plan(Path("plans/open_networks_x2.yml"))
+    opt = base_options(plan.methods["M2Trans_open"], 2, plan.options, plan.data)
+    assert run_options(opt, Run("M2Trans_open", 2, 0), 20_000, 0)["train"]["warmup_iter"] == 100

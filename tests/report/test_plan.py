@@ -154,14 +154,14 @@ def test_arguments_win_over_the_plan(plan):
         ("[2, 3]", "[2, 5]", 3, "scales entry 2 is 5", "choose from 2, 3 and 4"),
         ("[2, 3]", "2", 3, "scales must be a list, but is 2", "write a list"),
         ("seeds: [0]\n", "seeds: [-1]\n", 4, "seeds entry 1 is -1", "NumPy takes seeds from 0"),
-        ("seeds: [0]\n", "seeds: []\n", 4, "seeds names nothing", "name at least one"),
+        ("seeds: [0]\n", "seeds: []\n", 4, "seeds is empty", "name at least one"),
         ("x3: 400", "x3: 0", 5, "iterations: x3 is 0", "give a number above 0"),
         ("x3: 400", "x5: 400", 5, "iterations: x5 is no key", "known here: x2, x3, x4"),
         ("560", "1e3", 9, "methods: EDSR: iterations is the text '1e3'", "write !!float 1e3"),
         ("16", "1e-4", 11, "changes: network_g: num_feat is the text '1e-4'", "write !!float 1e-4"),
         ("base:", "bass:", 13, "methods: small: bass is no key", "did you mean base?"),
         ("small", "a/b", 12, "methods: a/b is no name of a method", "it becomes the name of files"),
-        ("bicubic:", "bicubic: {base: EDSR}", 7, "methods: Bicubic: base means nothing", "is not trained"),
+        ("bicubic:", "bicubic: {base: EDSR}", 7, "methods: Bicubic: base has no effect", "is not trained"),
         ("num_gpu: 0", "scale: 2", 18, "changes: scale is set by the comparison itself", "scales decides"),
         ("num_gpu: 0", "train: {total_iter: 5}", 18, "changes: train: total_iter is set", "iterations or minutes dec"),
         ("gt_size: 144", "dataroot_gt: x", 16, "x3: datasets: train: dataroot_gt is set by", "remove it; data decides"),
@@ -196,7 +196,7 @@ def test_mistakes_of_arguments_are_in_the_same_report(plan):
     report = refusal(plan(), {}, {"HAT": 5})
     report_of_text = refusal(plan(("bicubic:", "ELAN: M2Trans")), {}, {"ELAN": 5})
     assert "plan.yml:7: methods: ELAN must be a section of keys and values, but is 'M2Trans'" in report_of_text
-    assert "--iters HAT=...: means nothing\n    -> the plan names no HAT that is trained" in report
+    assert "--iters HAT=...: has no effect\n    -> the plan names no HAT that is trained" in report
 
 
 def test_what_a_method_does_not_take_is_named_with_its_line(plan, options, data):
@@ -219,3 +219,75 @@ def test_a_plan_that_cannot_be_read_is_called_one(tmp_path):
     assert refusal(tmp_path / "lost.yml").startswith(f"plan {tmp_path / 'lost.yml'} cannot be read: No such file")
     (tmp_path / "empty.yml").write_text("")
     assert "empty.yml holds no options; start from one of the files in plans/" in refusal(tmp_path / "empty.yml")
+
+
+def test_arguments_and_later_changes_win(plan):
+    """One key in all four places: for all, for all at a scale, the method's, the method's at the scale; then --set."""
+    text = """
+data: d
+out: o
+scales: [2]
+iterations: 10
+changes: {network_g: {num_feat: 16, num_block: 16, res_scale: 0.5}}
+scale_changes: {x2: {network_g: {num_feat: 24, num_block: 24}}}
+methods:
+  EDSR:
+    changes: {network_g: {num_feat: 32, num_block: 32, res_scale: 0.25}}
+    scale_changes: {x2: {network_g: {num_feat: 40}}}
+"""
+    settings, _ = read_plan(plan(text=text))
+    arguments = settings.methods["EDSR"], 2, settings.options, settings.data
+    network = base_options(*arguments)["network_g"]
+    assert (network["num_feat"], network["num_block"], network["res_scale"]) == (40, 32, 0.25)
+    assert base_options(*arguments, ["network_g:num_feat=48"])["network_g"]["num_feat"] == 48
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("network_g: {num_block: 0}", "M2Trans says: num_block must be at least 1"),
+        ("network_g: {upscale: 3}", "network_g: upscale is 3, but scale is 2"),
+        ("path: {pretrain_network_g: 3}", "path: pretrain_network_g must be text"),
+    ],
+)
+def test_what_a_network_refuses_is_found_at_the_plan_and_not_at_the_option_file(plan, changes, message):
+    path = plan(text=f"data: d\nout: o\nscales: [2]\niterations: 9\nmethods:\n  M2Trans:\n    changes:\n      {changes}\n")
+    settings, _ = read_plan(path)
+    with pytest.raises(InputError) as error:
+        base_options(settings.methods["M2Trans"], 2, settings.options, settings.data)
+    assert message in str(error.value)
+    assert f"{path}:8: " in str(error.value)
+
+
+def test_a_data_set_of_another_type_keeps_the_data(plan):
+    changes = "datasets: {train: {type: PairedImageDataset, gt_size: 64, use_hflip: true, use_rot: true, "
+    changes += "num_worker_per_gpu: 1, batch_size_per_gpu: 1}}"
+    text = f"data: d\nout: o\nscales: [2]\niterations: 9\nmethods:\n  EDSR:\n    changes:\n      {changes}\n"
+    settings, _ = read_plan(plan(text=text))
+    train = base_options(settings.methods["EDSR"], 2, settings.options, settings.data)["datasets"]["train"]
+    assert train["type"] == "PairedImageDataset"
+    assert train["dataroot_gt"] == str(Path("d/train/HR.lmdb").resolve())
+
+
+@pytest.mark.parametrize("minutes", [".nan", ".inf", "0"])
+def test_minutes_must_be_a_number_above_0(plan, minutes):
+    path = plan(("iterations: {x2: 600, x3: 400}", f"minutes: {minutes}"))
+    assert f"{path}:5: minutes is " in refusal(path)
+
+
+def test_a_misspelt_method_names_those_of_the_plan(plan):
+    settings, _ = read_plan(plan(), {"methods": (["smal"], "--methods smal"), "iterations": (9, "--iters 9")})
+    with pytest.raises(InputError, match=r"did you mean small\? choose from the plan's Bicubic, EDSR, small, or"):
+        base_options(settings.methods["smal"], 2, settings.options, settings.data)
+
+
+def test_a_reference_that_is_not_chosen_is_forgotten(plan):
+    path = plan(("scales: [2, 3]", "scales: [2, 3]\nreference: small"))
+    assert read_plan(path)[0].reference == "small"
+    assert read_plan(path, {"methods": (["EDSR"], "--methods EDSR")})[0].reference == "EDSR"
+    assert "'HAT' is no method" in refusal(path, {"reference": ("HAT", "--reference HAT")})
+
+
+def test_a_file_without_methods_is_still_a_plan(plan):
+    assert is_plan(plan(("methods:", "method:")))
+    assert not is_plan(Path("options/train_M2Trans_x2.yml"))
