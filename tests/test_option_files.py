@@ -154,7 +154,7 @@ def test_the_recipe_for_long_trainings(scale):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_rival_has_the_same_recipe(scale):
+def test_the_baseline_has_the_same_recipe(scale):
     opt, ours = (
         read(f"options/baselines/train_EDSR_open_x{scale}.yml"),
         read(f"options/train_M2Trans_open_x{scale}.yml"),

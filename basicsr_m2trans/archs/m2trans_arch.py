@@ -45,9 +45,9 @@ class M2Trans(nn.Module):
             Haar are always computed literally.
         norm: 'instance' normalises each module's input over the whole image (InstanceNorm), as the released code does;
             'none' does not, as the paper's equations. InstanceNorm gives dim images an error of fixed size.
-        bias: whether convolutions have biases, as the paper's. Without them and without `norm`, an image of c times
-            the contrast has c times the result (but for the softmax), so that dim images are as good as bright ones
-            (Mohan et al., ICLR 2020, arXiv 1906.05478, show the same for noise).
+        bias: whether convolutions have biases, as the paper's. Without them, without `norm` and with the
+            reconstruction 'conv', an image of c times the contrast has c times the result (but for the softmax), so
+            that dim images come out like bright ones (Mohan et al., ICLR 2020, arXiv 1906.05478, for denoising).
         num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
             that softmax is the only non-linearity of its body.
         reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3 convolution to
@@ -160,7 +160,7 @@ def paper_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: boo
 
 
 def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
-    """Two 3x3 convolutions around the first enlargement, x4 in two steps of which the second is in the pixels alone."""
+    """Two 3x3 convolutions around a pixel shuffle; at x4 it doubles the size, and a second one makes the result."""
     first, second = (2, 2) if upscale == 4 else (upscale, 1)
     width = num_feat // 2
 
@@ -192,6 +192,7 @@ class CFTM(nn.Module):
         num_res_block: int = 0,
     ) -> None:
         super().__init__()
+        self.num_feat = num_feat
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
         self.levels = (0,) * NUM_BRANCHES if wavelet == "none" else BRANCH_LEVELS
