@@ -51,7 +51,7 @@ class M2Trans(nn.Module):
         num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
             that softmax is the only non-linearity of its body.
         reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3 convolution to
-            half the width at a higher resolution, ReLU, and a 3x3 convolution to the pixels of the result.
+            half the width at a higher resolution, leaky ReLU, and a 3x3 convolution to the pixels of the result.
         global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
             network then is that interpolation (its last layer starts at 0), which shortens small trainings.
 
@@ -167,7 +167,8 @@ def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool
     def convolution(inside: int, outside: int) -> nn.Conv2d:
         return nn.Conv2d(inside, outside, 3, padding=1, padding_mode="reflect", bias=bias)
 
-    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.ReLU(inplace=True)]
+    # Leaky, because no skip leads around it: two trainings with ReLU ended with all of it at 0.
+    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.LeakyReLU(0.1, inplace=True)]
     return nn.Sequential(*layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second))
 
 
