@@ -139,7 +139,7 @@ def test_dim(tmp_path):
 
 def test_tiles(tmp_path):
     figures = figures_of("tiles", tmp_path)
-    case = "m2trans-x4 x4, tiles of 16 LR pixels, 4 images"
+    case = "m2trans-x4 x4, tiles of 16 pixels, 4 images"
     mean, largest = (figures[case, f"margin 16: {name} difference"] for name in ("mean", "largest"))
     assert all(0 < a < b for a, b in zip(mean["values"], largest["values"], strict=True))
 
