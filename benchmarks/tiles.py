@@ -1,8 +1,9 @@
 """How far the result of tiles is from that of the whole image, for margins of 16 to 128 pixels.
 
-Every attention stage reaches a window and its halo further, about 100 pixels a module, so that no usual margin is
-exact; how much is lost depends on the trained weights. The HR images of a set are enlarged, because LR images are
-hardly larger than a tile with its margin. Differences are of values in [0, 255]; each figure's spread is over the images.
+Every attention stage reaches a window and its halo further, about 100 pixels a module, and a tile's windows begin at
+its own corner, so that no margin is exact; how much is lost depends on the trained weights. The HR images of a set are
+enlarged, because LR images are hardly larger than a tile with its margin. Differences are of values in [0, 255], their
+spread is over the images.
 """
 
 import argparse
