@@ -15,10 +15,11 @@ from measuring import Report, evenly_chosen, parse_arguments
 from torch import Tensor
 
 from basicsr_m2trans.archs import Bicubic
+from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.network_file import find_model, load_network
+from basicsr_m2trans.metrics.perceptual import LUMA_WEIGHTS
 
-CONTRASTS = (1, 0.5, 0.25, 0.1, 0.0625, 0.03)
-LUMA = (65.481, 128.553, 24.966)  # ITU-R BT.601
+CONTRASTS = (1, 0.5, 0.3, 0.25, 0.1, 0.0625, 0.03)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = Report("dim", args)
     for model in args.model:
         trained = load_network(find_model(model))
+        if trained.channels != 3:
+            raise InputError(f"--model {model}: takes grey images; name networks for RGB images")
         pairs = list(evenly_chosen(args.data, trained.scale, args.images, 48 if args.quick else 256))
         bicubic = [psnr(Bicubic(trained.scale)(lr), hr, trained.scale) for lr, hr in pairs]
         case = f"{model} x{trained.scale} minus bicubic interpolation, {len(pairs)} images"
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def psnr(sr: Tensor, hr: Tensor, border: int) -> float:
     """PSNR in dB of two images (1, 3, H, W), RGB in [0, 1]; nothing is rounded, values outside are clamped."""
-    weights = torch.tensor(LUMA, dtype=torch.float64).view(3, 1, 1) / 255
+    weights = torch.tensor(LUMA_WEIGHTS, dtype=torch.float64).view(3, 1, 1) / 255
     difference = ((sr.clamp(0, 1) - hr) * weights).sum(1)[..., border:-border, border:-border]
     return -10 * difference.square().mean().log10().item()
 

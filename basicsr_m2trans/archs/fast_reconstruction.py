@@ -49,11 +49,12 @@ def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
 def _expand(x: Tensor, expansion: nn.Conv2d, scale: int) -> Tensor:
     """One stage: GELU before the shuffle, which commutes, and pixels moved as runs of channels."""
     channels = x.shape[1]
-    # Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory.
-    weight, bias = (
-        values if values is None else values.unflatten(0, (channels, scale**2)).transpose(0, 1).flatten(0, 1)
-        for values in (expansion.weight.flatten(1), expansion.bias)
-    )
-    pixels = F.gelu(pointwise(x.permute(0, 2, 3, 1), weight, bias))
+
+    def by_pixel(values: Tensor) -> Tensor:
+        """Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory."""
+        return values.unflatten(0, (channels, scale**2)).transpose(0, 1).flatten(0, 1)
+
+    bias = None if expansion.bias is None else by_pixel(expansion.bias)
+    pixels = F.gelu(pointwise(x.permute(0, 2, 3, 1), by_pixel(expansion.weight.flatten(1)), bias))
     pixels = pixels.unflatten(-1, (scale, scale, channels)).transpose(2, 3)
     return pixels.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

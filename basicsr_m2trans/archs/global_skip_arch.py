@@ -1,4 +1,4 @@
-"""A bicubic skip around any network, so that a comparison can give it to all of its methods."""
+"""A bicubic skip around other networks, so that a comparison can give it to all of its methods."""
 
 from typing import Any
 
@@ -6,22 +6,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from basicsr_m2trans.archs.channels import input_channels
 from basicsr_m2trans.errors import InputError
+
+# They have a skip of their own, or nothing to train.
+NOT_WRAPPED = ("Bicubic", "GlobalSkip", "M2Trans")
 
 
 class GlobalSkip(nn.Module):
     """A network plus the bicubic enlargement of its input, as `global_skip` of `M2Trans`.
 
-    The wrapped network's last convolution starts at 0, and what it then returns, such as the mean colour that EDSR,
-    SwinIR, ELAN and HAT add at their end, is subtracted: untrained, the whole is bicubic interpolation. ESRT, which
-    adds the outputs of two convolutions, starts near it. No published network of these has the skip.
+    The wrapped network's last convolution starts at 0, and the constant that it then returns, such as the mean colour
+    that EDSR, SwinIR, ELAN and HAT add at their end, is subtracted: untrained, the whole is bicubic interpolation. No
+    published network of these has the skip.
 
     Args:
         upscale: of the wrapped network.
         network: its section `network_g` without `upscale`: `type` and arguments.
 
     Raises:
-        InputError: `network` does not name a registered network, or its channels differ between input and output.
+        InputError: `network` is none that can be wrapped: it is not registered, has a skip of its own or adds several
+            outputs, as ESRT does, or makes another number of channels than it takes.
     """
 
     offset: Tensor  # a buffer
@@ -32,22 +37,30 @@ class GlobalSkip(nn.Module):
 
         arguments = {"upscale": upscale} | network
         name = arguments.pop("type", None)
-        if name not in ARCH_REGISTRY:
-            raise InputError(f"network: type is {name!r}; name the registered network that gets the skip, such as EDSR")
+        if name in NOT_WRAPPED or name not in ARCH_REGISTRY:
+            raise InputError(f"network: type is {name!r}; name a registered network without a skip, such as EDSR")
         self.upscale = upscale
         self.network: nn.Module = ARCH_REGISTRY.get(name)(**arguments)
         *_, last = (layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d))
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
-        channels = network.get("num_in_ch", network.get("in_chans", 3))
-        self.network.eval()
-        with torch.no_grad():
-            untrained = self.network(torch.zeros(1, channels, 16, 16, device=last.weight.device))
-        self.network.train()
-        if untrained.shape[1] != channels:
-            raise InputError(f"network: it makes {untrained.shape[1]} channels of {channels}; the skip needs as many")
         # In checkpoints, so that weights with and without the skip are not mistaken for each other.
-        self.register_buffer("offset", untrained.mean((2, 3), keepdim=True))
+        self.register_buffer("offset", self._untrained(input_channels(network), name, last.weight.device))
+
+    @torch.no_grad()
+    def _untrained(self, channels: int, name: str, device: torch.device) -> Tensor:
+        """What the network returns behind its zeroed convolution, (1, C, 1, 1)."""
+        # Not random, which would change what is drawn after it.
+        image = torch.linspace(0, 1, channels * 16 * 16, device=device).view(1, channels, 16, 16)
+        self.network.eval()  # BatchNorm must not learn from it
+        result = self.network(image)
+        self.network.train()
+        if result.shape[1] != channels:
+            raise InputError(f"network: {name} makes {result.shape[1]} channels of {channels}; the skip needs as many")
+        offset = result.mean((2, 3), keepdim=True)
+        if not offset.is_meta and (result - offset).abs().max() > 1e-4:
+            raise InputError(f"network: {name} has a skip of its own, or several outputs; the bicubic skip needs one")
+        return offset
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), RGB in [0, 1] -> (N, C, upscale * H, upscale * W), not clamped."""

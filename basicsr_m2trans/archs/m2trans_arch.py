@@ -45,13 +45,13 @@ class M2Trans(nn.Module):
             Haar are always computed literally.
         norm: 'instance' normalises each module's input over the whole image (InstanceNorm), as the released code does;
             'none' does not, as the paper's equations. InstanceNorm gives dim images an error of fixed size.
-        bias: whether convolutions have biases, as the paper's. Without them and without `norm`, an image of c times
-            the contrast has c times the result (but for the softmax), so that dim images are as good as bright ones
-            (Mohan et al., ICLR 2020, arXiv 1906.05478, show the same for noise).
+        bias: whether convolutions have biases, as the paper's. Without them, without `norm` and with the
+            reconstruction 'conv', an image of c times the contrast has c times the result (but for the softmax), so
+            that dim images come out like bright ones (Mohan et al., ICLR 2020, arXiv 1906.05478, for denoising).
         num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
             that softmax is the only non-linearity of its body.
         reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3 convolution to
-            half the width at a higher resolution, ReLU, and a 3x3 convolution to the pixels of the result.
+            half the width at a higher resolution, leaky ReLU, and a 3x3 convolution to the pixels of the result.
         global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
             network then is that interpolation (its last layer starts at 0), which shortens small trainings.
 
@@ -160,14 +160,15 @@ def paper_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: boo
 
 
 def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
-    """Two 3x3 convolutions around the first enlargement, x4 in two steps of which the second is in the pixels alone."""
+    """Two 3x3 convolutions around a pixel shuffle; at x4 it doubles the size, and a second one makes the result."""
     first, second = (2, 2) if upscale == 4 else (upscale, 1)
     width = num_feat // 2
 
     def convolution(inside: int, outside: int) -> nn.Conv2d:
         return nn.Conv2d(inside, outside, 3, padding=1, padding_mode="reflect", bias=bias)
 
-    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.ReLU(inplace=True)]
+    # Leaky, because no skip leads around it: two trainings with ReLU ended with all of it at 0.
+    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.LeakyReLU(0.1, inplace=True)]
     return nn.Sequential(*layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second))
 
 
@@ -192,6 +193,7 @@ class CFTM(nn.Module):
         num_res_block: int = 0,
     ) -> None:
         super().__init__()
+        self.num_feat = num_feat
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
         self.levels = (0,) * NUM_BRANCHES if wavelet == "none" else BRANCH_LEVELS

@@ -27,7 +27,8 @@ from spandrel.util import KeyCondition, get_seq_len  # noqa: E402
 class M2TransArchitecture(Architecture[M2Trans]):
     """How to tell M2Trans's weights from others, and to read its settings off them.
 
-    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package.
+    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package, and
+    so must those with `reconstruction: conv` whose images have other channels than their input.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class M2TransArchitecture(Architecture[M2Trans]):
             scale=upscale,
             input_channels=num_in_ch,
             output_channels=num_out_ch,
-            # InstanceNorm takes its statistics from the whole map.
+            # InstanceNorm takes its statistics from the whole map; without it tiles are nearly exact (docs/memory.md).
             tiling=ModelTiling.DISCOURAGED if normalised else ModelTiling.SUPPORTED,
         )
 
@@ -83,9 +84,10 @@ def _reconstruction(weights: StateDict, num_feat: int, num_in_ch: int) -> tuple[
         upscale = 4 if "tail.6.weight" in weights else math.isqrt(expanded // num_feat)
         return "paper", upscale, weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0]
     first, pixels = math.isqrt(expanded // (num_feat // 2)), weights["tail.3.weight"].shape[0]
-    # Four times the channels of the input are pixels of a second step, not channels of the result.
-    second = 2 if first == 2 and pixels == 4 * num_in_ch else 1
-    return "conv", first * second, pixels // second**2
+    # x2 and x4 differ in this number alone, and only where input and result have as many channels.
+    if pixels not in ((num_in_ch, 4 * num_in_ch) if first == 2 else (num_in_ch,)):
+        raise ValueError("M2Trans with num_out_ch other than num_in_ch: load it by its own package")
+    return "conv", first * (2 if pixels > num_in_ch else 1), num_in_ch
 
 
 def add_to_spandrel() -> None:

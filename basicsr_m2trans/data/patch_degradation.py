@@ -17,7 +17,7 @@ class PatchDegradation:
 
     The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR patch alone: the
     network is to undo them. Each strength is drawn uniformly from its range, which is a list of the least and the
-    greatest; the gain on a logarithmic scale, because dim scans lie decades below bright ones.
+    greatest; the gain on a logarithmic scale, because dim scans have a tenth or a hundredth of the range.
 
     Args:
         probability: of a patch to be changed, in [0, 1].

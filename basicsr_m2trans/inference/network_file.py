@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from basicsr_m2trans import archs
+from basicsr_m2trans.archs.channels import input_channels
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
 
@@ -83,7 +84,7 @@ def load_network(
     network_g, upscale = _settings(entries, path, scale, arch, options)
     network = build_network(network_g, path)
     _load_weights(network, network_g["type"], entries, path)
-    channels = network_g.get("num_in_ch", network_g.get("in_chans", 3))
+    channels = input_channels(network_g)
     if channels not in (1, 3):
         raise InputError(f"{path}: the network takes images of {channels} channels, neither grey nor RGB")
     return TrainedNetwork(network, network_g["type"], upscale, channels, network_g)

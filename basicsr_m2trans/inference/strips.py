@@ -18,6 +18,8 @@ ALIGNMENT = 32
 LEAD = 32
 # Rows that a residual block sees above and below.
 REACH = 2
+# Strips with all channels that the residual blocks take at their peak.
+REFINE_TEMPORARIES = 7
 # Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast path.
 TEMPORARIES = {True: 16, False: 24}
 
@@ -45,11 +47,14 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
         itemsize: bytes of one number.
     """
     lead = LEAD * NUM_BRANCHES
-    group = block.feed_forward[0].in_channels // NUM_BRANCHES
+    group = block.num_feat // NUM_BRANCHES
     # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the parts of its path.
     outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
     attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)
-    return (outputs + attention) * shorter * itemsize
+    refined = 0
+    if len(block.refine):
+        refined = REFINE_TEMPORARIES * NUM_BRANCHES * group * min(strip + 2 * REACH * len(block.refine), longer)
+    return max(outputs + attention, refined) * shorter * itemsize
 
 
 class _StripwiseBlock:
@@ -134,5 +139,5 @@ def _refine_in_strips(block: CFTM, features: Tensor, strip: int, dim: int) -> No
         rows = torch.cat((above, features.narrow(dim, start, min(stop + margin, size[dim]) - start)), dim)
         refined = block.refine(rows).narrow(dim, above.shape[dim], stop - start)
         end = above.shape[dim] + stop - start
-        above = rows.narrow(dim, max(end - margin, 0), min(margin, end))
+        above = rows.narrow(dim, max(end - margin, 0), min(margin, end)).clone()
         features.narrow(dim, start, stop - start).copy_(refined)

@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any
 
 from basicsr_m2trans import register
+from basicsr_m2trans.archs.global_skip_arch import NOT_WRAPPED
 from basicsr_m2trans.data.patch_degradation import PatchDegradation
 from basicsr_m2trans.option_schema.signatures import from_signature
 from basicsr_m2trans.option_schema.values import Section, TypedSection, Value
@@ -116,7 +117,7 @@ def networks() -> TypedSection:
     classes = _registered(ARCH_REGISTRY)
     # What GlobalSkip wraps, whose scale is its own.
     wrapped = _with_arguments(
-        "network", {name: obj for name, obj in classes.items() if name != "GlobalSkip"}, ("upscale",)
+        "network", {name: obj for name, obj in classes.items() if name not in NOT_WRAPPED}, ("upscale",)
     )
     known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
     return _with_arguments("network", classes, known=known)

@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from basicsr_m2trans.archs.channels import input_channels
+
 # Side of the HR image (Sec. V-A.4).
 HR_SIDE = 384
 WARM_UP_RUNS = 2
@@ -148,7 +150,7 @@ def _build(network_g: dict[str, Any]) -> nn.Module:
 
 def _image(network_g: dict[str, Any], hr_side: int) -> torch.Tensor:
     side = hr_side // network_g["upscale"]
-    return torch.zeros(1, network_g.get("num_in_ch", 3), side, side)
+    return torch.zeros(1, input_channels(network_g), side, side)
 
 
 def _reset_memory(device: str) -> int:

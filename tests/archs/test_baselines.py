@@ -140,6 +140,7 @@ def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
     bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic")
     with torch.no_grad():
         torch.testing.assert_close(network(images), bicubic, atol=1e-6, rtol=0)
+    network.train()
     alone = build_network({"type": name, "upscale": upscale, **TINY[name]})
     assert network.state_dict().keys() == {f"network.{key}" for key in alone.state_dict()} | {"offset"}
 
@@ -147,9 +148,12 @@ def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"type": "EDRS"}, "type is 'EDRS'; name the registered network"),
+        ({"type": "EDRS"}, "type is 'EDRS'; name a registered network"),
         ({"num_feat": 8}, "type is None"),
-        ({"type": "M2Trans", "num_out_ch": 1, "num_feat": 8, "num_block": 1}, "makes 1 channels of 3"),
+        ({"type": "M2Trans"}, "type is 'M2Trans'; name a registered network without a skip"),
+        ({"type": "ELAN", "num_out_ch": 1, **TINY["ELAN"]}, "ELAN makes 1 channels of 3"),
+        ({"type": "ESRT", **TINY["ESRT"]}, "ESRT has a skip of its own, or several outputs"),
+        ({"type": "MSRResNet", "num_feat": 8, "num_block": 1}, "MSRResNet has a skip of its own"),
     ],
 )
 def test_the_skip_names_what_it_cannot_wrap(network, message):

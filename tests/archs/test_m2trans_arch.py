@@ -89,14 +89,15 @@ def test_without_norm_and_bias_dim_images_are_like_bright_ones(upscale):
     """The result is proportional to the contrast, but for the softmax; InstanceNorm gives the same result twice."""
     image = torch.rand(1, 3, 20, 20) * 0.5 + 0.25
     differences = []
-    for settings in ({"norm": "none", "bias": False}, {"norm": "none"}, {}):
-        net = tiny(upscale, num_res_block=2, reconstruction="conv", global_skip=True, **settings)
+    homogeneous = {"norm": "none", "bias": False, "reconstruction": "conv"}
+    for change in ({}, {"bias": True}, {"reconstruction": "paper"}, {"norm": "instance"}):
+        net = tiny(upscale, num_res_block=2, global_skip=True, **homogeneous | change)
         with torch.no_grad():
             added = net(image) - net.interpolate(image)
             dim = net(image * 0.03) - net.interpolate(image * 0.03)
         differences.append(((dim / 0.03 - added).norm() / added.norm()).item())
-    assert differences[0] < 0.1 < 1 < differences[2]
-    assert differences[0] < 0.2 * differences[1]
+    assert differences[0] < 0.1 < 1 < differences[3]
+    assert all(differences[0] < 0.2 * difference for difference in differences[1:])
 
 
 @pytest.mark.slow
@@ -165,9 +166,12 @@ def test_bfloat16_and_gradients_with_options(settings):
     expected = net(image)
     (expected - 0.5).square().mean().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        mixed = net(image)
     with torch.no_grad():
         rounded = net.to(torch.bfloat16)(image.to(torch.bfloat16))
     assert rounded.dtype == torch.bfloat16
+    assert 0 < (mixed.float() - expected).abs().mean() < 0.01
     assert 0 < (rounded.float() - expected).abs().mean() < 0.01
 
 

@@ -70,6 +70,12 @@ def test_loads_the_authors_checkpoints(tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in model.model.state_dict().items())
 
 
+def test_a_scale_that_no_weight_tells_is_not_guessed():
+    net = M2Trans(4, num_out_ch=1, num_feat=8, num_block=1, reconstruction="conv")
+    with pytest.raises(ValueError, match="num_out_ch other than num_in_ch: load it by its own package"):
+        spandrel.ModelLoader().load_from_state_dict(net.state_dict())
+
+
 def test_other_networks_stay_what_they_are():
     from spandrel.architectures.SwinIR import SwinIR
 

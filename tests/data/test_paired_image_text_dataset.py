@@ -163,6 +163,23 @@ def test_degradation_changes_training_patches_alone(disk):
     )
 
 
+def test_dimmed_patches_are_float_tensors_beside_others_in_a_batch(disk):
+    """Exactly the gain times the patch, at every draw another one."""
+    dim, plain = PairedImageTextDataset(disk | {"degradation": {"gain": [0.03, 0.5]}}), PairedImageTextDataset(disk)
+    gains = []
+    for index in range(3 * COUNT):
+        item, expected = dim[index], plain[index]
+        gain = item["gt"].max() / expected["gt"].max()
+        gains.append(gain.item())
+        for side in ("lq", "gt"):
+            assert item[side].dtype == torch.float32
+            torch.testing.assert_close(item[side], expected[side] * gain, rtol=1e-5, atol=1e-7)
+    assert 0.03 <= min(gains) < max(gains) <= 0.5
+    mixed = PairedImageTextDataset(disk | {"degradation": {"probability": 0.5, "gain": [0.03, 0.5]}})
+    batch = next(iter(torch.utils.data.DataLoader(mixed, batch_size=COUNT)))
+    assert batch["lq"].dtype == batch["gt"].dtype == torch.float32
+
+
 def test_each_draw_of_an_image_differs(disk):
     dataset = PairedImageTextDataset(disk)
     draws = [dataset[2 + draw * COUNT] for draw in range(8)]

@@ -12,13 +12,17 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is n
 pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
 
 
-@pytest.fixture(scope="module")
-def net():
+HYBRID = {"norm": "none", "bias": False, "num_res_block": 1, "reconstruction": "conv"}
+
+
+@pytest.fixture(scope="module", params=[{}, HYBRID], ids=str)
+def net(request):
     """With the skip, whose graph has the one without it in it."""
     torch.manual_seed(0)
-    net = M2Trans(3, num_feat=8, num_block=1, global_skip=True).eval()
+    net = M2Trans(3, num_feat=8, num_block=1, global_skip=True, **request.param).eval()
     # It starts at 0, and the result would be that of the skip alone.
-    torch.nn.init.normal_(net.tail[-1].weight, std=0.05)
+    last = [layer for layer in net.tail if isinstance(layer, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(last.weight, std=0.05)
     return net
 
 

@@ -5,13 +5,18 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export import export_torchscript, torchscript_file
 
+HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
 
-@pytest.mark.parametrize(("upscale", "global_skip"), [(2, False), (3, True), (4, False)])
-def test_one_file_enlarges_images_of_every_size(tmp_path, upscale, global_skip):
+
+@pytest.mark.parametrize(
+    ("upscale", "settings"), [(2, {}), (3, {"global_skip": True}), (4, {}), (2, HYBRID), (4, HYBRID)], ids=str
+)
+def test_one_file_enlarges_images_of_every_size(tmp_path, upscale, settings):
     torch.manual_seed(0)
-    net = M2Trans(upscale, num_feat=8, num_block=1, global_skip=global_skip).eval()
+    net = M2Trans(upscale, num_feat=8, num_block=1, **settings).eval()
     # With the skip it starts at 0, and the result would be that of the skip alone.
-    torch.nn.init.normal_(net.tail[-1].weight, std=0.05)
+    last = [layer for layer in net.tail if isinstance(layer, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(last.weight, std=0.05)
     path = tmp_path / "net.pt"
     assert export_torchscript(net, path).difference < 1e-5
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]

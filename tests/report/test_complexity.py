@@ -32,6 +32,21 @@ def test_m2trans_agrees_with_the_count_by_hand(scale):
     assert found.total == {2: 3_613_120, 3: 3_633_920, 4: 3_629_760}[scale]
 
 
+def test_the_options_of_m2trans_and_the_skip_of_others_are_counted():
+    """EDSR-baseline has 1,517,571 parameters at x4; the skip adds none and multiplies nothing."""
+    edsr = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16}
+    alone = complexity({"type": "EDSR", "upscale": 4, **edsr})
+    assert alone.total == 1_517_571
+    assert complexity({"type": "GlobalSkip", "upscale": 4, "network": {"type": "EDSR", **edsr}}) == alone
+    blocks = [
+        complexity({"type": "M2Trans", "upscale": 4, "bias": False, "norm": "none", "num_res_block": number})
+        for number in (0, 1)
+    ]
+    convolutions = 8 * 2 * 9 * 64 * 64  # in each of eight modules one block of two
+    assert blocks[1].total - blocks[0].total == convolutions
+    assert blocks[1].multiply_adds - blocks[0].multiply_adds == convolutions * 96**2
+
+
 def test_the_fast_path_is_counted_as_the_plain_one():
     networks = [
         {"type": "M2Trans", "upscale": 2, "num_feat": 16, "num_block": 1, "fast": fast} for fast in (True, False)
