@@ -251,7 +251,9 @@ methods:
     ],
 )
 def test_what_a_network_refuses_is_found_at_the_plan_and_not_at_the_option_file(plan, changes, message):
-    path = plan(text=f"data: d\nout: o\nscales: [2]\niterations: 9\nmethods:\n  M2Trans:\n    changes:\n      {changes}\n")
+    path = plan(
+        text=f"data: d\nout: o\nscales: [2]\niterations: 9\nmethods:\n  M2Trans:\n    changes:\n      {changes}\n"
+    )
     settings, _ = read_plan(path)
     with pytest.raises(InputError) as error:
         base_options(settings.methods["M2Trans"], 2, settings.options, settings.data)
