@@ -158,10 +158,10 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path):
     assert lines[0] == f"option file {path} has 6 problems"
     statements = [line.split(": ", 1)[1] for line in lines[1:] if not line.startswith("    ->")]
     assert [statement.partition(" is ")[0].partition(" names ")[0] for statement in statements] == [
-        "scale",
         "datasets: train: dataroot_lq",
         "datasets: train: gt_size",
         "datasets: val: dataroot_lq",
+        "network_g: upscale",
         "train: optim_g: lr",
         "vl",
     ]
