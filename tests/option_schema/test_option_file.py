@@ -114,3 +114,28 @@ def test_a_part_of_a_file_has_its_own_paths_and_the_places_of_the_file(path):
     assert part == Changes({"rate": 2})
     assert part.places == {(): f"{path}:4", ("rate",): f"{path}:5"}
     assert OptionFile.read(path).part("train", "absent") == Changes({})
+
+
+def test_sections_that_changes_enter_are_placed_where_they_are_changed(path):
+    """What a class refuses in a section is reported for the section, so it must lead to the changes."""
+    file = merged(path, "a:\n  b:\n    c: 1\n    d: 2\ne: 3\n", a={"b": {"c": 5}})
+    places = {key: file.place(key) for key in [("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "d"), ("e",)]}
+    assert list(places.values()) == ["plan:1", "plan:2", "plan:2", f"{path}:4", f"{path}:5"]
+
+
+def test_changes_by_a_merged_section_are_placed_at_the_changes_around(path):
+    path.write_text("x: &x\n  a: {b: 2}\nchanges:\n  <<: *x\n")
+    changes = OptionFile.read(path).part("changes")
+    file = OptionFile(path, {"a": {"b": 1}}, {("a",): "options:1", ("a", "b"): "options:2"})
+    file.merge(changes)
+    assert file.opt == {"a": {"b": 2}}
+    assert file.place(("a", "b")) == f"{path}:3"
+
+
+def test_a_file_of_unknown_kind_is_called_a_file(path):
+    path.write_text("methods: [")
+    with pytest.raises(InputError, match=rf"^file {path} is not valid YAML; mend it at the named place"):
+        OptionFile.read(path, kind="file")
+    path.write_text("")
+    with pytest.raises(InputError, match=rf"^file {path} holds no options; start from .* options/ or plans/$"):
+        OptionFile.read(path, kind="file")
