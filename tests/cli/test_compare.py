@@ -66,6 +66,8 @@ def test_sets_of_one_name_are_refused():
         (["--iters", "5,EDSR=0"], "--iters EDSR 0: give a number above 0"),
         (["--iters", "5,HAT=3"], "--iters HAT=...: --methods names no HAT that is trained"),
         (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
+        (["--time-budget", "nan"], "--time-budget nan: give a finite number, or leave it out"),
+        (["--iters", "5", "--time-budget", "inf"], "--time-budget inf: give a finite number, or leave it out"),
         (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
         (["--iters", "5", "--seeds=-1,0"], "--seeds -1,0: NumPy takes seeds from 0"),
         (["--iters", "5", "--methods", ","], "--methods is empty; name at least one"),

@@ -168,6 +168,10 @@ def test_arguments_win_over_the_plan(plan):
         ("seeds: [0]\n", "seeds: [0]\nreference: HAT\n", 5, "reference 'HAT' is no method", "Bicubic,EDSR,small"),
         ("seeds: [0]\n", "seeds: [0]\ntests: {a/b: c}\n", 5, "tests: a/b is no name", "without slashes"),
         ("seeds: [0]\n", "seeds: [0]\nminutes: 0\n", 5, "minutes is 0", "give a number above 0"),
+        ("seeds: [0]\n", "seeds: [0]\nminutes: .nan\n", 5, "minutes is nan", "give a finite number, or leave it out"),
+        ("seeds: [0]\n", "seeds: [0]\nminutes: .inf\n", 5, "minutes is inf", "give a finite number, or leave it out"),
+        ("iterations: 560", "iterations: .nan", 9, "EDSR: iterations is nan", "give a number above 0"),
+        ("iterations: 560", "iterations: .inf", 9, "iterations must be a whole number, but is inf", "without fraction"),
         ("seeds: [0]\n", "seeds: [0]\nvalidations: -1\n", 5, "validations is -1", "give 0 or more"),
         ("seeds: [0]\n", "seeds: [0]\nseeds: [1]\n", 5, "seeds is there already at", "remove one of them"),
         (", x3: 400", "", 1, "gives neither iterations nor minutes for small x3", "add one of them"),
@@ -210,8 +214,34 @@ def test_what_a_method_does_not_take_is_named_with_its_line(plan, options, data)
         base_options(settings.methods["small"], 2, options, data)
 
 
-def test_plans_are_told_from_option_files(plan, options):
-    assert is_plan(plan())
+def test_methods_without_the_plans_reference_have_the_default_one(plan):
+    path = plan(("seeds: [0]\n", "seeds: [0]\nreference: bicubic\n"))
+    assert read_plan(path)[0].reference == "Bicubic"
+    chosen = {"methods": (["EDSR", "small"], "--methods EDSR,small")}
+    assert read_plan(path, chosen)[0].reference == "small"
+    assert read_plan(path, {"reference": ("EDSR", "--reference EDSR")} | chosen)[0].reference == "EDSR"
+    report = refusal(path, {"reference": ("bicubic", "--reference bicubic")} | chosen)
+    assert "--reference bicubic: reference 'bicubic' is no method" in report
+    # A name that the plan does not have either is a mistake.
+    assert "reference 'HAT' is no method" in refusal(plan(("seeds: [0]\n", "seeds: [0]\nreference: HAT\n")), chosen)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PLAN, True),
+        (PLAN.replace("methods:", "methdos:"), True),
+        ("data: d\nout: o\n", True),
+        ("datasets: {train: {gt_size: 64}}\nmethods: [EDSR]\n", True),  # of the changes, in the wrong place
+        ("model_type: M2TransModel\nnetwork_g: {type: M2Trans}\noptions: x\n", False),
+        ("nmae: x\n", False),
+    ],
+)
+def test_plans_are_told_from_option_files(text, expected, plan):
+    assert is_plan(plan(text=text)) is expected
+
+
+def test_option_files_are_no_plans(options):
     assert not is_plan(options / "train_M2Trans_x2.yml")
 
 
@@ -261,35 +291,7 @@ def test_what_a_network_refuses_is_found_at_the_plan_and_not_at_the_option_file(
     assert f"{path}:8: " in str(error.value)
 
 
-def test_a_data_set_of_another_type_keeps_the_data(plan):
-    changes = "datasets: {train: {type: PairedImageDataset, gt_size: 64, use_hflip: true, use_rot: true, "
-    changes += "num_worker_per_gpu: 1, batch_size_per_gpu: 1}}"
-    text = f"data: d\nout: o\nscales: [2]\niterations: 9\nmethods:\n  EDSR:\n    changes:\n      {changes}\n"
-    settings, _ = read_plan(plan(text=text))
-    train = base_options(settings.methods["EDSR"], 2, settings.options, settings.data)["datasets"]["train"]
-    assert train["type"] == "PairedImageDataset"
-    assert train["dataroot_gt"] == str(Path("d/train/HR.lmdb").resolve())
-
-
-@pytest.mark.parametrize("minutes", [".nan", ".inf", "0"])
-def test_minutes_must_be_a_number_above_0(plan, minutes):
-    path = plan(("iterations: {x2: 600, x3: 400}", f"minutes: {minutes}"))
-    assert f"{path}:5: minutes is " in refusal(path)
-
-
 def test_a_misspelt_method_names_those_of_the_plan(plan):
     settings, _ = read_plan(plan(), {"methods": (["smal"], "--methods smal"), "iterations": (9, "--iters 9")})
     with pytest.raises(InputError, match=r"did you mean small\? choose from the plan's Bicubic, EDSR, small, or"):
         base_options(settings.methods["smal"], 2, settings.options, settings.data)
-
-
-def test_a_reference_that_is_not_chosen_is_forgotten(plan):
-    path = plan(("scales: [2, 3]", "scales: [2, 3]\nreference: small"))
-    assert read_plan(path)[0].reference == "small"
-    assert read_plan(path, {"methods": (["EDSR"], "--methods EDSR")})[0].reference == "EDSR"
-    assert "'HAT' is no method" in refusal(path, {"reference": ("HAT", "--reference HAT")})
-
-
-def test_a_file_without_methods_is_still_a_plan(plan):
-    assert is_plan(plan(("methods:", "method:")))
-    assert not is_plan(Path("options/train_M2Trans_x2.yml"))
