@@ -283,7 +283,7 @@ def run_options(base: dict[str, Any], run: Run, iterations: int, validations: in
 
 
 def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
-    """Stretch warm-up, periods and milestones to a training of this length; none becomes shorter than one iteration."""
+    """Stretch warm-up, periods and milestones to a training of this length; a warm-up keeps at least one iteration."""
     factor = iterations / train["total_iter"]
     scheduler = train["scheduler"]
     if "periods" in scheduler:

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.option_schema.option_file import Changes
 from basicsr_m2trans.report.methods import (
     base_options,
     network_options,
@@ -163,6 +164,22 @@ def test_paths_become_absolute(options, data, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     opt = base("M2Trans", options, data, "path:pretrain_network_g=a/b.pth")
     assert opt["path"]["pretrain_network_g"] == str(tmp_path / "a/b.pth")
+
+
+def test_a_path_that_is_no_text_is_left_to_the_checks(options, data):
+    loss = {"type": "ImageTextSemanticLoss", "encoder": {"type": "MedCLIPEncoder", "checkpoint": 3}}
+    method = Method("M2Trans", changes={2: (Changes({"train": {"semantic_opt": loss}}, {(): "plan.yml:7"}),)})
+    with pytest.raises(InputError, match=r"plan\.yml:7: .*encoder: checkpoint must be text, but is 3"):
+        base_options(method, 2, options, data)
+
+
+def test_a_data_set_of_another_type_keeps_the_data_of_the_comparison(options, data):
+    train = {"type": "PairedImageDataset", "gt_size": 32, "use_hflip": True, "use_rot": False, "color": "y"}
+    train |= {"batch_size_per_gpu": 1, "num_worker_per_gpu": 0, "dataset_enlarge_ratio": 1}
+    kept = base("M2Trans", options, data)["datasets"]["train"]
+    method = Method("M2Trans", changes={2: (Changes({"datasets": {"train": train}}),)})
+    data_keys = ("name", "dataroot_gt", "dataroot_lq", "io_backend")
+    assert base_options(method, 2, options, data)["datasets"]["train"] == train | {key: kept[key] for key in data_keys}
 
 
 def test_written_options_read_back(options, data, tmp_path):
