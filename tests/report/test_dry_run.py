@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import yaml
 
 from basicsr_m2trans.cli import main
 
@@ -122,9 +123,54 @@ def test_the_example_of_the_documentation_resolves(tmp_path, monkeypatch, capsys
     assert main(["compare", "norm.yml", "--dry-run"]) == 0
     text = capsys.readouterr().out
     assert cells(text, "EDSR_x3_seed0")[4] == "580"
+    changed = " ".join(text[text.index("M2Trans_without_skip_x2: ") :].split()).split(" EDSR_x3: ")[0]
+    # With EMA, more than half of what is measured would be the initial weights.
+    assert changed.endswith("degradation=~, network_g:global_skip=False, train:ema_decay=0")
     assert cells(text, "M2Trans_without_skip_x3_seed2")[4] == "600"
     network, training = next(
         pair for pair in itertools.pairwise(text.splitlines()) if pair[0].startswith("M2Trans_without_skip_x3: M2Trans")
     )
     assert network.endswith(", global_skip False")
     assert training.startswith("  HR patch 144")
+
+
+def test_all_losses_and_all_that_a_change_takes_away_are_printed(plan, options, tmp_path, capsys):
+    (tmp_path / "net.pth").touch()
+    file = options / "baselines/train_EDSR_x2.yml"
+    opt = yaml.safe_load(file.read_text())
+    opt["model_type"] = "SRModel"
+    opt["path"]["pretrain_network_g"] = "net.pth"
+    opt["logger"] = {"print_freq": 1, "save_checkpoint_freq": 1, "use_tb_logger": False}
+    opt["train"]["perceptual_opt"] = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}}
+    file.write_text(yaml.safe_dump(opt))
+    path = plan(tmp_path / "no")
+    path.write_text(
+        path.read_text().replace(
+            "seeds: [3, 4]",
+            "changes: {train: {scheduler: {type: CosineAnnealingRestartLR, periods: [1000]}},"
+            " datasets: {train: {type: PairedImageDataset, gt_size: 48, use_hflip: true, use_rot: true,"
+            " batch_size_per_gpu: 2, num_worker_per_gpu: 0}}}",
+        )
+    )
+    assert main(["compare", str(path), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    lines = text[text.index("EDSR_x2: ") :].split("wide_x2")[0]
+    assert "CosineAnnealingRestartLR, PerceptualLoss + L1Loss\n" in lines  # in the order of the file
+    changed = set(" ".join(lines.split("changed: ")[1].split()).split(", "))
+    assert {"train:scheduler:type=CosineAnnealingRestartLR", "train:scheduler:periods=[1000]"} <= changed
+    assert {"without train:scheduler:milestones", "without train:scheduler:gamma"} <= changed
+    assert "datasets:train:type=PairedImageDataset" in changed
+    assert "without datasets:train:dataset_enlarge_ratio" in changed
+    # The data of the comparison and a path that is the same are no changes.
+    assert not [each for each in changed if "dataroot" in each or "captions" in each or "pretrain" in each]
+
+
+def test_a_section_that_is_taken_away_is_printed_once(plan, options, data, capsys):
+    assert main(["compare", str(plan(data)), "--dry-run", "--set", "train:pixel_opt={type: L1Loss}"]) == 0
+    assert "without train:pixel_opt:loss_weight, without train:pixel_opt:reduction" in capsys.readouterr().out
+    file = options / "train_M2Trans_x2.yml"
+    opt = yaml.safe_load(file.read_text())
+    opt["datasets"]["train"]["degradation"] = {"probability": 0.2}
+    file.write_text(yaml.safe_dump(opt))
+    assert main(["compare", str(plan(data)), "--dry-run", "--set", "wide.datasets:train:degradation=~"]) == 0
+    assert "  changed: datasets:train:degradation=~, network_g:num_feat=16\n" in capsys.readouterr().out
