@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trained.channels != 3:
             raise InputError(f"--model {model}: takes grey images; name networks for RGB images")
         pairs = list(evenly_chosen(args.data, trained.scale, args.images, 48 if args.quick else 256))
+        images = f"{len(pairs)} images of {args.data}" if args.data else f"{len(pairs)} phantoms"
         bicubic = [psnr(Bicubic(trained.scale)(lr), hr, trained.scale) for lr, hr in pairs]
-        case = f"{model} x{trained.scale} minus bicubic interpolation, {len(pairs)} images"
+        case = f"{model} x{trained.scale} minus bicubic interpolation, {images}"
         for contrast in CONTRASTS:
             with torch.no_grad():
                 results = [trained.network(lr * contrast) / contrast for lr, _ in pairs]

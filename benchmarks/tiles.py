@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = load_network(find_model(args.model))
     images = [image for _, image in evenly_chosen(args.data, trained.scale, args.images, 48 if args.quick else 512)]
     tile = 16 if args.quick else TILE
-    case = f"{args.model} x{trained.scale}, tiles of {tile} pixels, {len(images)} images"
+    case = f"{args.model} x{trained.scale}, tiles of {tile} pixels, {len(images)} images of {args.data or 'phantoms'}"
     for margin in MARGINS[:1] if args.quick else MARGINS:
         found = [tiling_difference(trained.network, image, trained.scale, tile, margin) for image in images]
         report.add(case, f"margin {margin}: mean difference", "of 255", [255 * each.mean for each in found])

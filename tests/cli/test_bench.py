@@ -128,7 +128,7 @@ def test_gradient(tmp_path):
 
 def test_dim(tmp_path):
     figures = figures_of("dim", tmp_path)
-    case = "m2trans-x4 x4 minus bicubic interpolation, 17 images"
+    case = "m2trans-x4 x4 minus bicubic interpolation, 17 phantoms"
     for contrast in (1, 0.5, 0.3, 0.25, 0.1, 0.0625, 0.03):
         values = figures[case, f"c = {contrast}"]["values"]
         assert len(values) == 17
@@ -139,7 +139,7 @@ def test_dim(tmp_path):
 
 def test_tiles(tmp_path):
     figures = figures_of("tiles", tmp_path)
-    case = "m2trans-x4 x4, tiles of 16 pixels, 4 images"
+    case = "m2trans-x4 x4, tiles of 16 pixels, 4 images of phantoms"
     mean, largest = (figures[case, f"margin 16: {name} difference"] for name in ("mean", "largest"))
     assert all(0 < a < b for a, b in zip(mean["values"], largest["values"], strict=True))
 
