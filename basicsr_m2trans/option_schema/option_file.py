@@ -65,6 +65,11 @@ class OptionFile:
         except OSError as error:
             reason = error.strerror
             raise InputError(f"{kind} {path} cannot be read: {reason}; give the path of a yml file") from error
+        except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+            raise InputError(
+                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and without control "
+                f"characters: {error}"
+            ) from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"{kind} {path} is not valid YAML; mend it at the named place: {error}") from error
