@@ -18,7 +18,8 @@ from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
-from basicsr_m2trans.report.methods import all_base_options, is_prepared, no_images, run_options
+from basicsr_m2trans.report.methods import all_base_options, run_options
+from basicsr_m2trans.report.prepared_sets import is_prepared, no_images
 from basicsr_m2trans.report.results import write_results
 from basicsr_m2trans.report.settings import BICUBIC, Run, Settings, plan_runs
 from basicsr_m2trans.report.training import PROBE_ITERATIONS, Trainer

@@ -14,6 +14,7 @@ from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.option_schema.values import Problem
 from basicsr_m2trans.option_schema.walk import guess
 from basicsr_m2trans.options import find_problems, read_option_file
+from basicsr_m2trans.report.prepared_sets import set_options
 from basicsr_m2trans.report.settings import BICUBIC, Method, Run, Settings
 
 # Where a method's option files lie below the folder of options.
@@ -110,46 +111,6 @@ def network_section(path: Path) -> dict[str, Any]:
     return network
 
 
-def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a data set that reads what `m2trans prepare` wrote to `folder`; LMDB where there is one.
-
-    Raises:
-        InputError: the folder does not exist or lacks images of this scale.
-    """
-    if not is_prepared(folder, scale):
-        raise InputError(no_images(folder, [scale]))
-    return _set_options(folder, scale)
-
-
-def is_prepared(folder: Path, scale: int) -> bool:
-    """Whether a folder holds images of a scale."""
-    return any(all(map(Path.is_dir, roots)) for roots in _image_folders(folder, scale).values())
-
-
-def _image_folders(folder: Path, scale: int) -> dict[str, tuple[Path, Path]]:
-    """HR and LR images of a prepared set, by the `io_backend` that reads them."""
-    return {
-        "lmdb": (folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
-        "disk": (folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
-    }
-
-
-def _set_options(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a prepared set; one that is not there yet will be LMDB."""
-    folders = _image_folders(folder, scale)
-    backend = next((each for each, roots in folders.items() if all(map(Path.is_dir, roots))), "lmdb")
-    gt, lq = (str(root.resolve()) for root in folders[backend])
-    files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
-    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": gt, "dataroot_lq": lq}
-    return dataset | {"io_backend": {"type": backend}} | files
-
-
-def no_images(folder: Path, scales: Iterable[int]) -> str:
-    """The message that a folder lacks images, and how to make them."""
-    named = ", ".join(map(str, scales))
-    return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
-
-
 def all_base_options(settings: Settings, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
     """The options of each method and scale (`M2Trans_x2`), before budget and seed; see `base_options`."""
     arguments = settings.options, settings.data, settings.overrides, settings.methods
@@ -188,7 +149,7 @@ def base_options(
     opt["scale"] = scale
     for phase in ("train", "val"):
         kept = {key: value for key, value in opt["datasets"].get(phase, {}).items() if key not in SET_KEYS}
-        opt["datasets"][phase] = kept | {"name": phase} | _set_options(data / phase, scale)
+        opt["datasets"][phase] = kept | {"name": phase} | set_options(data / phase, scale)
     captions = data / "train" / "captions.csv"
     if captions.is_file() or not captions.parent.is_dir():
         opt["datasets"]["train"]["captions"] = str(captions.resolve())

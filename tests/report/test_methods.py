@@ -10,7 +10,6 @@ from basicsr_m2trans.report.methods import (
     network_options,
     network_section,
     option_file,
-    prepared_dataset,
     run_options,
     write_options,
 )
@@ -43,17 +42,6 @@ def test_an_option_file_that_cannot_be_read_is_named(tmp_path):
 def test_networks_of_methods(options):
     assert network_options("Bicubic", 3, options) == {"type": "Bicubic", "upscale": 3}
     assert network_options("EDSR", 2, options)["num_feat"] == 8
-
-
-def test_prepared_folders_are_read_as_lmdb_or_files(data, tmp_path):
-    assert prepared_dataset(data / "val", 2)["io_backend"] == {"type": "lmdb"}
-    for folder in ("HR", "LR_bicubic/X3"):
-        (tmp_path / folder).mkdir(parents=True)
-    files = prepared_dataset(tmp_path, 3)
-    assert files["dataroot_lq"] == str(tmp_path / "LR_bicubic/X3")
-    assert files["filename_tmpl"] == "{}x3"
-    with pytest.raises(InputError, match="no HR and LR images of scale 4"):
-        prepared_dataset(data / "val", 4)
 
 
 def test_only_data_budget_and_seed_change(options, data):
