@@ -18,7 +18,7 @@ from basicsr_m2trans.options import check_weights_files, missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
-from basicsr_m2trans.report.methods import all_base_options, run_options
+from basicsr_m2trans.report.methods import base_files, run_options
 from basicsr_m2trans.report.prepared_sets import is_prepared, no_images
 from basicsr_m2trans.report.results import write_results
 from basicsr_m2trans.report.settings import BICUBIC, Run, Settings, plan_runs
@@ -52,7 +52,7 @@ class Comparison:
         self.settings = settings
         self.out = out.resolve()
         self.runs = plan_runs(settings.methods.values(), settings.scales)
-        self.bases = all_base_options(settings, self.runs)
+        self.bases = {setting: file.opt for setting, file in base_files(settings, self.runs).items()}
         self.missing = self._missing_sets()
         self.missing += self._missing_files()
         if not self.missing:
