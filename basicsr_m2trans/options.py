@@ -108,19 +108,6 @@ def missing_files(opt: dict[str, Any]) -> list[str]:
     return grouped(find_missing_files(opt))
 
 
-def check_weights_files(opt: dict[str, Any]) -> None:
-    """Look into the networks that the run would start from.
-
-    Raises:
-        InputError: a file is damaged, or is no checkpoint of BasicSR; the message says what it is instead.
-    """
-    from basicsr_m2trans.option_schema.files import find_unfit_weights
-
-    problems = list(map(str, find_unfit_weights(opt)))
-    if problems:
-        raise InputError("\n".join(problems))
-
-
 def _refuse(file: OptionFile, problems: list[Problem]) -> None:
     if problems:
         raise InputError(file.report(problems))

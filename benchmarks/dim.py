@@ -1,8 +1,8 @@
 """PSNR of networks minus that of bicubic interpolation on dim images: contrast times c, the result divided by c.
 
 Arithmetic is that of floating-point numbers throughout, so that nothing but the network depends on c: bicubic
-interpolation has the same PSNR for every c. PSNR of the luma without a border of `scale` pixels; each figure's spread
-is over the images.
+interpolation has the same PSNR for every c. PSNR is that of the protocol 'paper', of the luma without a border of
+`scale` pixels; each figure's spread is over the images.
 """
 
 import argparse
@@ -12,12 +12,11 @@ from pathlib import Path
 
 import torch
 from measuring import Report, evenly_chosen, parse_arguments
-from torch import Tensor
 
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.network_file import find_model, load_network
-from basicsr_m2trans.metrics.perceptual import LUMA_WEIGHTS
+from basicsr_m2trans.metrics.evaluation_protocols import paper_psnr
 
 CONTRASTS = (1, 0.5, 0.3, 0.25, 0.1, 0.0625, 0.03)
 
@@ -32,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"--model {model}: takes grey images; name networks for RGB images")
         pairs = list(evenly_chosen(args.data, trained.scale, args.images, 48 if args.quick else 256))
         images = f"{len(pairs)} images of {args.data}" if args.data else f"{len(pairs)} phantoms"
-        bicubic = [psnr(Bicubic(trained.scale)(lr), hr, trained.scale) for lr, hr in pairs]
+        bicubic = [paper_psnr(Bicubic(trained.scale)(lr), hr, trained.scale) for lr, hr in pairs]
         case = f"{model} x{trained.scale} minus bicubic interpolation, {images}"
         for contrast in CONTRASTS:
             with torch.no_grad():
                 results = [trained.network(lr * contrast) / contrast for lr, _ in pairs]
-            values = [psnr(sr, hr, trained.scale) for sr, (_, hr) in zip(results, pairs, strict=True)]
+            values = [paper_psnr(sr, hr, trained.scale) for sr, (_, hr) in zip(results, pairs, strict=True)]
             gains = [value - reference for value, reference in zip(values, bicubic, strict=True)]
             report.add(case, f"c = {contrast}, mean", "dB", [sum(gains) / len(gains)])
             report.add(case, f"c = {contrast}", "dB", gains)
@@ -51,13 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", nargs="+", default=["m2trans-x4"], metavar="FILE|NAME", help="networks (default: m2trans-x4)"
     )
     parser.add_argument("--images", type=int, default=17, metavar="N", help="how many at most (default: 17)")
-
-
-def psnr(sr: Tensor, hr: Tensor, border: int) -> float:
-    """PSNR in dB of two images (1, 3, H, W), RGB in [0, 1]; nothing is rounded, values outside are clamped."""
-    weights = torch.tensor(LUMA_WEIGHTS, dtype=torch.float64).view(3, 1, 1) / 255
-    difference = ((sr.clamp(0, 1) - hr) * weights).sum(1)[..., border:-border, border:-border]
-    return -10 * difference.square().mean().log10().item()
 
 
 if __name__ == "__main__":

@@ -38,7 +38,12 @@ def parse_arguments(
         `threads`, `repetitions`, `quick`, `json` (a path or None), and what `add_arguments` has declared.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2, help="processor threads (default: 2)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else 2,
+        help="processor threads (default: OMP_NUM_THREADS, or else 2)",
+    )
     parser.add_argument(
         "--repetitions", type=int, default=repetitions, metavar="N", help=f"of each figure (default: {repetitions})"
     )

@@ -54,16 +54,17 @@ def check_plan(path: Path, files: bool) -> str | None:
         files: look for data, panels and weights, and into them.
 
     Raises:
-        InputError: something is wrong with the plan, or with one of its methods.
+        InputError: something is wrong with the plan, or with its methods; one message lists all of the first or of
+            the second.
     """
     from basicsr_m2trans.report.comparison import Comparison
-    from basicsr_m2trans.report.methods import all_base_options
+    from basicsr_m2trans.report.methods import base_files
     from basicsr_m2trans.report.plan import read_plan
     from basicsr_m2trans.report.settings import plan_runs
 
     settings, out = read_plan(path)
     if not files:
-        all_base_options(settings, plan_runs(settings.methods.values(), settings.scales))
+        base_files(settings, plan_runs(settings.methods.values(), settings.scales))
         return None
     missing = Comparison(settings, out).missing
     return "\n  ".join([f"plan {path} lacks", *missing]) if missing else None

@@ -57,7 +57,7 @@ def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     Args, returns and errors as `standard_protocol`.
     """
     register()
-    from basicsr.metrics import calculate_psnr, calculate_ssim
+    from basicsr.metrics import calculate_ssim
     from basicsr.metrics.metric_util import to_y_channel
 
     images = _bgr(sr), _bgr(hr)
@@ -65,9 +65,20 @@ def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
     return {
         "fsim": calculate_fsim(*images, crop_border=0),
         "gmsd": calculate_gmsd(*images, crop_border=0),
-        "psnr": float(calculate_psnr(*images, crop_border=scale, test_y_channel=True)),
+        "psnr": paper_psnr(sr, hr, scale),
         "ssim": float(calculate_ssim(*shifted, crop_border=scale)),
     }
+
+
+def paper_psnr(sr: Tensor, hr: Tensor, scale: int) -> float:
+    """PSNR alone as `paper_protocol` has it, in dB; infinite for equal images.
+
+    Args as `standard_protocol`, for images of one shape.
+    """
+    register()
+    from basicsr.metrics import calculate_psnr
+
+    return float(calculate_psnr(_bgr(sr), _bgr(hr), crop_border=scale, test_y_channel=True))
 
 
 def _bgr(image: Tensor) -> np.ndarray:

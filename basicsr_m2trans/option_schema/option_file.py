@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.values import Problem, grouped
+from basicsr_m2trans.option_schema.values import Problem, reported
 
 MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
 # Where files of each kind lie that can be copied.
@@ -65,6 +65,11 @@ class OptionFile:
         except OSError as error:
             reason = error.strerror
             raise InputError(f"{kind} {path} cannot be read: {reason}; give the path of a yml file") from error
+        except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+            raise InputError(
+                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and without control "
+                f"characters: {error}"
+            ) from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"{kind} {path} is not valid YAML; mend it at the named place: {error}") from error
@@ -76,19 +81,16 @@ class OptionFile:
             file._override(entry)
         return file
 
-    def report(self, problems: Sequence[Problem], title: str = "") -> str:
-        """One text with every problem, its place and its remedy, in the order of the file; the arguments come first.
+    def report(self, problems: Sequence[Problem]) -> str:
+        """One text with every problem, its place and its remedy, in the order of the file; the arguments come first."""
+        return reported(f"{self.kind} {self.path} has", self.placed(problems))
 
-        Args:
-            problems: what is wrong.
-            title: what it is wrong with; the file, where nothing is given.
-        """
+    def placed(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Problems with their places, in the order of the file; the arguments come first."""
         places = [problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems]
         placed = [replace(problem, place=place) for problem, place in zip(problems, places, strict=True)]
         order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
-        placed.sort(key=lambda problem: order.get(problem.place, -1))
-        count = f"{len(placed)} problems" if len(placed) > 1 else "1 problem"
-        return "\n".join([f"{title or f'{self.kind} {self.path}'} has {count}", *grouped(placed)])
+        return sorted(placed, key=lambda problem: order.get(problem.place, -1))
 
     def put(self, key: tuple[str, ...], value: Any, place: str, places: Mapping[tuple[str, ...], str] = {}) -> None:
         """Set the value of a key in an existing section.

@@ -1,7 +1,7 @@
 """The words in which `sections` describes an option file, and in which checks report what is wrong with one."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -103,6 +103,12 @@ class Problem:
     def statement(self) -> str:
         """Path of the key and what is wrong with it."""
         return f"{': '.join(self.key)} {self.text}".strip()
+
+
+def reported(subject: str, problems: Sequence[Problem]) -> str:
+    """One text with all problems: how many `subject` (`option file x.yml has`) there are, then the groups of them."""
+    count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
+    return "\n".join([f"{subject} {count}", *grouped(problems)])
 
 
 def grouped(problems: Iterable[Problem]) -> list[str]:

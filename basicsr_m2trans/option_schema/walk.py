@@ -112,7 +112,10 @@ def _section_problems(
         expected = Section({}, others=Value())
     for each, value in section.items():
         known = expected.keys.get(each, expected.others)
-        if not isinstance(each, str):
+        if known is None and not isinstance(each, bool | str):
+            # A number, which is no key in quotes either.
+            yield _unknown_key((*key, str(each)), expected, name)
+        elif not isinstance(each, str):
             yield Problem((*key, str(each)), "is no text, as the name of a key must be", "put it in quotes")
         elif known is None:
             yield _unknown_key((*key, each), expected, name)

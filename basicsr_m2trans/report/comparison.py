@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from tqdm import tqdm
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import Tiled
-from basicsr_m2trans.options import check_weights_files, missing_files
+from basicsr_m2trans.option_schema.option_file import OptionFile
+from basicsr_m2trans.options import missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
 from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
-from basicsr_m2trans.report.methods import all_base_options, is_prepared, no_images, run_options
+from basicsr_m2trans.report.methods import base_files, refuse, run_options
+from basicsr_m2trans.report.prepared_sets import is_prepared, no_images
 from basicsr_m2trans.report.results import write_results
 from basicsr_m2trans.report.settings import BICUBIC, Run, Settings, plan_runs
 from basicsr_m2trans.report.training import PROBE_ITERATIONS, Trainer
@@ -51,11 +53,12 @@ class Comparison:
         self.settings = settings
         self.out = out.resolve()
         self.runs = plan_runs(settings.methods.values(), settings.scales)
-        self.bases = all_base_options(settings, self.runs)
+        files = base_files(settings, self.runs)
+        self.bases = {setting: file.opt for setting, file in files.items()}
         self.missing = self._missing_sets()
         self.missing += self._missing_files()
         if not self.missing:
-            self._check_files()
+            self._check_files(files)
         self.panels = [] if self.missing else self._panels()
         self.counts = self._counts()
 
@@ -77,11 +80,12 @@ class Comparison:
             for text, settings in texts.items()
         ]
 
-    def _check_files(self) -> None:
+    def _check_files(self, files: Mapping[str, OptionFile]) -> None:
         from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
+        from basicsr_m2trans.option_schema.files import find_unfit_weights
 
+        refuse({setting: file.placed(list(find_unfit_weights(file.opt))) for setting, file in files.items()})
         for base in self.bases.values():
-            check_weights_files(base)
             if base["datasets"]["train"]["type"] == "PairedImageTextDataset":
                 PairedImageTextDataset(base["datasets"]["train"] | {"phase": "train", "scale": base["scale"]})
         for scale in self.settings.scales:

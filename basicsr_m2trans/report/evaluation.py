@@ -16,7 +16,7 @@ from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import network_file
 from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
-from basicsr_m2trans.report.methods import prepared_dataset
+from basicsr_m2trans.report.prepared_sets import prepared_dataset
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Figures of a comparison: PSNR while training, PSNR against size and work, and enlarged details (Figs. 3-5)."""
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 150
 # Columns of details beside the whole image before another pair of rows begins.
 DETAIL_COLUMNS = 4
+# Colours of methods; further methods have them again with another marker and line.
+COLOURS = [f"C{number}" for number in range(10)]
+SHAPES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
+MARKER_SIZE = 3
+# Inches that a legend is high for each method.
+LEGEND_ROW = 0.23
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
@@ -26,6 +33,12 @@ def save_figure(figure: "Figure", path: Path) -> None:
     figure.savefig(stream, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, stream.getvalue())
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line style of each method, as matplotlib's `plot` takes them; 40 methods all differ."""
+    styles = ({"color": colour, "marker": marker, "linestyle": line} for marker, line in SHAPES for colour in COLOURS)
+    return dict(zip(dict.fromkeys(methods), itertools.cycle(styles), strict=False))
 
 
 def training_curves(logs: Mapping[tuple[str, int], TrainingLog], title: str) -> "Figure | None":
@@ -39,6 +52,7 @@ def training_curves(logs: Mapping[tuple[str, int], TrainingLog], title: str) -> 
         The figure; None if no run has validated twice.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     curves = {
         key: [(iteration, values["psnr"]) for iteration, values in sorted(log.validations.items()) if "psnr" in values]
@@ -46,23 +60,21 @@ def training_curves(logs: Mapping[tuple[str, int], TrainingLog], title: str) -> 
     }
     if all(len(curve) < 2 for curve in curves.values()):
         return None
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    styles = method_styles(method for method, _ in logs)
+    figure = Figure(figsize=(12, max(4, LEGEND_ROW * len(styles))), layout="constrained")
     over_iterations, over_time = figure.subplots(1, 2, sharey=True)
-    methods = list(dict.fromkeys(method for method, _ in logs))
-    labelled = set()
     for (method, seed), curve in curves.items():
-        colour = f"C{methods.index(method)}"
-        label = None if method in labelled else method
-        labelled.add(method)
+        style = styles[method] | {"markersize": MARKER_SIZE}
         psnr = [value for _, value in curve]
         minutes = [logs[method, seed].seconds_until(iteration) / 60 for iteration, _ in curve]
-        over_iterations.plot([iteration for iteration, _ in curve], psnr, ".-", color=colour, label=label)
-        over_time.plot(minutes, psnr, ".-", color=colour)
+        over_iterations.plot([iteration for iteration, _ in curve], psnr, **style)
+        over_time.plot(minutes, psnr, **style)
     over_iterations.set(xlabel="iterations", ylabel="PSNR of the validation images (dB)")
     over_time.set(xlabel="minutes in training steps")
     for axes in (over_iterations, over_time):
         axes.grid(alpha=0.3)
-    over_iterations.legend()
+    lines = [Line2D([], [], markersize=MARKER_SIZE, **style) for style in styles.values()]
+    figure.legend(lines, list(styles), loc="outside right upper")
     figure.suptitle(title)
     return figure
 
@@ -84,12 +96,12 @@ def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Comple
     if not any(counts[method].total for _, method in psnr):
         return None
     tests = list(dict.fromkeys(test for test, _ in psnr))
-    methods = list(dict.fromkeys(method for _, method in psnr))
+    styles = method_styles(method for _, method in psnr)
     figure = Figure(figsize=(10, 3.6 * len(tests)), layout="constrained")
     grid = figure.subplots(len(tests), 2, squeeze=False, sharey="row", sharex="col")
     for row, test in zip(grid, tests, strict=True):
         for axes, (amount, unit) in zip(row, (("multiply_adds", 1e9), ("total", 1e6)), strict=True):
-            for method in methods:
+            for method, style in styles.items():
                 if (test, method) not in psnr:
                     continue
                 value, size = psnr[test, method], getattr(counts[method], amount) / unit
@@ -97,7 +109,7 @@ def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Comple
                     axes.axhline(value, color="grey", linestyle="--", label=method)
                     axes.legend(loc="lower right")
                     continue
-                axes.scatter(size, value, color=f"C{methods.index(method)}")
+                axes.scatter(size, value, color=style["color"], marker=style["marker"])
                 axes.annotate(method, (size, value), xytext=(5, 4), textcoords="offset points")
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,19 +1,21 @@
 """Which option file a method has, and what a comparison changes in it: data, budget and seed, nothing else."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.option_file import OptionFile
 from basicsr_m2trans.option_schema.relations import section
-from basicsr_m2trans.option_schema.values import Problem
+from basicsr_m2trans.option_schema.values import Problem, reported
 from basicsr_m2trans.option_schema.walk import guess
 from basicsr_m2trans.options import find_problems, read_option_file
+from basicsr_m2trans.report.prepared_sets import set_options
 from basicsr_m2trans.report.settings import BICUBIC, Method, Run, Settings
 
 # Where a method's option files lie below the folder of options.
@@ -110,103 +112,84 @@ def network_section(path: Path) -> dict[str, Any]:
     return network
 
 
-def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a data set that reads what `m2trans prepare` wrote to `folder`; LMDB where there is one.
+def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]:
+    """The option file of each method and scale (`M2Trans_x2`) as a comparison runs it, before budget and seed.
 
-    Raises:
-        InputError: the folder does not exist or lacks images of this scale.
-    """
-    if not is_prepared(folder, scale):
-        raise InputError(no_images(folder, [scale]))
-    return _set_options(folder, scale)
-
-
-def is_prepared(folder: Path, scale: int) -> bool:
-    """Whether a folder holds images of a scale."""
-    return any(all(map(Path.is_dir, roots)) for roots in _image_folders(folder, scale).values())
-
-
-def _image_folders(folder: Path, scale: int) -> dict[str, tuple[Path, Path]]:
-    """HR and LR images of a prepared set, by the `io_backend` that reads them."""
-    return {
-        "lmdb": (folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
-        "disk": (folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
-    }
-
-
-def _set_options(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a prepared set; one that is not there yet will be LMDB."""
-    folders = _image_folders(folder, scale)
-    backend = next((each for each, roots in folders.items() if all(map(Path.is_dir, roots))), "lmdb")
-    gt, lq = (str(root.resolve()) for root in folders[backend])
-    files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
-    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": gt, "dataroot_lq": lq}
-    return dataset | {"io_backend": {"type": backend}} | files
-
-
-def no_images(folder: Path, scales: Iterable[int]) -> str:
-    """The message that a folder lacks images, and how to make them."""
-    named = ", ".join(map(str, scales))
-    return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
-
-
-def all_base_options(settings: Settings, runs: Iterable[Run]) -> dict[str, dict[str, Any]]:
-    """The options of each method and scale (`M2Trans_x2`), before budget and seed; see `base_options`."""
-    arguments = settings.options, settings.data, settings.overrides, settings.methods
-    trained = {run.setting: run for run in runs if run.seed is not None}
-    return {
-        setting: base_options(settings.methods[run.method], run.scale, *arguments) for setting, run in trained.items()
-    }
-
-
-def base_options(
-    method: Method,
-    scale: int,
-    options: Path,
-    data: Path,
-    overrides: Iterable[str] = (),
-    methods: Iterable[str] = (),
-) -> dict[str, Any]:
-    """The option file of a method with the comparison's data and the user's changes, before budget and seed.
-
-    The data need not be there.
+    It has the comparison's data, which need not be there, and the user's changes.
 
     Args:
-        method: names the option file and its changes.
-        scale: of the option file and the images.
-        options: folder of option files.
-        data: folder with the prepared sets `train` and `val`.
-        overrides: entries `key:key=value` for all methods, or `METHOD.key:key=value` for one; values are YAML.
-        methods: names of all methods of the comparison.
+        settings: methods, data and changes. Overrides are entries `key:key=value` for all methods, or
+            `METHOD.key:key=value` for one; values are YAML.
+        runs: of these methods and scales.
 
     Raises:
-        InputError: a file, a key or a value cannot be used.
+        InputError: files, keys or values cannot be used; one message lists those of all methods.
     """
-    path = option_file(method.base or method.name, scale, options, method.place, method.others)
+    files, texts = {}, []
+    for setting, run in {run.setting: run for run in runs if run.seed is not None}.items():
+        try:
+            files[setting] = _base_file(settings, settings.methods[run.method], run.scale)
+        except InputError as error:
+            texts.append(str(error))
+    refuse({setting: file.placed(file.problems) for setting, file in files.items()}, texts)
+    return files
+
+
+def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ()) -> None:
+    """Report all that is wrong with methods at once; what is wrong with several of them is named once.
+
+    Args:
+        problems: by method and scale (`M2Trans_x2`), each with its place.
+        texts: what else is wrong.
+
+    Raises:
+        InputError: there is at least one problem or text.
+    """
+    settings: dict[Problem, list[str]] = {}
+    for setting, found in problems.items():
+        for problem in dict.fromkeys(found):
+            settings.setdefault(problem, []).append(setting)
+    groups: dict[tuple[str, ...], list[Problem]] = {}
+    for problem, having in settings.items():
+        groups.setdefault(tuple(having), []).append(problem)
+    reports = list(dict.fromkeys(texts))
+    for names, group in groups.items():
+        subject = f"methods {first_few(names)} have" if names[1:] else f"method {names[0]} has"
+        reports.append(reported(subject, group))
+    if reports:
+        raise InputError("\n".join(reports))
+
+
+def _base_file(settings: Settings, method: Method, scale: int) -> OptionFile:
+    """One of `base_files`; what is wrong with keys and values is in its `problems`.
+
+    Raises:
+        InputError: a file or an override cannot be read.
+    """
+    data = settings.data
+    path = option_file(method.base or method.name, scale, settings.options, method.place, method.others)
     file = read_option_file(path, "train")
     opt = file.opt
     opt["scale"] = scale
     for phase in ("train", "val"):
         kept = {key: value for key, value in opt["datasets"].get(phase, {}).items() if key not in SET_KEYS}
-        opt["datasets"][phase] = kept | {"name": phase} | _set_options(data / phase, scale)
+        opt["datasets"][phase] = kept | {"name": phase} | set_options(data / phase, scale)
     captions = data / "train" / "captions.csv"
     if captions.is_file() or not captions.parent.is_dir():
         opt["datasets"]["train"]["captions"] = str(captions.resolve())
     sets = copy.deepcopy({phase: opt["datasets"][phase] for phase in ("train", "val")})
     for changes in method.changes.get(scale, ()):
         file.merge(changes)
-    for entry in overrides:
-        _override(file, method.name, entry, set(methods))
+    for entry in settings.overrides:
+        _override(file, method.name, entry, set(settings.methods))
     for phase, dataset in sets.items():
         _keep_data(section(opt, "datasets"), phase, dataset)
     make_paths_absolute(opt)
-    problems = find_problems(file, "train", files=False)
+    file.problems = find_problems(file, "train", files=False)
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
-        problems.append(Problem(("val",), "is missing", "take it from another option file"))
-    if problems:
-        raise InputError(file.report(problems, f"method {method.name} x{scale} ({path})"))
-    return opt
+        file.problems.append(Problem(("val",), "is missing", "take it from another option file"))
+    return file
 
 
 def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> None:
@@ -264,7 +247,7 @@ def run_options(base: dict[str, Any], run: Run, iterations: int, validations: in
     anneals fully. The log has about 100 lines, checkpoints are written about 20 times.
 
     Args:
-        base: what `base_options` returned.
+        base: the options of one of `base_files`.
         iterations: length of the training.
         validations: how often to validate on the way; with 0 the sections for it are removed.
     """

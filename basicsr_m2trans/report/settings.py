@@ -49,7 +49,7 @@ class Settings:
         minutes: time in training steps for each training; None for no limit.
         tests: prepared sets to measure on, by name.
         reference: the method of which the others are subtracted in the tables.
-        overrides: changes of the option files by `--set`; see `methods.base_options`.
+        overrides: changes of the option files by `--set`; see `methods.base_files`.
         validations: how often each training validates.
         options: folder of option files.
         panels: TEST/IMAGE for each figure of details; none for the middle image of each test set.

@@ -5,6 +5,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,16 @@ def test_usage_counts_children(monkeypatch):
         child.kill()
     assert both[0] > alone[0]
     assert both[1] >= alone[1] + 3
+
+
+@pytest.mark.parametrize("environment", [None, "1"])
+def test_threads_are_those_of_the_environment(environment):
+    code = "import cv2, measuring, torch; args = measuring.parse_arguments('', []); "
+    code += "print(args.threads, torch.get_num_threads(), cv2.getNumThreads())"
+    env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    env |= {"OMP_NUM_THREADS": environment} if environment else {}
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [environment or "2"] * 3
 
 
 def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):

@@ -7,7 +7,13 @@ from scipy.ndimage import correlate
 
 from basicsr_m2trans import register
 from basicsr_m2trans.metrics import calculate_fsim, calculate_gmsd
-from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS, paper_protocol, standard_protocol
+from basicsr_m2trans.metrics.evaluation_protocols import (
+    METRICS,
+    PROTOCOLS,
+    paper_protocol,
+    paper_psnr,
+    standard_protocol,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +61,7 @@ def test_paper_protocol_is_float_with_shifted_luma(pair, scale):
     scores = paper_protocol(*pair, scale)
     x, y = (luma(image[0].double().numpy())[scale:-scale, scale:-scale] for image in pair)
     assert scores["psnr"] == pytest.approx(psnr(x, y), abs=1e-4)
+    assert paper_psnr(*pair, scale) == scores["psnr"]
     # The authors' luma: divided by 255 twice, then the offset of 16, then scaled to 255.
     x, y = (((image - 16) / 255 + 16) * 255 for image in (x, y))
     assert scores["ssim"] == pytest.approx(ssim(x, y), abs=1e-6)

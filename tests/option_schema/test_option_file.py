@@ -139,3 +139,14 @@ def test_a_file_of_unknown_kind_is_called_a_file(path):
     path.write_text("")
     with pytest.raises(InputError, match=rf"^file {path} holds no options; start from .* options/ or plans/$"):
         OptionFile.read(path, kind="file")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff\xe0\0\x10JFIF", b"\0" * 8, "name: Müller".encode("latin-1")],
+    ids=["PNG", "JPEG", "zeros", "Latin-1"],
+)
+def test_what_is_no_text_is_called_so(content, path):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"^plan {path} is no text file; give the path of a yml file"):
+        OptionFile.read(path, kind="plan")

@@ -9,7 +9,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+from basicsr_m2trans.archs.m2trans_arch import M2Trans
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.report.evaluation import Scores
 
@@ -87,6 +89,24 @@ def test_a_killed_comparison_goes_on_and_its_tables_hold(arguments, tmp_path, ca
     deviation = next(row for row in table_rows(out) if row["method"] == "EDSR" and row["metric"] == "ssim")
     seeds = [Scores.read(out / f"results/EDSR_x2_seed{seed}/val.csv").values["standard", "ssim"] for seed in (0, 1)]
     assert float(deviation["deviation"]) == pytest.approx(np.std([value.mean() for value in seeds], ddof=1))
+
+
+def test_weights_that_do_not_fit_are_named_with_the_lines_of_the_plan(options, data, tmp_path, capsys):
+    torch.save({"params": M2Trans(2, num_feat=16, num_block=1).state_dict()}, tmp_path / "net.pth")
+    (tmp_path / "torn.pth").write_bytes(b"no weights")
+    plan = tmp_path / "plan.yml"
+    plan.write_text(
+        f"data: {data}\nout: {tmp_path / 'out'}\noptions: {options}\nscales: [2]\niterations: 9\nmethods:\n"
+        "  M2Trans:\n"
+        f"    changes: {{path: {{pretrain_network_g: {tmp_path / 'net.pth'}}}}}\n"
+        "  EDSR:\n"
+        f"    changes: {{path: {{pretrain_network_g: {tmp_path / 'torn.pth'}}}}}\n"
+    )
+    assert main(["check", str(plan)]) == 2
+    report = capsys.readouterr().out
+    assert f"method M2Trans_x2 has 1 problem\n  {plan}:8: path: pretrain_network_g cannot be used: " in report
+    assert "head.weight has shape (16, 3, 3, 3), not (8, 3, 3, 3)" in report
+    assert f"method EDSR_x2 has 1 problem\n  {plan}:10: path: pretrain_network_g cannot be used: " in report
 
 
 @pytest.mark.slow

@@ -6,22 +6,28 @@ import yaml
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.option_file import Changes
 from basicsr_m2trans.report.methods import (
-    base_options,
+    base_files,
     network_options,
     network_section,
     option_file,
-    prepared_dataset,
     run_options,
     write_options,
 )
 from basicsr_m2trans.report.plan import read_plan
-from basicsr_m2trans.report.settings import Method, Run
+from basicsr_m2trans.report.settings import Method, Run, Settings
 
 METHODS = ("Bicubic", "EDSR", "M2Trans")
 
 
+def base_opt(method, scale, options, data, overrides=(), others=()):
+    methods = {each.name: each for each in (*map(Method, others), method)}
+    settings = Settings(data, methods, (scale,), None, {}, method.name, overrides, options=options)
+    (file,) = base_files(settings, [Run(method.name, scale, 0)]).values()
+    return file.opt
+
+
 def base(method, options, data, *overrides):
-    return base_options(Method(method), 2, options, data, overrides, METHODS)
+    return base_opt(Method(method), 2, options, data, overrides, METHODS)
 
 
 def test_option_files_are_found_by_name(options):
@@ -43,17 +49,6 @@ def test_an_option_file_that_cannot_be_read_is_named(tmp_path):
 def test_networks_of_methods(options):
     assert network_options("Bicubic", 3, options) == {"type": "Bicubic", "upscale": 3}
     assert network_options("EDSR", 2, options)["num_feat"] == 8
-
-
-def test_prepared_folders_are_read_as_lmdb_or_files(data, tmp_path):
-    assert prepared_dataset(data / "val", 2)["io_backend"] == {"type": "lmdb"}
-    for folder in ("HR", "LR_bicubic/X3"):
-        (tmp_path / folder).mkdir(parents=True)
-    files = prepared_dataset(tmp_path, 3)
-    assert files["dataroot_lq"] == str(tmp_path / "LR_bicubic/X3")
-    assert files["filename_tmpl"] == "{}x3"
-    with pytest.raises(InputError, match="no HR and LR images of scale 4"):
-        prepared_dataset(data / "val", 4)
 
 
 def test_only_data_budget_and_seed_change(options, data):
@@ -155,7 +150,7 @@ def test_methods_may_have_dots_in_their_names(options, data):
     (options / "ablations/train_M2Trans_beta_0.1_x2.yml").write_text(text)
     overrides = ["M2Trans_beta_0.1.train:ema_decay=0.5"]
     methods = ("M2Trans", "M2Trans_beta_0.1")
-    changed, other = (base_options(Method(method), 2, options, data, overrides, methods) for method in methods[::-1])
+    changed, other = (base_opt(Method(method), 2, options, data, overrides, methods) for method in methods[::-1])
     assert changed["train"]["ema_decay"] == 0.5
     assert "ema_decay" not in other["train"]
 
@@ -170,7 +165,7 @@ def test_a_path_that_is_no_text_is_left_to_the_checks(options, data):
     loss = {"type": "ImageTextSemanticLoss", "encoder": {"type": "MedCLIPEncoder", "checkpoint": 3}}
     method = Method("M2Trans", changes={2: (Changes({"train": {"semantic_opt": loss}}, {(): "plan.yml:7"}),)})
     with pytest.raises(InputError, match=r"plan\.yml:7: .*encoder: checkpoint must be text, but is 3"):
-        base_options(method, 2, options, data)
+        base_opt(method, 2, options, data)
 
 
 def test_a_data_set_of_another_type_keeps_the_data_of_the_comparison(options, data):
@@ -179,7 +174,7 @@ def test_a_data_set_of_another_type_keeps_the_data_of_the_comparison(options, da
     kept = base("M2Trans", options, data)["datasets"]["train"]
     method = Method("M2Trans", changes={2: (Changes({"datasets": {"train": train}}),)})
     data_keys = ("name", "dataroot_gt", "dataroot_lq", "io_backend")
-    assert base_options(method, 2, options, data)["datasets"]["train"] == train | {key: kept[key] for key in data_keys}
+    assert base_opt(method, 2, options, data)["datasets"]["train"] == train | {key: kept[key] for key in data_keys}
 
 
 def test_written_options_read_back(options, data, tmp_path):
@@ -190,7 +185,7 @@ def test_written_options_read_back(options, data, tmp_path):
 
 def test_a_warm_up_shrinks_with_the_training_but_does_not_vanish():
     settings = Method("M2Trans_open", base="M2Trans_open")
-    opt = base_options(settings, 4, Path("options"), Path("d"))
+    opt = base_opt(settings, 4, Path("options"), Path("d"))
     assert run_options(opt, Run("M2Trans_open", 4, 0), 20_000, 0)["train"]["warmup_iter"] == 10
     assert run_options(opt, Run("M2Trans_open", 4, 0), 400, 0)["train"]["warmup_iter"] == 1
 
@@ -198,5 +193,5 @@ def test_a_warm_up_shrinks_with_the_training_but_does_not_vanish():
 def test_the_plans_of_version_0_1_have_its_warm_up():
     """100 of 20,000 iterations, in whatever the option file counts today."""
     plan, _ = read_plan(Path("plans/open_networks_x2.yml"))
-    opt = base_options(plan.methods["M2Trans_open"], 2, plan.options, plan.data)
+    opt = base_opt(plan.methods["M2Trans_open"], 2, plan.options, plan.data)
     assert run_options(opt, Run("M2Trans_open", 2, 0), 20_000, 0)["train"]["warmup_iter"] == 100

@@ -1,12 +1,14 @@
 """What a plan and the command line say together, and the message for each mistake."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.report.methods import base_options
+from basicsr_m2trans.report.methods import base_files
 from basicsr_m2trans.report.plan import is_plan, read_plan
+from basicsr_m2trans.report.settings import plan_runs
 
 PLAN = """\
 data: datasets/open
@@ -49,6 +51,11 @@ def refusal(path, *arguments, **named):
     with pytest.raises(InputError) as error:
         read_plan(path, *arguments, **named)
     return str(error.value)
+
+
+def files_of(settings, **changes):
+    settings = dataclasses.replace(settings, **changes)
+    return base_files(settings, plan_runs(settings.methods.values(), settings.scales))
 
 
 def test_methods_have_lengths_seeds_and_changes_of_their_own(plan):
@@ -121,12 +128,10 @@ changes:
     given = {key: (value, key) for key, value in {"data": str(data), "out": "o", "options": str(options)}.items()}
     given |= {"methods": (["EDSR", "M2Trans"], ""), "scales": ([2], ""), "iterations": (5, "")}
     changed, _ = read_plan(None, given, overrides=overrides)
-    for each in settings.methods:
-        bases = [
-            base_options(s.methods[each], 2, s.options, s.data, s.overrides, s.methods) for s in (settings, changed)
-        ]
-        assert bases[0] == bases[1]
-        assert bases[0]["train"]["optim_g"]["lr"] == (0.5 if each == "EDSR" else 0.002)
+    bases = [{setting: file.opt for setting, file in files_of(each).items()} for each in (settings, changed)]
+    assert bases[0] == bases[1]
+    rates = {setting: opt["train"]["optim_g"]["lr"] for setting, opt in bases[0].items()}
+    assert rates == {"EDSR_x2": 0.5, "M2Trans_x2": 0.002}
 
 
 def test_arguments_win_over_the_plan(plan):
@@ -156,6 +161,9 @@ def test_arguments_win_over_the_plan(plan):
         ("seeds: [0]\n", "seeds: [-1]\n", 4, "seeds entry 1 is -1", "NumPy takes seeds from 0"),
         ("seeds: [0]\n", "seeds: []\n", 4, "seeds is empty", "name at least one"),
         ("x3: 400", "x3: 0", 5, "iterations: x3 is 0", "give a number above 0"),
+        ("x3: 400", "3: 400", 5, "iterations: 3 is no key; nothing reads it", "did you mean x3?"),
+        ("x3: {", "3: {", 16, "methods: small: scale_changes: 3 is no key; nothing reads it", "did you mean x3?"),
+        ("x3: {", "5: {", 16, "methods: small: scale_changes: 5 is no key", "known here: x2, x3, x4"),
         ("x3: 400", "x5: 400", 5, "iterations: x5 is no key", "known here: x2, x3, x4"),
         ("560", "1e3", 9, "methods: EDSR: iterations is the text '1e3'", "write !!float 1e3"),
         ("16", "1e-4", 11, "changes: network_g: num_feat is the text '1e-4'", "write !!float 1e-4"),
@@ -203,15 +211,42 @@ def test_mistakes_of_arguments_are_in_the_same_report(plan):
     assert "--iters HAT=...: has no effect\n    -> the plan names no HAT that is trained" in report
 
 
-def test_what_a_method_does_not_take_is_named_with_its_line(plan, options, data):
+def test_what_a_method_does_not_take_is_named_with_its_line(plan, options):
     path = plan(("num_feat: 16", "num_feats: 16"), ("[2, 3]", "[2]"))
     settings, _ = read_plan(path)
     with pytest.raises(InputError) as error:
-        base_options(settings.methods["EDSR"], 2, options, data)
+        files_of(settings, options=options)
     assert f"  {path}:11: network_g: num_feats is no key of EDSR" in str(error.value)
     settings, _ = read_plan(plan(("base: M2Trans", "base: M3Trans")))
     with pytest.raises(InputError, match=r"plan\.yml:13: method 'M3Trans' has no option file train_M3Trans_x2\.yml"):
-        base_options(settings.methods["small"], 2, options, data)
+        files_of(settings, options=options)
+
+
+def test_mistakes_of_all_methods_are_reported_at_once(plan):
+    """Each once, with its line and the methods that have it."""
+    path = plan(
+        ("num_feat: 16", "num_feats: 16"),
+        ("gt_size: 144", "gt_size: 100"),
+        ("num_gpu: 0", "num_gpus: 0"),
+        ("changes:\n  num", "  lost:\n    base: M3Trans\nchanges:\n  num"),
+    )
+    settings, _ = read_plan(path)
+    with pytest.raises(InputError) as error:
+        files_of(settings)
+    unknown, unknown_at_x3, *reports = str(error.value).splitlines()
+    assert unknown.startswith(f"{path}:18: method 'M3Trans' has no option file train_M3Trans_x2.yml")
+    assert unknown_at_x3.startswith(f"{path}:18: method 'M3Trans' has no option file train_M3Trans_x3.yml")
+    assert reports == [
+        "methods EDSR_x2, EDSR_x3 have 1 problem",
+        f"  {path}:11: network_g: num_feats is no key of EDSR; nothing reads it",
+        "    -> did you mean num_feat?",
+        "methods EDSR_x2, small_x2, EDSR_x3, small_x3 have 1 problem",
+        f"  {path}:20: num_gpus is no key; nothing reads it",
+        "    -> did you mean num_gpu?",
+        "method small_x3 has 1 problem",
+        f"  {path}:16: datasets: train: gt_size is 100, no multiple of scale 3",
+        "    -> write 99, say",
+    ]
 
 
 def test_methods_without_the_plans_reference_have_the_default_one(plan):
@@ -266,10 +301,10 @@ methods:
     scale_changes: {x2: {network_g: {num_feat: 40}}}
 """
     settings, _ = read_plan(plan(text=text))
-    arguments = settings.methods["EDSR"], 2, settings.options, settings.data
-    network = base_options(*arguments)["network_g"]
+    network = files_of(settings)["EDSR_x2"].opt["network_g"]
     assert (network["num_feat"], network["num_block"], network["res_scale"]) == (40, 32, 0.25)
-    assert base_options(*arguments, ["network_g:num_feat=48"])["network_g"]["num_feat"] == 48
+    (file,) = files_of(settings, overrides=("network_g:num_feat=48",)).values()
+    assert file.opt["network_g"]["num_feat"] == 48
 
 
 @pytest.mark.parametrize(
@@ -286,7 +321,7 @@ def test_what_a_network_refuses_is_found_at_the_plan_and_not_at_the_option_file(
     )
     settings, _ = read_plan(path)
     with pytest.raises(InputError) as error:
-        base_options(settings.methods["M2Trans"], 2, settings.options, settings.data)
+        files_of(settings)
     assert message in str(error.value)
     assert f"{path}:8: " in str(error.value)
 
@@ -294,4 +329,4 @@ def test_what_a_network_refuses_is_found_at_the_plan_and_not_at_the_option_file(
 def test_a_misspelt_method_names_those_of_the_plan(plan):
     settings, _ = read_plan(plan(), {"methods": (["smal"], "--methods smal"), "iterations": (9, "--iters 9")})
     with pytest.raises(InputError, match=r"did you mean small\? choose from the plan's Bicubic, EDSR, small, or"):
-        base_options(settings.methods["smal"], 2, settings.options, settings.data)
+        files_of(settings)

@@ -1,18 +1,23 @@
 import pytest
 import torch
 
-from basicsr_m2trans.report.methods import base_options, run_options
-from basicsr_m2trans.report.settings import Method, Run
+from basicsr_m2trans.report.methods import base_files, run_options
+from basicsr_m2trans.report.settings import Method, Run, Settings
 from basicsr_m2trans.report.training import Trainer, TrainingError
 from basicsr_m2trans.report.training_log import read_training_log
 
 
+def base(options, data):
+    settings = Settings(data, {"EDSR": Method("EDSR")}, (2,), None, {}, "EDSR", options=options)
+    return base_files(settings, [Run("EDSR", 2, 0)])["EDSR_x2"].opt
+
+
 @pytest.mark.slow
 def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_path):
-    base = base_options(Method("EDSR"), 2, options, data)
+    opt = base(options, data)
     # Of the option file: it would delete the checkpoint that counts.
-    base["logger"]["keep_last"] = 1
-    opt = run_options(base, Run("EDSR", 2, 0), 2000, 0)
+    opt["logger"]["keep_last"] = 1
+    opt = run_options(opt, Run("EDSR", 2, 0), 2000, 0)
     trained = Trainer(tmp_path / "out").train(opt, 0.05, lambda log: None)  # noqa: ARG005
     assert 0 < trained.iterations < 2000
     assert trained.iterations % 100 == 0
@@ -25,14 +30,14 @@ def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_pa
 @pytest.mark.slow
 def test_the_probe_leaves_nothing_but_its_output(options, data, tmp_path, monkeypatch):
     monkeypatch.setattr("basicsr_m2trans.report.training.PROBE_ITERATIONS", 8)
-    opt = run_options(base_options(Method("EDSR"), 2, options, data), Run("EDSR", 2, 0), 8, 0)
+    opt = run_options(base(options, data), Run("EDSR", 2, 0), 8, 0)
     assert 0 < Trainer(tmp_path / "out").probe(opt) < 60
     files = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert files == ["probe_EDSR_x2_seed0.txt"]
 
 
 def test_a_failing_training_names_its_output(options, data, tmp_path):
-    opt = run_options(base_options(Method("EDSR"), 2, options, data), Run("EDSR", 2, 0), 8, 0)
+    opt = run_options(base(options, data), Run("EDSR", 2, 0), 8, 0)
     opt["datasets"]["train"]["gt_size"] = 480
     with pytest.raises(TrainingError, match=r"ended with status 2; its messages are in .*/logs/EDSR_x2_seed0\.txt"):
         Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005

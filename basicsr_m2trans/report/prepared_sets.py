@@ -1,0 +1,47 @@
+"""Where `m2trans prepare` has put the images of a comparison, and the options that read them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from basicsr_m2trans.errors import InputError
+
+
+def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
+    """Options of a data set that reads what `m2trans prepare` wrote to `folder`; LMDB where there is one.
+
+    Raises:
+        InputError: the folder does not exist or lacks images of this scale.
+    """
+    if not is_prepared(folder, scale):
+        raise InputError(no_images(folder, [scale]))
+    return set_options(folder, scale)
+
+
+def is_prepared(folder: Path, scale: int) -> bool:
+    """Whether a folder holds images of a scale."""
+    return any(all(map(Path.is_dir, roots)) for roots in _image_folders(folder, scale).values())
+
+
+def set_options(folder: Path, scale: int) -> dict[str, Any]:
+    """Options of a prepared set; one that is not there yet will be LMDB."""
+    folders = _image_folders(folder, scale)
+    backend = next((each for each, roots in folders.items() if all(map(Path.is_dir, roots))), "lmdb")
+    gt, lq = (str(root.resolve()) for root in folders[backend])
+    files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
+    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": gt, "dataroot_lq": lq}
+    return dataset | {"io_backend": {"type": backend}} | files
+
+
+def no_images(folder: Path, scales: Iterable[int]) -> str:
+    """The message that a folder lacks images, and how to make them."""
+    named = ", ".join(map(str, scales))
+    return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
+
+
+def _image_folders(folder: Path, scale: int) -> dict[str, tuple[Path, Path]]:
+    """HR and LR images of a prepared set, by the `io_backend` that reads them."""
+    return {
+        "lmdb": (folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
+        "disk": (folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
+    }

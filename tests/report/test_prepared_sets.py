@@ -1,0 +1,15 @@
+import pytest
+
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.report.prepared_sets import prepared_dataset
+
+
+def test_prepared_folders_are_read_as_lmdb_or_files(data, tmp_path):
+    assert prepared_dataset(data / "val", 2)["io_backend"] == {"type": "lmdb"}
+    for folder in ("HR", "LR_bicubic/X3"):
+        (tmp_path / folder).mkdir(parents=True)
+    files = prepared_dataset(tmp_path, 3)
+    assert files["dataroot_lq"] == str(tmp_path / "LR_bicubic/X3")
+    assert files["filename_tmpl"] == "{}x3"
+    with pytest.raises(InputError, match="no HR and LR images of scale 4"):
+        prepared_dataset(data / "val", 4)
