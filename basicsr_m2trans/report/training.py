@@ -65,6 +65,9 @@ class Trainer:
         """
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
+        if max_seconds is None:
+            # The one to resume from, and the one before it; a time budget may end at an earlier one.
+            opt = opt | {"logger": opt["logger"] | {"keep_last": 2}}
         used_up_at, last = None, "latest"
 
         def used_up(log: TrainingLog) -> bool:

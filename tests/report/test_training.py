@@ -28,6 +28,16 @@ def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_training_of_given_length_keeps_two_checkpoints(options, data, tmp_path):
+    opt = run_options(base(options, data), Run("EDSR", 2, 0), 20, 0)
+    Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
+    folder = tmp_path / "out/experiments/EDSR_x2_seed0"
+    networks = {path.stem for path in (folder / "models").iterdir()}
+    assert networks == {"net_g_15", "net_g_20", "net_g_latest"}
+    assert {path.stem for path in (folder / "training_states").iterdir()} == {"15", "20"}
+
+
+@pytest.mark.slow
 def test_the_probe_leaves_nothing_but_its_output(options, data, tmp_path, monkeypatch):
     monkeypatch.setattr("basicsr_m2trans.report.training.PROBE_ITERATIONS", 8)
     opt = run_options(base(options, data), Run("EDSR", 2, 0), 8, 0)
