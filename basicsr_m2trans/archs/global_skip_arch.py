@@ -9,8 +9,16 @@ from torch import Tensor, nn
 from basicsr_m2trans.archs.channels import input_channels
 from basicsr_m2trans.errors import InputError
 
-# They have a skip of their own, or nothing to train.
-NOT_WRAPPED = ("Bicubic", "GlobalSkip", "M2Trans")
+_OWN_SKIP = "it adds an interpolation of its input already: name it without GlobalSkip"
+# What to do about networks that cannot be wrapped.
+NOT_WRAPPED = {
+    "M2Trans": "it has the skip itself: write global_skip: true among its own options, without GlobalSkip",
+    "Bicubic": "it has nothing to train: name it without GlobalSkip",
+    "GlobalSkip": "one skip is enough: name what it wraps",
+    "ESRT": "it adds up several outputs: name it without GlobalSkip",
+    "MSRResNet": _OWN_SKIP,
+    "SRVGGNetCompact": _OWN_SKIP,
+}
 
 
 class GlobalSkip(nn.Module):
@@ -25,8 +33,8 @@ class GlobalSkip(nn.Module):
         network: its section `network_g` without `upscale`: `type` and arguments.
 
     Raises:
-        InputError: `network` is none that can be wrapped: it is not registered, has a skip of its own or adds several
-            outputs, as ESRT does, or makes another number of channels than it takes.
+        InputError: `network` is none that can be wrapped: it is one of `NOT_WRAPPED` or not registered, has a skip of
+            its own or several outputs, or makes another number of channels than it takes.
     """
 
     offset: Tensor  # a buffer
@@ -37,7 +45,9 @@ class GlobalSkip(nn.Module):
 
         arguments = {"upscale": upscale} | network
         name = arguments.pop("type", None)
-        if name in NOT_WRAPPED or name not in ARCH_REGISTRY:
+        if name in NOT_WRAPPED:
+            raise InputError(f"network: GlobalSkip cannot wrap {name}; {NOT_WRAPPED[name]}")
+        if name not in ARCH_REGISTRY:
             raise InputError(f"network: type is {name!r}; name a registered network without a skip, such as EDSR")
         self.upscale = upscale
         self.network: nn.Module = ARCH_REGISTRY.get(name)(**arguments)
@@ -58,7 +68,7 @@ class GlobalSkip(nn.Module):
         if result.shape[1] != channels:
             raise InputError(f"network: {name} makes {result.shape[1]} channels of {channels}; the skip needs as many")
         offset = result.mean((2, 3), keepdim=True)
-        if not offset.is_meta and (result - offset).abs().max() > 1e-4:
+        if (result - offset).abs().max() > 1e-4:
             raise InputError(f"network: {name} has a skip of its own, or several outputs; the bicubic skip needs one")
         return offset
 

@@ -38,7 +38,7 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
 
 
 def build_network(network_g: dict[str, Any]) -> "nn.Module":
-    """The network, on the meta device, where its weights need neither time nor memory, unless it cannot be built there.
+    """The network, on the meta device, where its weights need neither time nor memory, unless it must compute.
 
     Args:
         network_g: section of that name; its `type` is registered.
@@ -57,7 +57,7 @@ def build_network(network_g: dict[str, Any]) -> "nn.Module":
         try:
             with torch.device("meta"):
                 return network_class(**copy.deepcopy(arguments))
-        except Exception:  # SwinIR and HAT compute with tensors, which have no values there
+        except Exception:  # SwinIR, HAT and GlobalSkip compute with tensors, which have no values there
             return network_class(**arguments)
 
 

@@ -7,7 +7,7 @@ the signatures of the classes and functions that option files name.
 import functools
 import importlib
 from collections.abc import Mapping
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from basicsr_m2trans import register
@@ -115,10 +115,9 @@ def networks() -> TypedSection:
     from basicsr.utils.registry import ARCH_REGISTRY
 
     classes = _registered(ARCH_REGISTRY)
-    # What GlobalSkip wraps, whose scale is its own.
-    wrapped = _with_arguments(
-        "network", {name: obj for name, obj in classes.items() if name not in NOT_WRAPPED}, ("upscale",)
-    )
+    # GlobalSkip gives its own scale to what it wraps.
+    fitting = {name for name, obj in classes.items() if "upscale" in from_signature(obj).keys} - NOT_WRAPPED.keys()
+    wrapped = _with_arguments("network", {name: classes[name] for name in fitting}, ("upscale",), refused=NOT_WRAPPED)
     known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
     return _with_arguments("network", classes, known=known)
 
@@ -147,9 +146,14 @@ def _encoders() -> TypedSection:
 
 
 def _with_arguments(
-    name: str, classes: Mapping[str, Any], given: tuple[str, ...] = (), known: Mapping[str, Any] = KNOWN_ARGUMENTS
+    name: str,
+    classes: Mapping[str, Any],
+    given: tuple[str, ...] = (),
+    known: Mapping[str, Any] = KNOWN_ARGUMENTS,
+    refused: Mapping[str, str] = MappingProxyType({}),
 ) -> TypedSection:
-    return TypedSection(name, {key: from_signature(obj, given, known.get(key, {})) for key, obj in classes.items()})
+    sections = {key: from_signature(obj, given, known.get(key, {})) for key, obj in classes.items()}
+    return TypedSection(name, sections, refused)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
@@ -74,10 +74,12 @@ class TypedSection:
     Args:
         name: what the classes are, such as 'network'.
         types: the section of each class, apart from `type`.
+        refused: classes that one might name but must not, with what to do instead.
     """
 
     name: str
     types: Mapping[str, Section]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

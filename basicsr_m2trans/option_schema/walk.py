@@ -102,6 +102,8 @@ def _section_problems(
         if chosen is None:
             names = ", ".join(sorted(expected.types))
             yield Problem((*key, "type"), "is missing", f"add the name of a {expected.name}: {names}")
+        elif isinstance(chosen, str) and chosen in expected.refused:
+            yield Problem((*key, "type"), f"{chosen!r} cannot stand here", expected.refused[chosen])
         elif not isinstance(chosen, str) or chosen not in expected.types:
             yield unknown_name((*key, "type"), chosen, expected.types)
         if not isinstance(chosen, str) or chosen not in expected.types:

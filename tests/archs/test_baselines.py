@@ -13,6 +13,7 @@ basicsr_m2trans.register()
 
 from basicsr.archs import build_network  # noqa: E402
 from basicsr.models import build_model  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 OPTIONS = Path(__file__).parents[2] / "options"
 SWIN = {"in_chans": 3, "embed_dim": 12, "depths": [2], "num_heads": [2], "mlp_ratio": 2, "upsampler": "pixelshuffle"}
@@ -150,13 +151,14 @@ def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
     [
         ({"type": "EDRS"}, "type is 'EDRS'; name a registered network"),
         ({"num_feat": 8}, "type is None"),
-        ({"type": "M2Trans"}, "type is 'M2Trans'; name a registered network without a skip"),
+        ({"type": "M2Trans"}, "GlobalSkip cannot wrap M2Trans; it has the skip itself: write global_skip: true"),
         ({"type": "ELAN", "num_out_ch": 1, **TINY["ELAN"]}, "ELAN makes 1 channels of 3"),
-        ({"type": "ESRT", **TINY["ESRT"]}, "ESRT has a skip of its own, or several outputs"),
-        ({"type": "MSRResNet", "num_feat": 8, "num_block": 1}, "MSRResNet has a skip of its own"),
+        ({"type": "ESRT", **TINY["ESRT"]}, "GlobalSkip cannot wrap ESRT; it adds up several outputs"),
+        ({"type": "WithSkip", "num_feat": 8, "num_block": 1}, "WithSkip has a skip of its own"),
     ],
 )
-def test_the_skip_names_what_it_cannot_wrap(network, message):
+def test_the_skip_names_what_it_cannot_wrap(network, message, monkeypatch):
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "WithSkip", ARCH_REGISTRY.get("MSRResNet"))
     with pytest.raises(InputError, match=message):
         build_network({"type": "GlobalSkip", "upscale": 2, "network": network})
 

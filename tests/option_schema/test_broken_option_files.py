@@ -142,6 +142,26 @@ def test_a_broken_file_gets_its_message(old, new, line, text, remedy, tmp_path):
     assert remedy in mended
 
 
+@pytest.mark.parametrize(
+    ("network", "text", "remedy"),
+    [
+        ("{type: M2Trans}", "type 'M2Trans' cannot stand here", "write global_skip: true among its own options"),
+        ("{type: ESRT}", "type 'ESRT' cannot stand here", "it adds up several outputs"),
+        ("{type: VGG}", "type 'VGG' is unknown", "choose one of EDSR, ELAN, HAT, RCAN, SwinIR"),
+        ("{type: ELAN, num_out_ch: 1}", "cannot be used: GlobalSkip says: network: ELAN makes 1 channels of 3", ""),
+    ],
+)
+def test_what_the_global_skip_cannot_wrap_is_named_before_training(network, text, remedy, tmp_path):
+    path = tmp_path / "broken.yml"
+    opt = yaml.safe_load(DEMO)
+    opt["network_g"] = {"type": "GlobalSkip", "upscale": 2, "network": yaml.safe_load(network)}
+    path.write_text(yaml.safe_dump(opt))
+    header, statement, mended = report_of(path, files=False).splitlines()
+    assert header == f"option file {path} has 1 problem"
+    assert text in statement
+    assert remedy in mended
+
+
 def test_the_best_network_needs_images_to_be_found(tmp_path):
     before, _, after = DEMO.replace("  print_freq", "  keep_best: true\n  print_freq").partition("  val:\n    name")
     path = tmp_path / "broken.yml"
