@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
@@ -143,6 +144,16 @@ class ResumableModel(SharedValidationModel):
         of_first = dataloader.dataset.opt["name"] == first
         if of_first and self.best_metric_results[first][metric]["iter"] == current_iter:
             self._save_networks("best")
+
+    def _print_different_keys_loading(
+        self, crt_net: nn.Module, load_net: dict[str, torch.Tensor], strict: bool = True
+    ) -> None:
+        """BasicSR's list of the weights that do not fit, and without `strict` how many do."""
+        super()._print_different_keys_loading(crt_net, load_net, strict)
+        if not strict:
+            names = self.get_bare_model(crt_net).state_dict().keys()
+            text = f"{len(names & load_net.keys())} of {len(names)} weights and buffers are loaded, the others stay."
+            get_root_logger().info(text)
 
     @property
     def _validation_sets(self) -> list[str]:

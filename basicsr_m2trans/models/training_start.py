@@ -10,7 +10,9 @@ from typing import Any
 from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import leave_signals_to_trainer
+from basicsr_m2trans.models.start_notes import early_end, kept_schedule, require_same_network
 from basicsr_m2trans.models.training_position import TrainingPosition
+from basicsr_m2trans.weights import read_checkpoint
 
 
 class TrainingStart:
@@ -32,7 +34,7 @@ class TrainingStart:
         self.sampler: Any = None
         self._samples: dict[str, int] = {}
         self._passed_over: list[str] = []
-        self._other_seed: int | None = None
+        self._without_effect: list[str] = []
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Read the state that `opt` resumes from and point `opt` to the networks saved with it.
@@ -41,11 +43,12 @@ class TrainingStart:
 
         Raises:
             InputError: the state or one of its networks does not exist or cannot be used; with `--auto_resume`, there
-                are states, but none that can be used; or the processes of the run do not find the same state.
+                are states, but none that can be used; the processes of the run do not find the same state; or the
+                option file has another network, or goes beyond the state's schedule.
         """
         self.epoch = self.iteration = 0
         self._samples = {}
-        self._passed_over = []
+        self._passed_over, self._without_effect = [], []
         paths = opt["path"]
         if opt["auto_resume"]:
             state_path, state = self._newest_whole_state(opt)
@@ -64,9 +67,14 @@ class TrainingStart:
         # Only what is loaded whole continues the run; the option file speaks of the weights that it began with.
         for network in _resumed_networks(opt):
             paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True
+            if network == "g":
+                require_same_network(opt, read_checkpoint(paths["pretrain_network_g"]), paths["pretrain_network_g"])
         # Without `manual_seed` in the option file, BasicSR has drawn another one.
         seed = state.get("manual_seed", opt["manual_seed"])
-        self._other_seed = opt["manual_seed"] if seed != opt["manual_seed"] else None
+        self._without_effect = kept_schedule(opt, state)
+        if seed != opt["manual_seed"]:
+            given = opt["manual_seed"]
+            self._without_effect.append(f"manual_seed stays {seed}, with which the run began; {given} has no effect.")
         opt["manual_seed"] = seed
         self.epoch, self.iteration = state["epoch"], state["iter"]
         self._samples = {key: value for key, value in state.items() if key.startswith("samples_")}
@@ -89,10 +97,8 @@ class TrainingStart:
         _stop_at_failing_log(logger)
         for problem in self._passed_over:
             logger.warning(f"A checkpoint is passed over: {problem}")
-        if self._other_seed is not None:
-            logger.warning(
-                f"manual_seed stays {opt['manual_seed']}, with which the run began; {self._other_seed} has no effect."
-            )
+        for text in (*self._without_effect, *early_end(opt)):
+            logger.warning(text)
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:
             train_opt["seed"] = opt["manual_seed"]

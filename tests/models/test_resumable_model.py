@@ -1,5 +1,7 @@
 """What checkpoints hold, when they are written, and which of them stay."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -120,6 +122,18 @@ def test_training_can_start_from_a_safetensors_file(tmp_path):
     assert torch.equal(other.head.weight.half(), given["head.weight"])
     with pytest.raises(RuntimeError, match=r"tail\.3\.weight"):
         model.load_network(other, str(tmp_path / "n.safetensors"))
+
+
+def test_weights_that_fit_partly_are_counted(tmp_path, monkeypatch):
+    model = build(tmp_path)
+    weights = model.net_g.state_dict()
+    weights["conv_first.weight"] = torch.zeros(4, 3, 5, 5)
+    del weights["conv_last.bias"]
+    torch.save({"params": weights}, tmp_path / "partly.pth")
+    messages = []
+    monkeypatch.setattr(logging.getLogger("basicsr"), "info", messages.append)
+    model.load_network(model.net_g, str(tmp_path / "partly.pth"), strict=False)
+    assert messages[-1] == f"{len(weights) - 1} of {len(weights) + 1} weights and buffers are loaded, the others stay."
 
 
 def test_the_state_waits_for_its_validation(tmp_path):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from basicsr_m2trans import compat
+from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_start import TrainingStart
@@ -17,9 +17,10 @@ from basicsr_m2trans.models.training_start import TrainingStart
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 
 
-@pytest.fixture(autouse=True)
-def _importable_basicsr():
-    compat.apply()
+register()
+
+from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
+from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 
 def write_checkpoint(root, iteration):
@@ -107,6 +108,89 @@ def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path, caplog):
     assert opt["manual_seed"] == seed
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
     assert ("manual_seed stays 3, with which the run began; 7 has no effect." in caplog.messages) is (seed == 3)
+
+
+def write_run(root, **scheduler):
+    """A checkpoint of iteration 5 of a run with this network and schedule; its options."""
+    write_checkpoint(root, 5)
+    network = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1, "bias": True}
+    weights = ARCH_REGISTRY.get("M2Trans")(upscale=2, num_feat=8, num_block=1).state_dict()
+    torch.save({"params": weights, "network_g": network}, root / "models/net_g_5.pth")
+    file = root / "training_states/5.state"
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = CosineAnnealingRestartLR(optimizer, **scheduler) if "periods" in scheduler else None
+    schedule = schedule or MultiStepRestartLR(optimizer, **scheduler)
+    torch.save(torch.load(file) | {"schedulers": [schedule.state_dict()]}, file)
+    train = {"total_iter": 20, "scheduler": scheduler, "optim_g": {"lr": 1e-3}}
+    return options(root) | LOADER_OPTIONS | {"network_g": network, "train": train, "manual_seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_feat": 16}, "network_g: num_feat is 16, but was 8; write what the run began with"),
+        ({"bias": False, "norm": "none"}, "bias is False, but was True; norm is 'none', but was not given"),
+        ({"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "type is 'EDSR', but was 'M2Trans'"),
+    ],
+)
+def test_another_network_is_named_by_its_settings(changes, message, tmp_path):
+    opt = write_run(tmp_path, periods=[20])
+    opt["network_g"] = opt["network_g"] | changes
+    if changes.get("type") == "EDSR":
+        del opt["network_g"]["bias"]
+    with pytest.raises(InputError, match=rf"cannot resume tiny: .*{re.escape(message)}"):
+        TrainingStart(None).load_resume_state(opt)
+
+
+def test_settings_that_change_no_weights_may_change(tmp_path):
+    opt = write_run(tmp_path, periods=[20])
+    opt["network_g"] = opt["network_g"] | {"fast": False, "wavelet": "haar"}
+    assert TrainingStart(None).load_resume_state(opt)["iter"] == 5
+
+
+def test_a_run_cannot_go_on_behind_its_schedule(tmp_path):
+    opt = write_run(tmp_path, periods=[12, 8], restart_weights=[1, 1])
+    opt["train"] |= {"total_iter": 40, "scheduler": {"periods": [40]}}
+    text = "train: total_iter is 40, but the run began with the learning rate of scheduler: periods [12, 8]"
+    with pytest.raises(InputError, match=re.escape(text)):
+        TrainingStart(None).load_resume_state(opt)
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "texts"),
+    [
+        ({"periods": [20]}, {"periods": [20]}, []),
+        ({"periods": [20]}, {"periods": [15, 10]}, ["scheduler: periods stays [20]", "[15, 10] has no effect."]),
+        ({"milestones": [5, 9]}, {"milestones": [7]}, ["scheduler: milestones stays [5, 9]", "[7] has no effect."]),
+    ],
+)
+def test_the_schedule_of_the_interrupted_run_is_kept_and_told(began, now, texts, tmp_path, caplog):
+    opt = write_run(tmp_path, **began)
+    opt["train"] |= {"scheduler": now}
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(opt)
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    told = [text for text in caplog.messages if "with which the run began" in text]
+    assert len(told) == bool(texts)
+    assert all(text in told[0] for text in texts)
+
+
+def test_the_rate_of_the_interrupted_run_is_kept_and_told(tmp_path, caplog):
+    opt = write_run(tmp_path, periods=[20])
+    opt["train"]["optim_g"]["lr"] = 5e-4
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(opt)
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    assert "optim_g: lr stays 0.001, with which the run began; 0.0005 has no effect." in caplog.messages
+
+
+@pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
+def test_a_training_that_ends_before_its_schedule_is_told(total, told, caplog):
+    train = {"total_iter": total, "scheduler": {"periods": [15, 5]}}
+    opt = LOADER_OPTIONS | {"train": train}
+    TrainingStart(make_loaders).create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    text = "total_iter 12 ends before scheduler: periods [15, 5]: the learning rate does not fall to its end"
+    assert any(text in message for message in caplog.messages) is told
 
 
 @pytest.mark.parametrize("numbered", [True, False])
