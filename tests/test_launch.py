@@ -410,6 +410,31 @@ def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
     assert remedy.startswith("    -> did you mean EDSR? choose one of ")
 
 
+def test_other_settings_than_those_of_the_resumed_run_are_refused(tmp_path, monkeypatch, capsys):
+    """A finished run, once longer and once with another network: nothing is written."""
+    write_pairs(tmp_path)
+    opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
+    opt["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0.0001}
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
+    assert launch.main("train", str(tmp_path)) == 0
+    folder = tmp_path / "experiments/tiny"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    longer = opt["train"] | {"total_iter": 8, "scheduler": opt["train"]["scheduler"] | {"periods": [8]}}
+    for changes, problem in (
+        (
+            {"train": longer},
+            "train: total_iter is 8, but the run began with the learning rate of scheduler",
+        ),
+        ({"network_g": opt["network_g"] | {"num_feat": 6}}, "network_g: num_feat is 6, but was 4"),
+    ):
+        set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt | changes), "--auto_resume")
+        capsys.readouterr()
+        assert launch.main("train", str(tmp_path)) == 2
+        error = capsys.readouterr().err
+        assert f"train: cannot resume tiny: {problem}" in error
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(("mode", "folder"), [("train", "experiments"), ("test", "results")])
 def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(mode, folder, tmp_path, monkeypatch, capsys):
     write_pairs(tmp_path)

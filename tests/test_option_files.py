@@ -166,8 +166,8 @@ def test_the_baseline_has_the_same_recipe(scale):
 @pytest.mark.parametrize("file", [file for file in FILES if "/test/" not in file])
 def test_networks_are_built(file):
     network_g = read(file)["network_g"]
-    # SwinIR and HAT take numbers from tensors, which the meta device has none in.
-    with torch.device("cpu" if network_g["type"] in ("SwinIR", "HAT") else "meta"):
+    # They take numbers from tensors, which the meta device has none in.
+    with torch.device("cpu" if network_g["type"] in ("SwinIR", "HAT", "GlobalSkip") else "meta"):
         net = build_network(network_g)
     assert type(net).__name__ == network_g["type"]
 

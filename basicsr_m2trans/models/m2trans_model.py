@@ -169,8 +169,8 @@ class M2TransModel(ResumableModel):
         newest = self._models / f"net_g_{state.stem}.pth" if state else "none saved yet"
         raise InputError(
             f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "
-            f"Last good checkpoint: {newest}. Look at these images, lower train: optim_g: lr or set train: "
-            "grad_clip_norm, then go on with --auto_resume"
+            f"Last good checkpoint: {newest}. Look at these images; then set train: grad_clip_norm "
+            "and go on with --auto_resume, or begin a new run from that network with a lower train: optim_g: lr"
         )
 
     def _draw_crops(self, criterion: Any, current_iter: int) -> Tensor:

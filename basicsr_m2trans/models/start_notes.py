@@ -11,7 +11,7 @@ from basicsr_m2trans.weights import as_weights, check_weights
 REMEDY = "write what the run began with, or begin a new run under another name"
 
 
-def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> None:
+def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> list[str]:
     """Refuse an option file whose network is another one than the checkpoint's.
 
     Args:
@@ -19,25 +19,26 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> N
         checkpoint: contents of a network file; its entry `network_g` is the section that the run began with.
         source: that file's path.
 
+    Returns:
+        For the log, a sentence about settings that differ although the weights fit, such as `fast` or `img_range`.
+
     Raises:
         InputError: the weights do not fit; the message names the settings that differ, or else the weights.
     """
-    network = section(opt, "network_g")
+    network, saved = section(opt, "network_g"), section(checkpoint, "network_g")
     if "type" not in network:
-        return
+        return []
+    changed = "; ".join(
+        f"{key} is {_written(network, key)}, but was {_written(saved, key)}"
+        for key in {**saved, **network}
+        if saved and network.get(key) != saved.get(key)
+    )
     try:
-        check_weights(
-            as_weights(checkpoint["params"], source), build_network(network).state_dict(), source, "network_g"
-        )
+        own = build_network(network).state_dict()
+        check_weights(as_weights(checkpoint["params"], source), own, source, "network_g")
     except InputError as error:
-        saved = checkpoint.get("network_g") or {}
-        changed = [
-            f"{key} is {_written(network, key)}, but was {_written(saved, key)}"
-            for key in {**saved, **network}
-            if saved and network.get(key) != saved.get(key)
-        ]
-        reason = "; ".join(changed) or str(error)
-        raise InputError(f"cannot resume {opt['name']}: network_g: {reason}; {REMEDY}") from error
+        raise InputError(f"cannot resume {opt['name']}: network_g: {changed or error}; {REMEDY}") from error
+    return [f"network_g: {changed}, when the run began; the weights fit, and it goes on so."] if changed else []
 
 
 def _written(settings: dict[str, Any], key: str) -> str:

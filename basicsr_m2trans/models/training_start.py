@@ -34,7 +34,7 @@ class TrainingStart:
         self.sampler: Any = None
         self._samples: dict[str, int] = {}
         self._passed_over: list[str] = []
-        self._without_effect: list[str] = []
+        self._told: list[str] = []
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Read the state that `opt` resumes from and point `opt` to the networks saved with it.
@@ -48,7 +48,7 @@ class TrainingStart:
         """
         self.epoch = self.iteration = 0
         self._samples = {}
-        self._passed_over, self._without_effect = [], []
+        self._passed_over, self._told = [], []
         paths = opt["path"]
         if opt["auto_resume"]:
             state_path, state = self._newest_whole_state(opt)
@@ -64,17 +64,18 @@ class TrainingStart:
         from basicsr.utils import check_resume
 
         check_resume(opt, state["iter"])
+        self._told = kept_schedule(opt, state)
         # Only what is loaded whole continues the run; the option file speaks of the weights that it began with.
         for network in _resumed_networks(opt):
             paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True
             if network == "g":
-                require_same_network(opt, read_checkpoint(paths["pretrain_network_g"]), paths["pretrain_network_g"])
+                file = paths["pretrain_network_g"]
+                self._told += require_same_network(opt, read_checkpoint(file), file)
         # Without `manual_seed` in the option file, BasicSR has drawn another one.
         seed = state.get("manual_seed", opt["manual_seed"])
-        self._without_effect = kept_schedule(opt, state)
         if seed != opt["manual_seed"]:
             given = opt["manual_seed"]
-            self._without_effect.append(f"manual_seed stays {seed}, with which the run began; {given} has no effect.")
+            self._told.append(f"manual_seed stays {seed}, with which the run began; {given} has no effect.")
         opt["manual_seed"] = seed
         self.epoch, self.iteration = state["epoch"], state["iter"]
         self._samples = {key: value for key, value in state.items() if key.startswith("samples_")}
@@ -97,7 +98,7 @@ class TrainingStart:
         _stop_at_failing_log(logger)
         for problem in self._passed_over:
             logger.warning(f"A checkpoint is passed over: {problem}")
-        for text in (*self._without_effect, *early_end(opt)):
+        for text in (*self._told, *early_end(opt)):
             logger.warning(text)
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:

@@ -116,8 +116,12 @@ def networks() -> TypedSection:
 
     classes = _registered(ARCH_REGISTRY)
     # GlobalSkip gives its own scale to what it wraps.
-    fitting = {name for name, obj in classes.items() if "upscale" in from_signature(obj).keys} - NOT_WRAPPED.keys()
-    wrapped = _with_arguments("network", {name: classes[name] for name in fitting}, ("upscale",), refused=NOT_WRAPPED)
+    fitting = {
+        name: obj
+        for name, obj in classes.items()
+        if name.removesuffix("_basicsr") not in NOT_WRAPPED and "upscale" in from_signature(obj).keys
+    }
+    wrapped = _with_arguments("network for GlobalSkip", fitting, ("upscale",), refused=NOT_WRAPPED)
     known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
     return _with_arguments("network", classes, known=known)
 

@@ -142,10 +142,14 @@ def test_another_network_is_named_by_its_settings(changes, message, tmp_path):
         TrainingStart(None).load_resume_state(opt)
 
 
-def test_settings_that_change_no_weights_may_change(tmp_path):
+def test_settings_that_change_no_weights_may_change_and_are_told(tmp_path, caplog):
     opt = write_run(tmp_path, periods=[20])
-    opt["network_g"] = opt["network_g"] | {"fast": False, "wavelet": "haar"}
-    assert TrainingStart(None).load_resume_state(opt)["iter"] == 5
+    opt["network_g"] = opt["network_g"] | {"fast": False}
+    start = TrainingStart(make_loaders)
+    assert start.load_resume_state(opt)["iter"] == 5
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    text = "network_g: fast is False, but was not given, when the run began; the weights fit, and it goes on so."
+    assert text in caplog.messages
 
 
 def test_a_run_cannot_go_on_behind_its_schedule(tmp_path):

@@ -31,6 +31,14 @@ def test_networks_are_built_without_values_where_they_can_be(monkeypatch):
     assert logger.initialized_logger == {}  # a log that is open already would get no file from the run
 
 
+def test_a_skip_of_a_network_that_is_unknown_here_is_found_by_its_output(monkeypatch):
+    """Not only at the start of training, when the folder of the run is made."""
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, "Stranger", ARCH_REGISTRY.get("MSRResNet"))
+    stranger = {"type": "Stranger", "num_feat": 8, "num_block": 1}
+    (problem,) = building.find_refused_values({"network_g": {"type": "GlobalSkip", "upscale": 2, "network": stranger}})
+    assert "network_g cannot be used: GlobalSkip says: network: Stranger has a skip of its own" in str(problem)
+
+
 def test_what_the_machine_lacks_is_no_refusal(monkeypatch):
     def absent(_settings):
         raise FileNotFoundError("weights.pth")

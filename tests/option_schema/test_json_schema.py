@@ -32,6 +32,9 @@ def test_a_class_decides_about_the_keys_of_its_section():
     assert keys["EDSR"]["required"] == ["num_in_ch", "num_out_ch"]
     assert keys["M2Trans"]["properties"]["num_feat"] == {"type": "integer"}
     assert "kwargs" not in keys["SwinIR"]["properties"]
+    wrapped = json_schema()["$defs"]["network for GlobalSkip"]
+    assert wrapped["properties"]["type"]["enum"] == ["EDSR", "ELAN", "HAT", "RCAN", "SwinIR"]
+    assert not any("upscale" in each["then"]["properties"] for each in wrapped["allOf"])
 
 
 def test_every_reference_leads_to_a_definition():
