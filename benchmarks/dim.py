@@ -6,12 +6,11 @@ interpolation has the same PSNR for every c. PSNR is that of the protocol 'paper
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments
+from measuring import Report, evenly_chosen, parse_arguments, run
 
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.errors import InputError
@@ -53,4 +52,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

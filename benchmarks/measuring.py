@@ -12,15 +12,18 @@ import os
 import platform
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import torch
 
 from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.errors import InputError
 
 PACKAGES = ("basicsr_m2trans", "basicsr", "torch", "numpy", "opencv-python", "transformers", "piq")
 WARM_UPS = 1
@@ -60,6 +63,15 @@ def parse_arguments(
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     return args
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark that reads the user's files; what is wrong with them is told in one message, with status 2."""
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"m2trans bench: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def evenly_chosen(

@@ -153,7 +153,7 @@ class ResumableModel(SharedValidationModel):
         if not strict:
             names = self.get_bare_model(crt_net).state_dict().keys()
             text = f"{len(names & load_net.keys())} of {len(names)} weights and buffers are loaded, the others stay."
-            get_root_logger().info(text)
+            (get_root_logger().info if names <= load_net.keys() else get_root_logger().warning)(text)
 
     @property
     def _validation_sets(self) -> list[str]:

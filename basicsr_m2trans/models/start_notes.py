@@ -1,14 +1,18 @@
 """What a run does otherwise than its option file seems to say, because of a checkpoint or of its own length."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.building import build_network
+from basicsr_m2trans.option_schema.building import build_network, build_scheduler
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.weights import as_weights, check_weights
 
 REMEDY = "write what the run began with, or begin a new run under another name"
+# What a scheduler's state holds beside its settings, in some versions of PyTorch; `base_lrs` is the optimizer's `lr`.
+COUNTERS = {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step", "verbose"}
+COUNTERS |= {"base_lrs", "cumulative_period"}
 
 
 def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> list[str]:
@@ -28,9 +32,10 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
     network, saved = section(opt, "network_g"), section(checkpoint, "network_g")
     if "type" not in network:
         return []
+    other_type = saved and saved.get("type") != network["type"]
     changed = "; ".join(
         f"{key} is {_written(network, key)}, but was {_written(saved, key)}"
-        for key in {**saved, **network}
+        for key in (["type"] if other_type else {**saved, **network})
         if saved and network.get(key) != saved.get(key)
     )
     try:
@@ -45,27 +50,55 @@ def _written(settings: dict[str, Any], key: str) -> str:
     return repr(settings[key]) if key in settings else "not given"
 
 
-def kept_schedule(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
-    """What a training state says otherwise of the learning rate than the option file, in sentences for the log.
+def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """What a training state says otherwise of optimizer and learning rate than the option file, for the log.
 
     Args:
         opt: the option file.
-        state: a training state; its schedulers are those that the run began with.
+        state: a training state, whose optimizer and scheduler go on as they are.
 
     Raises:
-        InputError: `total_iter` goes beyond the saved periods, behind which there is no learning rate.
+        InputError: the run began with another type of scheduler, `total_iter` goes beyond the saved periods, behind
+            which there is no learning rate, or the run is past it already.
     """
-    train = section(opt, "train")
-    kept = [(key, saved, given) for key, saved, given in _settings(train, state) if saved != given]
-    total = train.get("total_iter", 0)
-    for key, saved, _ in kept:
-        if key == "scheduler: periods" and total > sum(saved):
+    train, title = section(opt, "train"), f"cannot resume {opt['name']}: train:"
+    total = train.get("total_iter", state["iter"])
+    if total < state["iter"]:
+        raise InputError(f"{title} total_iter is {total}, but the run has come to {state['iter']}; write at least that")
+    kept = list(_optimizer_settings(train, state))
+    if "type" in section(train, "scheduler") and state["schedulers"]:
+        saved, given = state["schedulers"][0], build_scheduler(train["scheduler"]).state_dict()
+        if (set(saved) ^ set(given)) - COUNTERS:
+            raise InputError(f"{title} scheduler: type is not the one that the run began with; {REMEDY}")
+        kept += [(f"scheduler: {key}", saved[key], given[key]) for key in saved if key not in COUNTERS]
+        if total > sum(saved.get("periods", [total])):
             raise InputError(
-                f"cannot resume {opt['name']}: train: total_iter is {total}, but the run began with the learning rate "
-                f"of scheduler: periods {saved}, which a state keeps; to train on, begin a new run from its weights "
+                f"{title} total_iter is {total}, but the run began with the learning rate of scheduler: periods "
+                f"{saved['periods']}, which a state keeps; to train on, begin a new run from its weights "
                 "(path: pretrain_network_g)"
             )
-    return [f"{key} stays {saved}, with which the run began; {given} has no effect." for key, saved, given in kept]
+    pairs = [(key, _listed(saved), _listed(given)) for key, saved, given in kept]
+    return [
+        f"train: {key} stays {saved}, with which the run began; {given} has no effect."
+        for key, saved, given in pairs
+        if saved != given
+    ]
+
+
+def _optimizer_settings(train: dict[str, Any], state: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Key, saved and given value of the optimizer's settings."""
+    optim_g = section(train, "optim_g")
+    groups = [group for optimizer in state["optimizers"][:1] for group in optimizer["param_groups"][:1]]
+    for group in groups:
+        saved = group | {"lr": group.get("initial_lr", group["lr"])}
+        yield from ((f"optim_g: {key}", saved[key], given) for key, given in optim_g.items() if key in saved)
+
+
+def _listed(value: Any) -> Any:
+    """As an option file writes it."""
+    if isinstance(value, Counter):
+        return sorted(value.elements())
+    return list(value) if isinstance(value, tuple) else value
 
 
 def early_end(opt: dict[str, Any]) -> list[str]:
@@ -78,15 +111,3 @@ def early_end(opt: dict[str, Any]) -> list[str]:
         f"total_iter {total} ends before scheduler: periods {periods}: the learning rate does not fall to its end; "
         "if it shall, write periods with the same sum."
     ]
-
-
-def _settings(train: dict[str, Any], state: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Key, saved and given value of what PyTorch's schedulers keep in their states."""
-    scheduler, rate = section(train, "scheduler"), section(train, "optim_g").get("lr")
-    for saved in state["schedulers"][:1]:
-        if "periods" in saved and "periods" in scheduler:
-            yield "scheduler: periods", list(saved["periods"]), scheduler["periods"]
-        if "milestones" in saved and "milestones" in scheduler:
-            yield "scheduler: milestones", sorted(saved["milestones"].elements()), scheduler["milestones"]
-        if rate is not None and saved.get("base_lrs"):
-            yield "optim_g: lr", saved["base_lrs"][0], rate

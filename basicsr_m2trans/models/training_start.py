@@ -10,7 +10,7 @@ from typing import Any
 from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import leave_signals_to_trainer
-from basicsr_m2trans.models.start_notes import early_end, kept_schedule, require_same_network
+from basicsr_m2trans.models.start_notes import early_end, kept_settings, require_same_network
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.weights import read_checkpoint
 
@@ -64,7 +64,7 @@ class TrainingStart:
         from basicsr.utils import check_resume
 
         check_resume(opt, state["iter"])
-        self._told = kept_schedule(opt, state)
+        self._told = kept_settings(opt, state)
         # Only what is loaded whole continues the run; the option file speaks of the weights that it began with.
         for network in _resumed_networks(opt):
             paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True

@@ -96,20 +96,19 @@ def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Comple
     if not any(counts[method].total for _, method in psnr):
         return None
     tests = list(dict.fromkeys(test for test, _ in psnr))
-    styles = method_styles(method for _, method in psnr)
+    # Those that are trained, as in the figure of training.
+    styles = method_styles(method for _, method in psnr if counts[method].total)
     figure = Figure(figsize=(10, 3.6 * len(tests)), layout="constrained")
     grid = figure.subplots(len(tests), 2, squeeze=False, sharey="row", sharex="col")
     for row, test in zip(grid, tests, strict=True):
         for axes, (amount, unit) in zip(row, (("multiply_adds", 1e9), ("total", 1e6)), strict=True):
-            for method, style in styles.items():
-                if (test, method) not in psnr:
-                    continue
+            for method in (method for of, method in psnr if of == test):
                 value, size = psnr[test, method], getattr(counts[method], amount) / unit
-                if not size:
+                if method not in styles:
                     axes.axhline(value, color="grey", linestyle="--", label=method)
                     axes.legend(loc="lower right")
                     continue
-                axes.scatter(size, value, color=style["color"], marker=style["marker"])
+                axes.scatter(size, value, color=styles[method]["color"], marker=styles[method]["marker"])
                 axes.annotate(method, (size, value), xytext=(5, 4), textcoords="offset points")
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -138,6 +138,15 @@ def test_dim(tmp_path):
     assert figures[case, "c = 1"]["min"] > 0 > figures[case, "c = 0.03"]["max"]
 
 
+@pytest.mark.parametrize("name", ["dim", "tiles"])
+def test_files_that_cannot_be_used_are_named_in_one_line(name, capfd):
+    assert main(["bench", name, "--quick", "--model", "nope.pth"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("m2trans bench: ")
+    assert "nope.pth" in error
+    assert "Traceback" not in error
+
+
 def test_tiles(tmp_path):
     figures = figures_of("tiles", tmp_path)
     case = "m2trans-x4 x4, tiles of 16 pixels, 4 images of phantoms"

@@ -13,13 +13,13 @@ from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_start import TrainingStart
+from basicsr_m2trans.option_schema.building import build_scheduler
 
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 
 
 register()
 
-from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR  # noqa: E402
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 
@@ -110,18 +110,18 @@ def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path, caplog):
     assert ("manual_seed stays 3, with which the run began; 7 has no effect." in caplog.messages) is (seed == 3)
 
 
-def write_run(root, **scheduler):
-    """A checkpoint of iteration 5 of a run with this network and schedule; its options."""
+def write_run(root, **arguments):
+    """A checkpoint of iteration 5 of a run with this schedule; its options."""
     write_checkpoint(root, 5)
     network = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1, "bias": True}
     weights = ARCH_REGISTRY.get("M2Trans")(upscale=2, num_feat=8, num_block=1).state_dict()
     torch.save({"params": weights, "network_g": network}, root / "models/net_g_5.pth")
     file = root / "training_states/5.state"
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    schedule = CosineAnnealingRestartLR(optimizer, **scheduler) if "periods" in scheduler else None
-    schedule = schedule or MultiStepRestartLR(optimizer, **scheduler)
-    torch.save(torch.load(file) | {"schedulers": [schedule.state_dict()]}, file)
-    train = {"total_iter": 20, "scheduler": scheduler, "optim_g": {"lr": 1e-3}}
+    scheduler = {"type": "CosineAnnealingRestartLR" if "periods" in arguments else "MultiStepLR", **arguments}
+    states = {"schedulers": [build_scheduler(scheduler).state_dict()], "optimizers": [optimizer.state_dict()]}
+    torch.save(torch.load(file) | states, file)
+    train = {"total_iter": 20, "scheduler": scheduler, "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.999]}}
     return options(root) | LOADER_OPTIONS | {"network_g": network, "train": train, "manual_seed": 7}
 
 
@@ -130,7 +130,7 @@ def write_run(root, **scheduler):
     [
         ({"num_feat": 16}, "network_g: num_feat is 16, but was 8; write what the run began with"),
         ({"bias": False, "norm": "none"}, "bias is False, but was True; norm is 'none', but was not given"),
-        ({"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "type is 'EDSR', but was 'M2Trans'"),
+        ({"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3}, "network_g: type is 'EDSR', but was 'M2Trans'; write"),
     ],
 )
 def test_another_network_is_named_by_its_settings(changes, message, tmp_path):
@@ -154,38 +154,57 @@ def test_settings_that_change_no_weights_may_change_and_are_told(tmp_path, caplo
 
 def test_a_run_cannot_go_on_behind_its_schedule(tmp_path):
     opt = write_run(tmp_path, periods=[12, 8], restart_weights=[1, 1])
-    opt["train"] |= {"total_iter": 40, "scheduler": {"periods": [40]}}
+    opt["train"]["total_iter"] = 40
+    opt["train"]["scheduler"]["periods"] = [40, 8]
     text = "train: total_iter is 40, but the run began with the learning rate of scheduler: periods [12, 8]"
     with pytest.raises(InputError, match=re.escape(text)):
         TrainingStart(None).load_resume_state(opt)
 
 
 @pytest.mark.parametrize(
-    ("began", "now", "texts"),
+    ("section", "changes", "text"),
     [
-        ({"periods": [20]}, {"periods": [20]}, []),
-        ({"periods": [20]}, {"periods": [15, 10]}, ["scheduler: periods stays [20]", "[15, 10] has no effect."]),
-        ({"milestones": [5, 9]}, {"milestones": [7]}, ["scheduler: milestones stays [5, 9]", "[7] has no effect."]),
+        ("scheduler", {"periods": [15]}, None),
+        ("scheduler", {"periods": [18]}, "scheduler: periods stays [15], with which the run began; [18] has no"),
+        ("scheduler", {"eta_min": 1e-5}, "scheduler: eta_min stays 0, with which the run began; 1e-05 has no effect"),
+        ("optim_g", {"lr": 5e-4}, "optim_g: lr stays 0.001, with which the run began; 0.0005 has no effect."),
+        ("optim_g", {"betas": [0.9, 0.99]}, "optim_g: betas stays [0.9, 0.999], with which the run began; [0.9, 0.99]"),
     ],
 )
-def test_the_schedule_of_the_interrupted_run_is_kept_and_told(began, now, texts, tmp_path, caplog):
-    opt = write_run(tmp_path, **began)
-    opt["train"] |= {"scheduler": now}
+def test_the_settings_of_the_interrupted_run_are_kept_and_told(section, changes, text, tmp_path, caplog):
+    opt = write_run(tmp_path, periods=[15])
+    opt["train"]["total_iter"] = 15
+    opt["train"][section] |= changes
     start = TrainingStart(make_loaders)
     start.load_resume_state(opt)
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
-    told = [text for text in caplog.messages if "with which the run began" in text]
-    assert len(told) == bool(texts)
-    assert all(text in told[0] for text in texts)
+    told = [message for message in caplog.messages if "with which the run began" in message]
+    assert len(told) == (text is not None)
+    assert text is None or f"train: {text}" in told[0]
 
 
-def test_the_rate_of_the_interrupted_run_is_kept_and_told(tmp_path, caplog):
+def test_milestones_of_the_interrupted_run_are_kept_and_told(tmp_path, caplog):
+    opt = write_run(tmp_path, milestones=[5, 9])
+    opt["train"]["scheduler"] = {"type": "MultiStepRestartLR", "milestones": [7]}
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(opt)
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    text = "train: scheduler: milestones stays [5, 9], with which the run began; [7] has no effect."
+    assert text in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scheduler": {"type": "MultiStepLR", "milestones": [7]}}, "scheduler: type is not the one that the run"),
+        ({"total_iter": 4}, "total_iter is 4, but the run has come to 5"),
+    ],
+)
+def test_another_scheduler_or_an_earlier_end_is_refused(changes, message, tmp_path):
     opt = write_run(tmp_path, periods=[20])
-    opt["train"]["optim_g"]["lr"] = 5e-4
-    start = TrainingStart(make_loaders)
-    start.load_resume_state(opt)
-    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
-    assert "optim_g: lr stays 0.001, with which the run began; 0.0005 has no effect." in caplog.messages
+    opt["train"] |= changes
+    with pytest.raises(InputError, match=f"cannot resume tiny: train: {message}"):
+        TrainingStart(None).load_resume_state(opt)
 
 
 @pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
