@@ -22,7 +22,7 @@ from torch import library
 
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import stop_if_asked
-from basicsr_m2trans.models.training_start import TrainingStart
+from basicsr_m2trans.training.training_start import TrainingStart
 
 BASICSR_VERSION = "1.4.2"
 

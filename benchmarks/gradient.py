@@ -6,12 +6,11 @@ A positive cosine means that descending on L_sem brings SR nearer to HR; random 
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments
+from measuring import Report, evenly_chosen, parse_arguments, run
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
@@ -87,4 +86,4 @@ def gradient(loss: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

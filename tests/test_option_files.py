@@ -140,7 +140,7 @@ def test_ablations_change_one_thing(name, scale):
 def test_the_recipe_for_long_trainings(scale):
     opt, expected = read(f"options/train_M2Trans_open_x{scale}.yml"), read(f"options/train_M2Trans_x{scale}.yml")
     expected["name"] = f"train_M2Trans_open_x{scale}"
-    expected["network_g"] |= {"num_feat": 48, "num_block": 2, "norm": "none", "bias": False, "num_res_block": 8}
+    expected["network_g"] |= {"num_feat": 32, "num_block": 2, "norm": "none", "bias": False, "num_res_block": 16}
     expected["network_g"] |= {"reconstruction": "conv", "global_skip": True}
     # LR patches are multiples of 32, to which the network pads.
     expected["datasets"]["train"] |= {"gt_size": {2: 256, 3: 288, 4: 256}[scale], "batch_size_per_gpu": 1}

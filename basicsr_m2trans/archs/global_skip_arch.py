@@ -51,7 +51,10 @@ class GlobalSkip(nn.Module):
             raise InputError(f"network: type is {name!r}; name a registered network without a skip, such as EDSR")
         self.upscale = upscale
         self.network: nn.Module = ARCH_REGISTRY.get(name)(**arguments)
-        *_, last = (layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d))
+        convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)]
+        if not convolutions:
+            raise InputError(f"network: {name} has no convolution; the skip starts from a last one whose weights are 0")
+        last = convolutions[-1]
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         # In checkpoints, so that weights with and without the skip are not mistaken for each other.

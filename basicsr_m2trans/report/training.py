@@ -65,7 +65,7 @@ class Trainer:
         """
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
-        if max_seconds is None:
+        if max_seconds is None and opt["model_type"] == "M2TransModel":  # others cannot delete checkpoints
             # The one to resume from, and the one before it; a time budget may end at an earlier one.
             opt = opt | {"logger": opt["logger"] | {"keep_last": 2}}
         used_up_at, last = None, "latest"

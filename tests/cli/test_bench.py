@@ -138,12 +138,12 @@ def test_dim(tmp_path):
     assert figures[case, "c = 1"]["min"] > 0 > figures[case, "c = 0.03"]["max"]
 
 
-@pytest.mark.parametrize("name", ["dim", "tiles"])
-def test_files_that_cannot_be_used_are_named_in_one_line(name, capfd):
-    assert main(["bench", name, "--quick", "--model", "nope.pth"]) == 2
+@pytest.mark.parametrize(("name", "option"), [("dim", "--model"), ("tiles", "--model"), ("gradient", "--data")])
+def test_files_that_cannot_be_used_are_named_in_one_line(name, option, capfd):
+    assert main(["bench", name, "--quick", option, "nope"]) == 2
     error = capfd.readouterr().err
     assert error.startswith("m2trans bench: ")
-    assert "nope.pth" in error
+    assert "nope" in error
     assert "Traceback" not in error
 
 

@@ -148,7 +148,11 @@ def test_a_broken_file_gets_its_message(old, new, line, text, remedy, tmp_path):
         ("{type: M2Trans}", "type 'M2Trans' cannot stand here", "write global_skip: true among its own options"),
         ("{type: ESRT}", "type 'ESRT' cannot stand here", "it adds up several outputs"),
         ("{type: VGG}", "type 'VGG' is unknown", "choose one of EDSR, ELAN, HAT, RCAN, SwinIR"),
-        ("{type: ELAN, num_out_ch: 1}", "cannot be used: GlobalSkip says: network: ELAN makes 1 channels of 3", ""),
+        (
+            "{type: ELAN, num_out_ch: 1}",
+            "cannot be used: GlobalSkip says: network: ELAN makes 1 channels of 3",
+            "change that value",
+        ),
     ],
 )
 def test_what_the_global_skip_cannot_wrap_is_named_before_training(network, text, remedy, tmp_path):

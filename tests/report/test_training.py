@@ -28,13 +28,14 @@ def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_training_of_given_length_keeps_two_checkpoints(options, data, tmp_path):
-    opt = run_options(base(options, data), Run("EDSR", 2, 0), 20, 0)
+@pytest.mark.parametrize(("model_type", "kept"), [("M2TransModel", ["15", "20"]), ("SRModel", ["5", "10", "15", "20"])])
+def test_a_training_of_given_length_keeps_two_checkpoints_where_it_can(model_type, kept, options, data, tmp_path):
+    opt = run_options(base(options, data) | {"model_type": model_type}, Run("EDSR", 2, 0), 20, 0)
     Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
     folder = tmp_path / "out/experiments/EDSR_x2_seed0"
     networks = {path.stem for path in (folder / "models").iterdir()}
-    assert networks == {"net_g_15", "net_g_20", "net_g_latest"}
-    assert {path.stem for path in (folder / "training_states").iterdir()} == {"15", "20"}
+    assert networks == {f"net_g_{each}" for each in [*kept, "latest"]}
+    assert {path.stem for path in (folder / "training_states").iterdir()} == set(kept)
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from typing import Any
 from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import leave_signals_to_trainer
-from basicsr_m2trans.models.start_notes import early_end, kept_settings, require_same_network
 from basicsr_m2trans.models.training_position import TrainingPosition
+from basicsr_m2trans.training.start_checks import early_end, kept_settings, require_same_network
 from basicsr_m2trans.weights import read_checkpoint
 
 
@@ -44,7 +44,7 @@ class TrainingStart:
         Raises:
             InputError: the state or one of its networks does not exist or cannot be used; with `--auto_resume`, there
                 are states, but none that can be used; the processes of the run do not find the same state; or the
-                option file has another network, or goes beyond the state's schedule.
+                option file has another network or type of scheduler, or an end that the run cannot come to.
         """
         self.epoch = self.iteration = 0
         self._samples = {}
@@ -58,6 +58,7 @@ class TrainingStart:
         if opt["dist"]:
             _require_same_start(opt, 0 if state is None else state["iter"])
         if state is None:
+            self._told = early_end(opt)
             return None
         paths["resume_state"] = str(state_path)
 
@@ -98,7 +99,7 @@ class TrainingStart:
         _stop_at_failing_log(logger)
         for problem in self._passed_over:
             logger.warning(f"A checkpoint is passed over: {problem}")
-        for text in (*self._told, *early_end(opt)):
+        for text in self._told:
             logger.warning(text)
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:

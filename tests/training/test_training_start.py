@@ -12,8 +12,8 @@ import torch
 from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
-from basicsr_m2trans.models.training_start import TrainingStart
 from basicsr_m2trans.option_schema.building import build_scheduler
+from basicsr_m2trans.training.training_start import TrainingStart
 
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 
@@ -148,7 +148,7 @@ def test_settings_that_change_no_weights_may_change_and_are_told(tmp_path, caplo
     start = TrainingStart(make_loaders)
     assert start.load_resume_state(opt)["iter"] == 5
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
-    text = "network_g: fast is False, but was not given, when the run began; the weights fit, and it goes on so."
+    text = "network_g: fast is False, but was not given; the weights fit, so the run goes on with the new setting."
     assert text in caplog.messages
 
 
@@ -208,10 +208,12 @@ def test_another_scheduler_or_an_earlier_end_is_refused(changes, message, tmp_pa
 
 
 @pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
-def test_a_training_that_ends_before_its_schedule_is_told(total, told, caplog):
+def test_a_training_that_ends_before_its_schedule_is_told(total, told, tmp_path, caplog):
     train = {"total_iter": total, "scheduler": {"periods": [15, 5]}}
     opt = LOADER_OPTIONS | {"train": train}
-    TrainingStart(make_loaders).create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    start = TrainingStart(make_loaders)
+    start.load_resume_state(opt | options(tmp_path))
+    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
     text = "total_iter 12 ends before scheduler: periods [15, 5]: the learning rate does not fall to its end"
     assert any(text in message for message in caplog.messages) is told
 

@@ -1,4 +1,4 @@
-"""What a run does otherwise than its option file seems to say, because of a checkpoint or of its own length."""
+"""What a run cannot do as its option file says, because of its checkpoint or of its own length."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,22 +32,25 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
     network, saved = section(opt, "network_g"), section(checkpoint, "network_g")
     if "type" not in network:
         return []
-    other_type = saved and saved.get("type") != network["type"]
-    changed = "; ".join(
-        f"{key} is {_written(network, key)}, but was {_written(saved, key)}"
-        for key in (["type"] if other_type else {**saved, **network})
-        if saved and network.get(key) != saved.get(key)
-    )
+    changed = "; ".join(_changes(network, saved)) if saved else ""
     try:
         own = build_network(network).state_dict()
         check_weights(as_weights(checkpoint["params"], source), own, source, "network_g")
     except InputError as error:
         raise InputError(f"cannot resume {opt['name']}: network_g: {changed or error}; {REMEDY}") from error
-    return [f"network_g: {changed}, when the run began; the weights fit, and it goes on so."] if changed else []
+    return [f"network_g: {changed}; the weights fit, so the run goes on with the new setting."] if changed else []
 
 
-def _written(settings: dict[str, Any], key: str) -> str:
-    return repr(settings[key]) if key in settings else "not given"
+def _changes(given: dict[str, Any], saved: dict[str, Any], title: str = "") -> Iterator[str]:
+    """What differs, `type` alone where that does; of sections, the keys within them."""
+    other_type = given.get("type") != saved.get("type")
+    for key in ("type",) if other_type else {**saved, **given}:
+        new, old = given.get(key), saved.get(key)
+        if isinstance(new, dict) and isinstance(old, dict):
+            yield from _changes(new, old, f"{title}{key}: ")
+        elif new != old:
+            written = [repr(section[key]) if key in section else "not given" for section in (given, saved)]
+            yield f"{title}{key} is {written[0]}, but was {written[1]}"
 
 
 def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
@@ -68,9 +71,9 @@ def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
     kept = list(_optimizer_settings(train, state))
     if "type" in section(train, "scheduler") and state["schedulers"]:
         saved, given = state["schedulers"][0], build_scheduler(train["scheduler"]).state_dict()
-        if (set(saved) ^ set(given)) - COUNTERS:
+        if ("periods" in saved) != ("periods" in given):
             raise InputError(f"{title} scheduler: type is not the one that the run began with; {REMEDY}")
-        kept += [(f"scheduler: {key}", saved[key], given[key]) for key in saved if key not in COUNTERS]
+        kept += [(f"scheduler: {key}", saved[key], given[key]) for key in saved if key in given and key not in COUNTERS]
         if total > sum(saved.get("periods", [total])):
             raise InputError(
                 f"{title} total_iter is {total}, but the run began with the learning rate of scheduler: periods "

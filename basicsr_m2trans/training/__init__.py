@@ -1,0 +1,1 @@
+"""How a training run begins, new or resumed."""
