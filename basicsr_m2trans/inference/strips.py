@@ -54,6 +54,7 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
     refined = 0
     if len(block.refine):
         refined = REFINE_TEMPORARIES * NUM_BRANCHES * group * min(strip + 2 * REACH * len(block.refine), longer)
+        refined += attention // 2  # the C library may keep so much of what the attention has freed
     return max(outputs + attention, refined) * shorter * itemsize
 
 
