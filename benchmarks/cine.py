@@ -3,7 +3,6 @@
 On a GPU the network is compiled with CUDA graphs (`torch.compile(mode="reduce-overhead")`).
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 from networks import QUICK_NETWORK
 
 from basicsr_m2trans.archs import M2Trans
@@ -80,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

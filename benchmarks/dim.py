@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments, run
+from measuring import Report, evenly_chosen, parse_arguments, run_script
 
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.errors import InputError
@@ -52,4 +52,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -4,11 +4,10 @@ The literal computation (`fast: false`) has the operations of the authors' relea
 weights and input.
 """
 
-import sys
 from collections.abc import Sequence
 
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 from networks import forward, networks
 
 CASES = ((2, 192), (4, 96))  # scale and side of the LR image, of an HR patch of 384
@@ -34,4 +33,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

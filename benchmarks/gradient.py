@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments, run
+from measuring import Report, evenly_chosen, parse_arguments, run_script
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
@@ -86,4 +86,4 @@ def gradient(loss: nn.Module, sr: Tensor, hr: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

@@ -3,13 +3,12 @@
 One process reads, as each loader process does; images are phantoms of 1024x768, patches the paper's 384 at x2.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 from networks import networks, training_step
 
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
@@ -73,4 +72,4 @@ def read_all(data: Path, gt: str, lq: str, patch: int, passes: int) -> Callable[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -65,8 +65,8 @@ def parse_arguments(
     return args
 
 
-def run(main: Callable[[], int]) -> NoReturn:
-    """Run a benchmark that reads the user's files; what is wrong with them is told in one message, with status 2."""
+def run_script(main: Callable[[], int]) -> NoReturn:
+    """Run a benchmark as a program; a mistake in its input is told in one message, with status 2."""
     try:
         sys.exit(main())
     except InputError as error:

@@ -4,14 +4,13 @@ Each run has a process of its own, and both take turns. Peak memory is what the 
 the result, in float32, counts. Of the largest image only the strips are measured.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments, peak_memory
+from measuring import Report, parse_arguments, peak_memory, run_script
 from networks import networks
 
 from basicsr_m2trans.inference import enlarge
@@ -80,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

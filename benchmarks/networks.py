@@ -1,8 +1,9 @@
-"""Forward passes and training steps of M2Trans on random input, for several benchmarks."""
+"""Forward passes and training steps of networks on random input, for several benchmarks."""
 
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from basicsr_m2trans.archs import M2Trans
 
@@ -17,7 +18,7 @@ def networks(upscale: int, quick: bool) -> tuple[M2Trans, M2Trans]:
     return literal, fast
 
 
-def forward(network: M2Trans, x: torch.Tensor, bfloat16: bool = False) -> Callable[[], torch.Tensor]:
+def forward(network: nn.Module, x: torch.Tensor, bfloat16: bool = False) -> Callable[[], torch.Tensor]:
     """One inference."""
 
     def run() -> torch.Tensor:
@@ -28,14 +29,15 @@ def forward(network: M2Trans, x: torch.Tensor, bfloat16: bool = False) -> Callab
 
 
 def training_step(
-    network: M2Trans,
+    network: nn.Module,
     x: torch.Tensor,
     bfloat16: bool = False,
     semantic_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> Callable[[], None]:
     """One step: forward, L1 loss and where given the semantic loss of SR and HR, backward, Adam."""
     optimizer = torch.optim.Adam(network.parameters(), 1e-5)
-    target = torch.rand(len(x), 3, x.shape[2] * network.upscale, x.shape[3] * network.upscale)
+    with torch.no_grad():
+        target = torch.rand_like(network(x))
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

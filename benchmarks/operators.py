@@ -4,11 +4,10 @@ Forward x2 at LR 192x192 and a training step x2 at batch 8, LR 64x64, as `forwar
 slows everything down, small operators most, so the sums are larger than the times without it.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 from networks import forward, networks, training_step
 from torch.profiler import ProfilerActivity, profile
 
@@ -55,4 +54,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -5,12 +5,11 @@ memory is what the first step adds, gradients and the state of Adam included.
 """
 
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from measuring import Report, parse_arguments, peak_memory
+from measuring import Report, parse_arguments, peak_memory, run_script
 from networks import QUICK_NETWORK
 
 import basicsr_m2trans
@@ -60,4 +59,4 @@ def make_step(options: dict[str, Any], side: int, quick: bool) -> Callable[[], N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

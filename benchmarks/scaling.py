@@ -5,11 +5,10 @@ A slope of 1 is proportional growth. Ratios compare time or memory per pixel wit
 
 import math
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 
 import torch
-from measuring import Report, parse_arguments, peak_memory, time_in_turn
+from measuring import Report, parse_arguments, peak_memory, run_script, time_in_turn
 from networks import forward, networks
 
 SCALE = 2
@@ -51,4 +50,4 @@ def make_forward(shape: Shape, quick: bool) -> Callable[[], torch.Tensor]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

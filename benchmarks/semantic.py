@@ -8,13 +8,12 @@ each caption and takes no part in a step.
 import copy
 import functools
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments, peak_memory
+from measuring import Report, parse_arguments, peak_memory, run_script
 from networks import networks, training_step
 
 from basicsr_m2trans import compat
@@ -126,4 +125,4 @@ def make_loss_alone(make_encoder: Callable[[], ImageTextEncoder], shape: tuple[i
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

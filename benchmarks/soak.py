@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
@@ -188,4 +188,4 @@ def slope(iterations: Sequence[int], values: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

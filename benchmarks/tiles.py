@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from measuring import Report, evenly_chosen, parse_arguments, run
+from measuring import Report, evenly_chosen, parse_arguments, run_script
 
 from basicsr_m2trans.inference import tiling_difference
 from basicsr_m2trans.inference.network_file import find_model, load_network
@@ -24,9 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
     report = Report("tiles", args)
     trained = load_network(find_model(args.model))
-    images = [image for _, image in evenly_chosen(args.data, trained.scale, args.images, 512)]
-    if args.quick:
-        images = [image[..., :48, :48] for image in images]
+    side = 48 if args.quick else 512
+    images = [image for _, image in evenly_chosen(args.data, trained.scale, args.images, side)]
+    if args.quick:  # images of a set are larger than phantoms
+        images = [image[..., :side, :side] for image in images]
     tile = 16 if args.quick else TILE
     case = f"{args.model} x{trained.scale}, tiles of {tile} pixels, {len(images)} images of {args.data or 'phantoms'}"
     for margin in MARGINS[:1] if args.quick else MARGINS:
@@ -44,4 +45,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_script(main)

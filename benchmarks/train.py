@@ -4,11 +4,10 @@ The literal computation (`fast: false`, float32) has the operations of the autho
 """
 
 import copy
-import sys
 from collections.abc import Sequence
 
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 from networks import networks, training_step
 
 
@@ -31,4 +30,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

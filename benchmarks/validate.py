@@ -4,7 +4,6 @@ The difference of values is printed beside each pair of times.
 """
 
 import functools
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
-from measuring import Report, parse_arguments
+from measuring import Report, parse_arguments, run_script
 
 from basicsr_m2trans import compat
 from basicsr_m2trans.data.phantom import make_phantom
@@ -92,4 +91,4 @@ def as_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

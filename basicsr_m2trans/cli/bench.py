@@ -16,6 +16,7 @@ BENCHMARKS = {
     "validate": "the metrics of validation against BasicSR's and piq's",
     "memory": "peak memory of inference bounded by a setting against the whole image",
     "scaling": "time and memory against image area and batch",
+    "plan": "training step and forward pass of every method of a plan: what equal training time is",
     "dim": "PSNR of networks minus bicubic interpolation on images of low contrast (not a speed)",
     "tiles": "how far tiles with margins are from the whole image (not a speed)",
     "soak": "memory, open files and speed of a training of 2,000 iterations (status 1 where the first two grow)",

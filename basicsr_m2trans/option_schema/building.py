@@ -12,7 +12,6 @@ from basicsr_m2trans.option_schema.values import Problem
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.optim.lr_scheduler import LRScheduler
 
 
 def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
@@ -24,7 +23,7 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
     builders = {
         ("network_g",): build_network,
         ("train", "optim_g"): _build_optimizer,
-        ("train", "scheduler"): build_scheduler,
+        ("train", "scheduler"): _build_scheduler,
     }
     for key, build in builders.items():
         settings = section(opt, *key)
@@ -62,22 +61,6 @@ def build_network(network_g: dict[str, Any]) -> "nn.Module":
             return network_class(**arguments)
 
 
-def build_scheduler(scheduler: dict[str, Any]) -> "LRScheduler":
-    """The scheduler of the learning rate, on an optimizer of one weight.
-
-    Args:
-        scheduler: section of that name; its `type` is known.
-
-    Raises:
-        Exception: of any type, where the class refuses a value.
-    """
-    import torch
-
-    arguments = dict(scheduler)
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    return scheduler_classes()[arguments.pop("type")](optimizer, **arguments)
-
-
 def reason(error: Exception) -> str:
     """What an exception says; the type goes before, where the text was not written for users."""
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
@@ -88,3 +71,11 @@ def _build_optimizer(optim_g: dict[str, Any]) -> None:
 
     arguments = dict(optim_g)
     optimizer_classes()[arguments.pop("type")]([torch.nn.Parameter(torch.zeros(1))], **arguments)
+
+
+def _build_scheduler(scheduler: dict[str, Any]) -> None:
+    import torch
+
+    arguments = dict(scheduler)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    scheduler_classes()[arguments.pop("type")](optimizer, **arguments)

@@ -7,7 +7,7 @@ the signatures of the classes and functions that option files name.
 import functools
 import importlib
 from collections.abc import Mapping
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Any
 
 from basicsr_m2trans import register
@@ -154,7 +154,7 @@ def _with_arguments(
     classes: Mapping[str, Any],
     given: tuple[str, ...] = (),
     known: Mapping[str, Any] = KNOWN_ARGUMENTS,
-    refused: Mapping[str, str] = MappingProxyType({}),
+    refused: Mapping[str, str] = {},
 ) -> TypedSection:
     sections = {key: from_signature(obj, given, known.get(key, {})) for key, obj in classes.items()}
     return TypedSection(name, sections, refused)

@@ -125,13 +125,14 @@ def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]
     Raises:
         InputError: files, keys or values cannot be used; one message lists those of all methods.
     """
-    files, texts = {}, []
+    files, problems, texts = {}, {}, []
     for setting, run in {run.setting: run for run in runs if run.seed is not None}.items():
         try:
-            files[setting] = _base_file(settings, settings.methods[run.method], run.scale)
+            files[setting], found = _base_file(settings, settings.methods[run.method], run.scale)
+            problems[setting] = files[setting].placed(found)
         except InputError as error:
             texts.append(str(error))
-    refuse({setting: file.placed(file.problems) for setting, file in files.items()}, texts)
+    refuse(problems, texts)
     return files
 
 
@@ -160,8 +161,8 @@ def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ())
         raise InputError("\n".join(reports))
 
 
-def _base_file(settings: Settings, method: Method, scale: int) -> OptionFile:
-    """One of `base_files`; what is wrong with keys and values is in its `problems`.
+def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFile, list[Problem]]:
+    """One of `base_files`, and what is wrong with its keys and values.
 
     Raises:
         InputError: a file or an override cannot be read.
@@ -185,11 +186,11 @@ def _base_file(settings: Settings, method: Method, scale: int) -> OptionFile:
     for phase, dataset in sets.items():
         _keep_data(section(opt, "datasets"), phase, dataset)
     make_paths_absolute(opt)
-    file.problems = find_problems(file, "train", files=False)
+    problems = find_problems(file, "train", files=False)
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
-        file.problems.append(Problem(("val",), "is missing", "take it from another option file"))
-    return file
+        problems.append(Problem(("val",), "is missing", "take it from another option file"))
+    return file, problems
 
 
 def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> None:

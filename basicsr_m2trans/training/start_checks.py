@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.building import build_network, build_scheduler
+from basicsr_m2trans.option_schema.building import build_network
 from basicsr_m2trans.option_schema.relations import section
 from basicsr_m2trans.weights import as_weights, check_weights
 
 REMEDY = "write what the run began with, or begin a new run under another name"
-# What a scheduler's state holds beside its settings, in some versions of PyTorch; `base_lrs` is the optimizer's `lr`.
-COUNTERS = {"last_epoch", "_step_count", "_last_lr", "_is_initial", "_get_lr_called_within_step", "verbose"}
-COUNTERS |= {"base_lrs", "cumulative_period"}
 
 
 def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> list[str]:
@@ -68,18 +65,18 @@ def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
     total = train.get("total_iter", state["iter"])
     if total < state["iter"]:
         raise InputError(f"{title} total_iter is {total}, but the run has come to {state['iter']}; write at least that")
-    kept = list(_optimizer_settings(train, state))
-    if "type" in section(train, "scheduler") and state["schedulers"]:
-        saved, given = state["schedulers"][0], build_scheduler(train["scheduler"]).state_dict()
-        if ("periods" in saved) != ("periods" in given):
+    optimizers, schedulers = state["optimizers"][:1], state["schedulers"][:1]
+    kept = [entry for saved in optimizers for entry in _common(train, "optim_g", _rate_at_start(saved))]
+    for saved in schedulers:
+        if ("periods" in saved) != ("periods" in section(train, "scheduler")):
             raise InputError(f"{title} scheduler: type is not the one that the run began with; {REMEDY}")
-        kept += [(f"scheduler: {key}", saved[key], given[key]) for key in saved if key in given and key not in COUNTERS]
         if total > sum(saved.get("periods", [total])):
             raise InputError(
                 f"{title} total_iter is {total}, but the run began with the learning rate of scheduler: periods "
                 f"{saved['periods']}, which a state keeps; to train on, begin a new run from its weights "
                 "(path: pretrain_network_g)"
             )
+        kept += _common(train, "scheduler", saved)
     pairs = [(key, _listed(saved), _listed(given)) for key, saved, given in kept]
     return [
         f"train: {key} stays {saved}, with which the run began; {given} has no effect."
@@ -88,13 +85,15 @@ def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
     ]
 
 
-def _optimizer_settings(train: dict[str, Any], state: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Key, saved and given value of the optimizer's settings."""
-    optim_g = section(train, "optim_g")
-    groups = [group for optimizer in state["optimizers"][:1] for group in optimizer["param_groups"][:1]]
-    for group in groups:
-        saved = group | {"lr": group.get("initial_lr", group["lr"])}
-        yield from ((f"optim_g: {key}", saved[key], given) for key, given in optim_g.items() if key in saved)
+def _common(train: dict[str, Any], name: str, saved: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Key, saved and given value of the settings of a section that the state has, too."""
+    return [(f"{name}: {key}", saved[key], given) for key, given in section(train, name).items() if key in saved]
+
+
+def _rate_at_start(optimizer: dict[str, Any]) -> dict[str, Any]:
+    """The settings in an optimizer's state, with `lr` as it was before a scheduler lowered it."""
+    group = optimizer["param_groups"][0]
+    return group | {"lr": group.get("initial_lr", group["lr"])}
 
 
 def _listed(value: Any) -> Any:

@@ -12,7 +12,6 @@ from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.interruption import leave_signals_to_trainer
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.training.start_checks import early_end, kept_settings, require_same_network
-from basicsr_m2trans.weights import read_checkpoint
 
 
 class TrainingStart:
@@ -51,14 +50,13 @@ class TrainingStart:
         self._passed_over, self._told = [], []
         paths = opt["path"]
         if opt["auto_resume"]:
-            state_path, state = self._newest_whole_state(opt)
+            state_path, state, networks = self._newest_whole_state(opt)
         else:
             state_path = paths.get("resume_state")
-            state = _read_with_networks(state_path, opt) if state_path else None
+            state, networks = _read_with_networks(state_path, opt) if state_path else (None, {})
         if opt["dist"]:
             _require_same_start(opt, 0 if state is None else state["iter"])
         if state is None:
-            self._told = early_end(opt)
             return None
         paths["resume_state"] = str(state_path)
 
@@ -67,11 +65,10 @@ class TrainingStart:
         check_resume(opt, state["iter"])
         self._told = kept_settings(opt, state)
         # Only what is loaded whole continues the run; the option file speaks of the weights that it began with.
-        for network in _resumed_networks(opt):
-            paths[f"param_key_{network}"], paths[f"strict_load_{network}"] = "params", True
-            if network == "g":
-                file = paths["pretrain_network_g"]
-                self._told += require_same_network(opt, read_checkpoint(file), file)
+        for label in networks:
+            paths[f"param_key_{label}"], paths[f"strict_load_{label}"] = "params", True
+        if "g" in networks:
+            self._told += require_same_network(opt, networks["g"], paths["pretrain_network_g"])
         # Without `manual_seed` in the option file, BasicSR has drawn another one.
         seed = state.get("manual_seed", opt["manual_seed"])
         if seed != opt["manual_seed"]:
@@ -101,6 +98,8 @@ class TrainingStart:
             logger.warning(f"A checkpoint is passed over: {problem}")
         for text in self._told:
             logger.warning(text)
+        for text in early_end(opt) if not self.iteration else ():
+            logger.info(text)
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:
             train_opt["seed"] = opt["manual_seed"]
@@ -146,12 +145,12 @@ class TrainingStart:
             )
         return TrainingPosition(self.epoch, self.iteration, done, per_epoch, per_iteration)
 
-    def _newest_whole_state(self, opt: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None]:
-        """The newest state that can be used; the others that were tried are kept for the log."""
+    def _newest_whole_state(self, opt: dict[str, Any]) -> tuple[Path | None, dict[str, Any] | None, dict[str, Any]]:
+        """The newest state that can be used, with its networks; the others that were tried are kept for the log."""
         folder = opt["path"]["training_states"]
         for path in training_states(folder):
             try:
-                return path, _read_with_networks(path, opt)
+                return path, *_read_with_networks(path, opt)
             except InputError as error:
                 self._passed_over.append(str(error))
         if self._passed_over:
@@ -159,7 +158,7 @@ class TrainingStart:
                 f"no checkpoint of {opt['name']} can be resumed; mend one, or remove {folder} to begin anew:\n  "
                 + "\n  ".join(self._passed_over)
             )
-        return None, None
+        return None, None, {}
 
 
 def _require_same_start(opt: dict[str, Any], iteration: int) -> None:
@@ -177,9 +176,9 @@ def _require_same_start(opt: dict[str, Any], iteration: int) -> None:
         )
 
 
-def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str, Any]:
-    """Read a state after checking that the networks that BasicSR will load with it are whole."""
-    state = read_training_state(state_path)
+def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a state and, by their labels such as `g`, the networks that BasicSR will load with it, all whole."""
+    state, networks = read_training_state(state_path), {}
     for label in _resumed_networks(opt):
         network = Path(opt["path"]["models"], f"net_{label}_{state['iter']}.pth")
         if not network.is_file():
@@ -188,10 +187,10 @@ def _read_with_networks(state_path: str | Path, opt: dict[str, Any]) -> dict[str
                 "it was in the interrupted run, or resume an iteration of which both files are there"
             )
         try:
-            read_whole_checkpoint(network)
+            networks[label] = read_whole_checkpoint(network)
         except InputError as error:
             raise InputError(f"cannot resume {opt['name']} from {state_path}: {error}") from error
-    return state
+    return state, networks
 
 
 def _resumed_networks(opt: dict[str, Any]) -> list[str]:

@@ -18,10 +18,12 @@ from basicsr_m2trans.report.training_log import TrainingLog
 FOLDER = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
 
 
-def figures_of(name: str, folder: Path) -> dict[tuple[str, str], dict]:
+def figures_of(name: str, folder: Path, *arguments: str) -> dict[tuple[str, str], dict]:
     """Run a benchmark on tiny sizes; its figures by case and name."""
     file = folder / "figures.json"
-    assert main(["bench", name, "--quick", "--repetitions", "3", "--threads", "1", "--json", str(file)]) == 0
+    assert (
+        main(["bench", name, "--quick", "--repetitions", "3", "--threads", "1", "--json", str(file), *arguments]) == 0
+    )
     assert [path.name for path in folder.iterdir()] == ["figures.json"]
     content = json.loads(file.read_text())
     assert content["benchmark"] == name
@@ -138,7 +140,24 @@ def test_dim(tmp_path):
     assert figures[case, "c = 1"]["min"] > 0 > figures[case, "c = 0.03"]["max"]
 
 
-@pytest.mark.parametrize(("name", "option"), [("dim", "--model"), ("tiles", "--model"), ("gradient", "--data")])
+def test_plan(tmp_path):
+    network = "{num_feat: 8, num_block: 1, num_res_block: 1}"
+    (tmp_path / "plan.yml").write_text(
+        "data: nowhere\nout: nowhere\nscales: [2]\niterations: 1\nmethods:\n"
+        f"  M2Trans_open: {{changes: {{network_g: {network}}}}}\n"
+        "  EDSR_open: {changes: {network_g: {network: {num_feat: 8, num_block: 1}}}}\n"
+    )
+    (tmp_path / "out").mkdir()
+    figures = figures_of("plan", tmp_path / "out", "--plan", str(tmp_path / "plan.yml"))
+    names = ("M2Trans_open_x2", "EDSR_open_x2")
+    assert list(figures) == [(case, name) for case in ("training step x2", "forward x2") for name in names]
+    for case in ("training step x2", "forward x2"):
+        check_ratios(figures, case, *names)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("plan", "--plan"), ("dim", "--model"), ("tiles", "--model"), ("gradient", "--data")]
+)
 def test_files_that_cannot_be_used_are_named_in_one_line(name, option, capfd):
     assert main(["bench", name, "--quick", option, "nope"]) == 2
     error = capfd.readouterr().err

@@ -12,7 +12,6 @@ import torch
 from basicsr_m2trans import register
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
-from basicsr_m2trans.option_schema.building import build_scheduler
 from basicsr_m2trans.training.training_start import TrainingStart
 
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
@@ -20,6 +19,7 @@ LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 
 register()
 
+from basicsr.models import lr_scheduler  # noqa: E402
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 
@@ -118,9 +118,11 @@ def write_run(root, **arguments):
     torch.save({"params": weights, "network_g": network}, root / "models/net_g_5.pth")
     file = root / "training_states/5.state"
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
-    scheduler = {"type": "CosineAnnealingRestartLR" if "periods" in arguments else "MultiStepLR", **arguments}
-    states = {"schedulers": [build_scheduler(scheduler).state_dict()], "optimizers": [optimizer.state_dict()]}
+    name = "CosineAnnealingRestartLR" if "periods" in arguments else "MultiStepRestartLR"
+    schedule = getattr(lr_scheduler, name)(optimizer, **arguments)
+    states = {"schedulers": [schedule.state_dict()], "optimizers": [optimizer.state_dict()]}
     torch.save(torch.load(file) | states, file)
+    scheduler = {"type": name, **arguments}
     train = {"total_iter": 20, "scheduler": scheduler, "optim_g": {"type": "Adam", "lr": 1e-3, "betas": [0.9, 0.999]}}
     return options(root) | LOADER_OPTIONS | {"network_g": network, "train": train, "manual_seed": 7}
 
@@ -208,12 +210,12 @@ def test_another_scheduler_or_an_earlier_end_is_refused(changes, message, tmp_pa
 
 
 @pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
-def test_a_training_that_ends_before_its_schedule_is_told(total, told, tmp_path, caplog):
+def test_a_training_that_ends_before_its_schedule_is_told(total, told, caplog):
     train = {"total_iter": total, "scheduler": {"periods": [15, 5]}}
     opt = LOADER_OPTIONS | {"train": train}
-    start = TrainingStart(make_loaders)
-    start.load_resume_state(opt | options(tmp_path))
-    start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
+    logger = logging.getLogger("test_training_start")
+    caplog.set_level(logging.INFO, logger.name)
+    TrainingStart(make_loaders).create_train_val_dataloader(opt, logger)
     text = "total_iter 12 ends before scheduler: periods [15, 5]: the learning rate does not fall to its end"
     assert any(text in message for message in caplog.messages) is told
 
