@@ -1,6 +1,7 @@
 """M2Trans's training step inside BasicSR (Sec. V-A, Eq. 20)."""
 
 import contextlib
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -13,6 +14,7 @@ from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
+from basicsr_m2trans.models.precision import float32_products
 from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
 
@@ -66,7 +68,10 @@ class M2TransModel(ResumableModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take over a batch: lq and gt as in `SRModel`, its captions, and its paths for error messages."""
-        super().feed_data(data)
+        # Copied while a GPU still computes, where the loader has pinned memory; `SRModel` waits for the copy.
+        for name in ("lq", "gt"):
+            if name in data:
+                setattr(self, name, data[name].to(self.device, non_blocking=True))
         self.text = data.get("text")
         self.image_paths = data.get("lq_path") or data.get("gt_path") or []
 
@@ -81,12 +86,11 @@ class M2TransModel(ResumableModel):
         if self.cri_semantic:
             self.crops = self._draw_crops(self.cri_semantic, current_iter)
         self.optimizer_g.zero_grad()
-        losses = self._accumulate_gradients()
+        with float32_products(self.training_options.tf32):
+            losses = self._accumulate_gradients()
         norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.training_options.grad_clip_norm)
-        self._require_finite(current_iter, losses, norm)
+        self.log_dict = self._finite_losses(current_iter, losses, norm)
         self.optimizer_g.step()
-
-        self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
@@ -151,16 +155,21 @@ class M2TransModel(ResumableModel):
             return self.opt["world_size"]
         return 1 / self.training_options.accumulate
 
-    def _require_finite(self, current_iter: int, losses: dict[str, Tensor], gradient_norm: Tensor) -> None:
-        """Stop every process before the weights take up a value that is not finite in any of them."""
+    def _finite_losses(self, current_iter: int, losses: dict[str, Tensor], gradient_norm: Tensor) -> dict[str, float]:
+        """The losses' means over all processes, for the log.
+
+        Stops every process before the weights take up a value that is not finite in any of them.
+        """
         values = torch.stack([*losses.values(), gradient_norm])
-        finite = values.isfinite().all()
-        everywhere = finite.float()
+        total = values.clone()
         if self.opt["dist"]:
-            torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
-        if everywhere:
-            return
-        if not finite:
+            # What is not finite in one process is not finite in the sum.
+            torch.distributed.all_reduce(total)
+        # The one time in a step that the processor waits for a GPU.
+        means = (total / self.opt["world_size"]).tolist()
+        if all(map(math.isfinite, means)):
+            return dict(zip(losses, means[:-1], strict=True))
+        if not values.isfinite().all():
             terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
             cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
         else:
