@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs a bundle made by bundle.sh, without internet (docs/offline.md):
+#
+#   install_bundle.sh [--python PYTHON] [--target DIR] [--bundle DIR]
+#
+# --python     Python to install for (default: python3)
+# --target     new folder to install into, then used by PYTHONPATH=DIR (default: the environment of --python)
+# --bundle     folder of the bundle (default: the one that holds this script)
+set -euo pipefail
+
+fail() {
+    printf 'install_bundle.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+bundle=$(dirname "$0") python=python3 target=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help) exec sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
+        --python | --target | --bundle)
+            [ $# -ge 2 ] || fail "$1 needs a value"
+            printf -v "${1#--}" %s "$2"
+            shift 2
+            ;;
+        *) fail "unknown argument $1; there are --python, --target and --bundle" ;;
+    esac
+done
+[ -f "$bundle/SHA256SUMS" ] || fail "$bundle is no bundle: it has no SHA256SUMS; name one: --bundle DIR"
+bundle=$(realpath "$bundle")
+[ -z "$target" ] || target=$(realpath -m "$target")
+[ -z "$target" ] || [ ! -e "$target" ] || fail "$target exists; remove it or name another folder"
+(cd "$bundle" && sha256sum --check --quiet --strict SHA256SUMS) ||
+    fail "files of $bundle are missing or damaged (named above); copy the bundle again"
+
+command -v "$python" >/dev/null || fail "$python was not found; name a Python: --python PYTHON"
+python=$(realpath -s "$(command -v "$python")")
+needed=$(cat "$bundle/python-version")
+found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[ "$found" = "$needed" ] ||
+    fail "the bundle is for Python $needed and $python is $found; name a Python $needed (--python PYTHON), or make a bundle with: scripts/bundle.sh OUT --python $found"
+# Settings of pip on this machine, such as an index or a folder of its own, have no say here.
+export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+pip=("$python" -m pip --isolated install --quiet --no-index --no-deps)
+"$python" -m pip --version >/dev/null 2>&1 || fail "$python has no pip; try: $python -m ensurepip"
+
+# Without an index pip can only look at what is there.
+while read -r requirement; do
+    "${pip[@]}" --dry-run "$requirement" >/dev/null 2>&1 && continue
+    name=${requirement%%[^A-Za-z0-9._-]*}
+    version=$("$python" -c 'import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))' "$name" 2>/dev/null) ||
+        fail "the bundle leaves out $name and $python has none; install $requirement first, or make a bundle with it"
+    fail "the bundle leaves out $name and needs $requirement; $python has $version"
+done <"$bundle/left-out.txt"
+
+files=(--find-links "$bundle/wheels" --requirement "$bundle/requirements.txt")
+if [ -n "$target" ]; then
+    trap 'rm -rf "$target.partial"' EXIT
+    rm -rf "$target.partial"
+    "${pip[@]}" "${files[@]}" --target "$target.partial" || fail "pip failed; its messages are above"
+    mv -T "$target.partial" "$target"
+    use="export PYTHONPATH=$target"
+else
+    "${pip[@]}" "${files[@]}" || fail "pip failed; its messages are above"
+    use=
+fi
+# From a folder without Python files: the current one would come before the installed packages.
+(cd "$bundle" && env ${target:+"PYTHONPATH=$target"} "$python" -c 'import basicsr_m2trans; basicsr_m2trans.register()') ||
+    fail "everything is installed, but basicsr_m2trans cannot be imported; the messages are above"
+printf 'Installed and tried. Next:\n'
+[ -z "$use" ] || printf '  %s\n' "$use"
+printf '  %s -m basicsr_m2trans.cli upscale IMAGE --scale 2 -o OUT\n' "$python"
