@@ -6,7 +6,8 @@
 #
 # --python     Python version of the machine that the bundle is for (default: that of PYTHON)
 # --extras     extras of setup.py (default: none)
-# --without    packages that the machine has already; what only they need stays out too
+# --without    packages that the machine has already; what only they need stays out too. NAME=SUBSTITUTE where it has
+#              another package with the same modules: opencv-python=opencv-python-headless
 #
 # PYTHON is the Python that has the package installed (default: .venv/bin/python): building BasicSR imports torch.
 set -euo pipefail

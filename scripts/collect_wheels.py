@@ -29,20 +29,23 @@ def main() -> None:
     parser.add_argument("--constraints", type=Path, required=True, help="file of exact versions")
     parser.add_argument("--python", required=True, help="version to collect for, such as 3.12")
     parser.add_argument("--extras", default="", help="names with commas between them")
-    parser.add_argument("--without", nargs="*", default=[], help="packages to leave out")
+    parser.add_argument("--without", nargs="*", default=[], help="packages to leave out, as NAME or NAME=SUBSTITUTE")
     args = parser.parse_args()
     extras = {canonicalize_name(name) for name in args.extras.split(",") if name}
-    without = {canonicalize_name(name) for name in args.without}
+    # Each name left out, and the package that the other machine has for it.
+    without = {
+        canonicalize_name(name): other or name for name, _, other in (text.partition("=") for text in args.without)
+    }
 
     check_root(read_wheels(args.folder)[ROOT_PACKAGE], args.python, extras)
-    needed = collect(args.folder, args.constraints, args.python, extras, without)
-    if unknown := sorted(without - needed.keys()):
+    needed = collect(args.folder, args.constraints, args.python, extras, set(without))
+    if unknown := sorted(without.keys() - needed.keys() | without.keys() & {ROOT_PACKAGE}):
         fail(f"nothing in this bundle needs {', '.join(unknown)}; take it out of --without")
     check_versions(read_wheels(args.folder), needed)
 
     versions = {name: wheel.version for name, wheel in read_wheels(args.folder).items()}
     write_lines(args.folder / "requirements.txt", [f"{name}=={version}" for name, version in versions.items()])
-    write_lines(args.folder / "left-out.txt", [f"{name}{needed[name]}" for name in without])
+    write_lines(args.folder / "left-out.txt", [f"{other}{needed[name]}" for name, other in without.items()])
     write_lines(args.folder / "python-version", [args.python])
 
 

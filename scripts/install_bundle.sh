@@ -58,14 +58,14 @@ if [ -n "$target" ]; then
     rm -rf "$target.partial"
     "${pip[@]}" "${files[@]}" --target "$target.partial" || fail "pip failed; its messages are above"
     mv -T "$target.partial" "$target"
-    use="export PYTHONPATH=$target"
 else
     "${pip[@]}" "${files[@]}" || fail "pip failed; its messages are above"
-    use=
 fi
-# From a folder without Python files: the current one would come before the installed packages.
-(cd "$bundle" && env ${target:+"PYTHONPATH=$target"} "$python" -c 'import basicsr_m2trans; basicsr_m2trans.register()') ||
+[ -z "$target" ] || export PYTHONPATH=$target
+cd "$bundle"  # Python looks for modules in the current folder first.
+"$python" -c 'import basicsr_m2trans; basicsr_m2trans.register()' ||
     fail "everything is installed, but basicsr_m2trans cannot be imported; the messages are above"
+"$python" -m pip --isolated check || printf 'Note: the packages above do not suit each other, says pip; not all need matter.\n'
 printf 'Installed and tried. Next:\n'
-[ -z "$use" ] || printf '  %s\n' "$use"
+[ -z "$target" ] || printf '  export PYTHONPATH=%s\n' "$target"
 printf '  %s -m basicsr_m2trans.cli upscale IMAGE --scale 2 -o OUT\n' "$python"
