@@ -43,14 +43,26 @@ export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
 pip=("$python" -m pip --isolated install --quiet --no-index --no-deps)
 "$python" -m pip --version >/dev/null 2>&1 || fail "$python has no pip; try: $python -m ensurepip"
 
-# Without an index pip can only look at what is there.
-while read -r requirement; do
-    "${pip[@]}" --dry-run "$requirement" >/dev/null 2>&1 && continue
-    name=${requirement%%[^A-Za-z0-9._-]*}
-    version=$("$python" -c 'import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))' "$name" 2>/dev/null) ||
-        fail "the bundle leaves out $name and $python has none; install $requirement first, or make a bundle with it"
-    fail "the bundle leaves out $name and needs $requirement; $python has $version"
-done <"$bundle/left-out.txt"
+"$python" - "$bundle/left-out.txt" <<'END' || fail "install these first, or make a bundle with them"
+import importlib.metadata
+import pathlib
+import sys
+
+# The copy inside pip: packaging itself may be missing here.
+from pip._vendor.packaging.requirements import Requirement
+
+problems = []
+for line in pathlib.Path(sys.argv[1]).read_text().splitlines():
+    needed = Requirement(line)
+    try:
+        found = importlib.metadata.version(needed.name)
+    except importlib.metadata.PackageNotFoundError:
+        problems.append(f"the bundle leaves out {needed.name} and needs {line}; {sys.executable} has none")
+        continue
+    if not needed.specifier.contains(found, prereleases=True):
+        problems.append(f"the bundle leaves out {needed.name} and needs {line}; {sys.executable} has {found}")
+sys.exit("\n".join(problems) or 0)
+END
 
 files=(--find-links "$bundle/wheels" --requirement "$bundle/requirements.txt")
 if [ -n "$target" ]; then

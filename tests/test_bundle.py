@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -237,19 +238,16 @@ def test_a_damaged_bundle(copied, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
-@pytest.mark.parametrize(
-    ("left_out", "message"),
-    [
-        ("nowhere>=2\n", "leaves out nowhere and {python} has none; install nowhere>=2 first"),
-        ("pip>=9999\n", "leaves out pip and needs pip>=9999; {python} has "),
-    ],
-)
-def test_what_is_left_out_must_be_there(copied, tmp_path, left_out, message):
-    (copied / "left-out.txt").write_text(left_out)
+def test_what_is_left_out_must_be_there(copied, tmp_path):
+    (copied / "left-out.txt").write_text("nowhere>=2\npip>=9999\npytest>=1\n")
     seal(copied)
     result = install(copied, "--target", tmp_path / "site")
     assert result.returncode == 1
-    assert message.format(python=sys.executable) in result.stderr
+    assert result.stderr.splitlines() == [
+        f"the bundle leaves out nowhere and needs nowhere>=2; {sys.executable} has none",
+        f"the bundle leaves out pip and needs pip>=9999; {sys.executable} has {importlib.metadata.version('pip')}",
+        "install_bundle.sh: install these first, or make a bundle with them",
+    ]
     assert not (tmp_path / "site").exists()
 
 
