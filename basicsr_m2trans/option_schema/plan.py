@@ -26,6 +26,7 @@ def _by_scale(value: Value) -> Section:
 SHARED = {
     "iterations": Value((float, dict), minimum=1, whole=True, remedy=NUMBER_ABOVE_0, section=_by_scale(LENGTH)),
     "seeds": Value((list,), items=SEED),
+    "scales": Value((list,), items=SCALE),
     "changes": SECTION,
     "scale_changes": Value((dict,), section=_by_scale(SECTION)),
 }
@@ -34,7 +35,6 @@ KEYS = {
     "data": TEXT,
     "out": TEXT,
     "methods": Value((list, dict), items=TEXT, section=Section({}, others=METHOD)),
-    "scales": Value((list,), items=SCALE),
     **SHARED,
     "minutes": Value((float,)),
     "validations": Value((int,), minimum=0, remedy="give 0 or more"),

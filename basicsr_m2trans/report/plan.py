@@ -174,7 +174,12 @@ def _method_problems(name: str, definition: dict[str, Any]) -> Iterator[Problem]
 def _missing_lengths(content: dict[str, Any], methods: dict[str, Any]) -> Iterator[Problem]:
     trained = {name: _lengths(content, definition or {}) for name, definition in methods.items() if name != BICUBIC}
     scales = content.get("scales") or ()
-    missing = [f"{name} x{scale}" for name, lengths in trained.items() for scale in scales if scale not in lengths]
+    missing = [
+        f"{name} x{scale}"
+        for name, lengths in trained.items()
+        for scale in scales
+        if scale in ((methods[name] or {}).get("scales") or scales) and scale not in lengths
+    ]
     if missing:
         text = f"gives neither iterations nor minutes for {first_few(missing)}"
         yield Problem((), text, "add one of them; on the command line use --iters, --time-budget or both")
@@ -237,6 +242,7 @@ def _method(file: OptionFile, name: str, defined: tuple[str, ...]) -> Method:
         name=name,
         base=definition.get("base", name),
         seeds=tuple(dict.fromkeys(definition.get("seeds") or content.get("seeds") or (0,))),
+        scales=tuple(definition["scales"]) if definition.get("scales") else None,
         lengths=_lengths(content, definition),
         changes=changes,
         others=() if name in defined else defined,

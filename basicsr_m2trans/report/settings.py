@@ -23,6 +23,7 @@ class Method:
         name: in tables, figures and names of files.
         base: its option file is train_BASE_xSCALE.yml; the same as the name where it is empty.
         seeds: one training for each.
+        scales: those of the comparison's at which the method is trained; None for all.
         lengths: iterations of each training, by scale; where there are none the time decides.
         changes: what is merged into the option file, by scale and in this order.
         others: names that may have been meant where the option file does not exist, beside those of option files.
@@ -32,6 +33,7 @@ class Method:
     name: str
     base: str = ""
     seeds: tuple[int, ...] = (0,)
+    scales: tuple[int, ...] | None = None
     lengths: dict[int, int] = field(default_factory=dict)
     changes: dict[int, tuple[Changes, ...]] = field(default_factory=dict)
     others: tuple[str, ...] = field(default=(), compare=False)
@@ -45,7 +47,7 @@ class Settings:
     Attributes:
         data: folder with the prepared sets `train` and `val`.
         methods: by name, in the order of the tables.
-        scales: every method is trained at each.
+        scales: every method is trained at each, unless it names its own.
         minutes: time in training steps for each training; None for no limit.
         tests: prepared sets to measure on, by name.
         reference: the method of which the others are subtracted in the tables.
@@ -97,5 +99,6 @@ def plan_runs(methods: Iterable[Method], scales: Iterable[int]) -> list[Run]:
         for scale in scales
         for seed in seeds
         for method in methods
+        if method.scales is None or scale in method.scales
         if (seed == seeds[0] if method.name == BICUBIC else seed in method.seeds)
     ]

@@ -330,3 +330,13 @@ def test_a_misspelt_method_names_those_of_the_plan(plan):
     settings, _ = read_plan(plan(), {"methods": (["smal"], "--methods smal"), "iterations": (9, "--iters 9")})
     with pytest.raises(InputError, match=r"did you mean small\? choose from the plan's Bicubic, EDSR, small, or"):
         files_of(settings)
+
+
+def test_a_method_may_be_trained_at_some_of_the_scales(plan):
+    one = plan(
+        ("    iterations: 560\n", "    iterations: {x3: 560}\n    scales: [3]\n"), ("{x2: 600, x3: 400}", "{x2: 600}")
+    )
+    assert "gives neither iterations nor minutes for small x3" in refusal(one)  # and none is missing for EDSR x2
+    settings, _ = read_plan(plan(("    iterations: 560\n", "    scales: [3]\n")))
+    runs = [run.name for run in plan_runs(settings.methods.values(), settings.scales) if run.method != "small"]
+    assert runs == ["Bicubic_x2", "Bicubic_x3", "EDSR_x3_seed0"]
