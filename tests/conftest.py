@@ -35,3 +35,38 @@ def files_no_larger_than():
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Where a test computes: on the CPU, and on the GPU if there is one."""
+    return request.param
+
+
+def has_gpu():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without a GPU, skip what needs one if it was asked for, and otherwise leave it out: its list would fill pages."""
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not on_gpu or has_gpu():
+        return
+    if "gpu" in config.option.markexpr:
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    else:
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if item not in on_gpu]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which GPU the tests ran on."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    if any("gpu" in report.keywords for report in reports):
+        import torch
+
+        card, cuda = torch.cuda.get_device_name(), torch.version.cuda or torch.version.hip
+        terminalreporter.write_sep("=", f"GPU: {card}, PyTorch {torch.__version__}, CUDA {cuda}")
