@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
+from basicsr_m2trans.models.out_of_memory import explaining_out_of_memory
 from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
 
@@ -70,6 +73,7 @@ class M2TransModel(ResumableModel):
         self.text = data.get("text")
         self.image_paths = data.get("lq_path") or data.get("gt_path") or []
 
+    @explaining_out_of_memory
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on L_fid + beta L_sem.
 
@@ -102,9 +106,10 @@ class M2TransModel(ResumableModel):
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        tile = (self.opt.get("val") or {}).get("tile")
+        scale, tile = self.opt["scale"], (self.opt.get("val") or {}).get("tile")
+        whole = Enlarger(net, scale, get_root_logger().warning, whole=net)
         with torch.no_grad():
-            self.output = (Tiled(net, self.opt["scale"], tile) if tile else net)(self.lq)
+            self.output = (Tiled(net, scale, tile) if tile else whole)(self.lq)
         net.train(training)
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
