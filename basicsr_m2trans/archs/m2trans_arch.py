@@ -229,8 +229,8 @@ class CFTM(nn.Module):
 
     def attend(self, branch: int, x: Tensor) -> Tensor:
         """x plus the attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
-        if self.fast:
-            return folded_attention(x, self.attention(branch), self.levels[branch])
+        if self.fast and isinstance(self.wavelet, HaarTransform):
+            return folded_attention(x, self.attention(branch), self.wavelet.matrix(self.levels[branch]))
         bands = x
         for _ in range(self.levels[branch]):
             bands = self.wavelet.dwt(bands)

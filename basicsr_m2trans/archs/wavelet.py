@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.errors import InputError
 
+# Of the coarsest branch (Sec. III-B).
+MAX_LEVELS = 2
+
 
 def haar_dwt(x: Tensor) -> Tensor:
     """One level of the orthonormal 2-D Haar transform.
@@ -41,6 +44,14 @@ def haar_idwt(x: Tensor) -> Tensor:
     top = torch.stack((ll - hl - lh + hh, ll + hl - lh - hh), dim=-1)
     bottom = torch.stack((ll - hl + lh - hh, ll + hl + lh + hh), dim=-1)
     return torch.stack((top.flatten(-2), bottom.flatten(-2)), dim=-2).flatten(-3, -2) / 2
+
+
+def haar_matrix(levels: int) -> Tensor:
+    """(4^j, 4^j): the sub-bands, by rows, that j Haar transforms make of the pixels of a block of 2^j x 2^j."""
+    pixels = torch.eye(4**levels).view(4**levels, 1, 2**levels, 2**levels)
+    for _ in range(levels):
+        pixels = haar_dwt(pixels)
+    return pixels.view(4**levels, 4**levels).T.contiguous()
 
 
 class WaveletTransform(nn.Module):
@@ -91,7 +102,20 @@ class WaveletTransform(nn.Module):
 
 
 class HaarTransform(nn.Module):
-    """`haar_dwt` and `haar_idwt` with the interface of `WaveletTransform`; it has no buffers."""
+    """`haar_dwt` and `haar_idwt` with the interface of `WaveletTransform`, and as matrices.
+
+    The matrices are buffers, so that they lie on the network's device: constants of the architecture, not weights, they
+    stay out of every checkpoint.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for levels in range(MAX_LEVELS + 1):
+            self.register_buffer(f"matrix{levels}", haar_matrix(levels), persistent=False)
+
+    def matrix(self, levels: int) -> Tensor:
+        """`haar_matrix` of 0 to 2 levels."""
+        return getattr(self, f"matrix{levels}")
 
     def dwt(self, x: Tensor) -> Tensor:
         """(N, C, H, W) with even H and W -> (N, 4C, H/2, W/2)."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from basicsr_m2trans.archs.folded_attention import folded_weights
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.m2trans_arch import CFTM, NUM_BRANCHES, M2Trans
-from basicsr_m2trans.archs.wavelet import HaarTransform
+from basicsr_m2trans.archs.wavelet import HaarTransform, haar_matrix
 from basicsr_m2trans.errors import InputError
 
 ALIGNMENT = 32  # two wavelet levels times windows of 8
@@ -88,7 +88,7 @@ class _DynamicAttention(nn.Module):
         self.block, self.size, self.halo = 2**levels, attention.window_size, attention.halo_size
         self.dim = attention.dim
         with torch.no_grad():
-            query, value = folded_weights(attention, levels)
+            query, value = folded_weights(attention, haar_matrix(levels).to(attention.rel_h))
         self.register_buffer("query", query.T.contiguous())
         self.register_buffer("value", value.T.contiguous())
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.archs import M2Trans, window_attention
 from basicsr_m2trans.archs.fast_reconstruction import reconstruct_in_strips
 from basicsr_m2trans.archs.folded_attention import folded_attention
 from basicsr_m2trans.archs.halo_attention import HaloAttention
-from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt
+from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt, haar_matrix
 
 HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"}
 
@@ -47,9 +47,12 @@ def test_float32_outputs_agree_to_1e_5():
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2])
-@pytest.mark.parametrize("windows_at_once", [1000, 3], ids=["all at once", "the last portion smaller"])
+@pytest.mark.parametrize("windows_at_once", [1000, 3, None], ids=["all at once", "the last portion smaller", "fused"])
 def test_one_branch(levels, windows_at_once, monkeypatch):
-    monkeypatch.setattr("basicsr_m2trans.archs.folded_attention.WINDOWS_AT_ONCE", windows_at_once)
+    if windows_at_once is None:
+        monkeypatch.setitem(window_attention.ATTENTIONS, "explicit", window_attention.fused_attention)
+    else:
+        monkeypatch.setattr(window_attention, "WINDOWS_AT_ONCE", windows_at_once)
     torch.manual_seed(0)
     attention = HaloAttention(4 * 4**levels)
     x = torch.randn(2, 4, 32, 64, requires_grad=True)
@@ -61,7 +64,7 @@ def test_one_branch(levels, windows_at_once, monkeypatch):
         expected = haar_idwt(expected)
     inputs = (x, *attention.parameters())
     expected = x + expected
-    out = folded_attention(x, attention, levels)
+    out = folded_attention(x, attention, haar_matrix(levels))
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     weight = torch.randn_like(out)
     for ours, theirs in zip(
@@ -93,11 +96,11 @@ def test_bfloat16_autocast_stays_close():
 @pytest.mark.parametrize("mode", [torch.inference_mode, lambda: FakeTensorMode(allow_non_fake_inputs=True)])
 def test_nothing_of_a_mode_is_kept(mode):
     """Training after inference, and computing after torch.export, which runs on tensors without values."""
-    attention = HaloAttention(16)
+    attention, haar = HaloAttention(16), haar_matrix(1)
     x = torch.rand(1, 4, 16, 16)
     with mode():
-        folded_attention(x, attention, levels=1)
-    out = folded_attention(x, attention, levels=1)
+        folded_attention(x, attention, haar)
+    out = folded_attention(x, attention, haar)
     assert type(out) is torch.Tensor
     out.sum().backward()
     assert all(parameter.grad is not None for parameter in attention.parameters())

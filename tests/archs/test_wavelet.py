@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform, haar_dwt, haar_idwt
+from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform, haar_dwt, haar_idwt, haar_matrix
 from basicsr_m2trans.errors import InputError
 
 
@@ -48,3 +48,22 @@ def test_both_transforms_share_one_interface():
     x = torch.randn(1, 2, 4, 4)
     assert torch.equal(HaarTransform().dwt(x), haar_dwt(x))
     assert torch.equal(HaarTransform().idwt(haar_dwt(x)), haar_idwt(haar_dwt(x)))
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_matrix_equals_transforms(levels):
+    x = bands = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    for _ in range(levels):
+        bands = haar_dwt(bands)
+    block = 2**levels
+    # Pixels of each block, in the order of their rows, as the last dimension.
+    blocks = x.view(2, 3, 4 // block, block, 4 // block, block).permute(0, 1, 2, 4, 3, 5).flatten(4)
+    expected = bands.view(2, -1, 3, 4 // block, 4 // block)
+    torch.testing.assert_close(torch.einsum("bs,nchws->nbchw", haar_matrix(levels).double(), blocks), expected)
+
+
+def test_matrices_move_with_the_network_and_stay_out_of_checkpoints():
+    transform = HaarTransform().double()
+    assert not transform.state_dict()
+    assert transform.matrix(2).dtype == torch.float64
+    assert torch.equal(transform.matrix(2).float(), haar_matrix(2))
