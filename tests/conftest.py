@@ -37,9 +37,20 @@ def files_no_larger_than():
     return limited
 
 
+@pytest.fixture
+def float32(monkeypatch):
+    """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told otherwise."""
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request):
-    """Where a test computes: on the CPU, and on the GPU if there is one."""
+    """Where a test computes: on the CPU, and on the GPU if there is one, there without TF32."""
+    if request.param == "cuda":
+        request.getfixturevalue("float32")
     return request.param
 
 
@@ -62,11 +73,16 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in on_gpu]
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Say which GPU the tests ran on."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    if any("gpu" in report.keywords for report in reports):
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and has_gpu():
         import torch
 
-        card, cuda = torch.cuda.get_device_name(), torch.version.cuda or torch.version.hip
-        terminalreporter.write_sep("=", f"GPU: {card}, PyTorch {torch.__version__}, CUDA {cuda}")
+        version = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}"
+        item.user_properties.append(("gpu", f"{torch.cuda.get_device_name()}, {version}"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which GPU the tests ran on, also where other processes ran them."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    for gpu in {value for report in reports for name, value in report.user_properties if name == "gpu"}:
+        terminalreporter.write_sep("=", f"on {gpu}")
