@@ -38,12 +38,12 @@ def files_no_larger_than():
 
 
 @pytest.fixture
-def float32(monkeypatch):
+def float32():
     """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told otherwise."""
-    import torch
+    from basicsr_m2trans.models.precision import float32_products
 
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    with float32_products(tf32=False):
+        yield
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

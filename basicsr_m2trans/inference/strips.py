@@ -19,7 +19,7 @@ LEAD = 32
 # Rows that a residual block sees above and below.
 REACH = 2
 # Strips with all channels that the residual blocks take at their peak.
-REFINE_TEMPORARIES = 7
+REFINE_TEMPORARIES = 8  # 7 with AVX-512, more where oneDNN has AVX2 alone
 # Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast path.
 TEMPORARIES = {True: 16, False: 24}
 

@@ -1,6 +1,7 @@
 """M2Trans's training step inside BasicSR (Sec. V-A, Eq. 20)."""
 
 import contextlib
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -10,12 +11,12 @@ from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
 from basicsr_m2trans.models.out_of_memory import explaining_out_of_memory
+from basicsr_m2trans.models.precision import float32_products
 from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
 
@@ -69,7 +70,10 @@ class M2TransModel(ResumableModel):
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take over a batch: lq and gt as in `SRModel`, its captions, and its paths for error messages."""
-        super().feed_data(data)
+        # Copied while a GPU still computes, where the loader has pinned memory; `SRModel` waits for the copy.
+        for name in ("lq", "gt"):
+            if name in data:
+                setattr(self, name, data[name].to(self.device, non_blocking=True))
         self.text = data.get("text")
         self.image_paths = data.get("lq_path") or data.get("gt_path") or []
 
@@ -85,12 +89,11 @@ class M2TransModel(ResumableModel):
         if self.cri_semantic:
             self.crops = self._draw_crops(self.cri_semantic, current_iter)
         self.optimizer_g.zero_grad()
-        losses = self._accumulate_gradients()
+        with float32_products(self.training_options.tf32):
+            losses = self._accumulate_gradients()
         norm = nn.utils.clip_grad_norm_(self.net_g.parameters(), self.training_options.grad_clip_norm)
-        self._require_finite(current_iter, losses, norm)
+        self.log_dict = self._finite_losses(current_iter, losses, norm)
         self.optimizer_g.step()
-
-        self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
@@ -156,25 +159,28 @@ class M2TransModel(ResumableModel):
             return self.opt["world_size"]
         return 1 / self.training_options.accumulate
 
-    def _require_finite(self, current_iter: int, losses: dict[str, Tensor], gradient_norm: Tensor) -> None:
-        """Stop every process before the weights take up a value that is not finite in any of them."""
+    def _finite_losses(self, current_iter: int, losses: dict[str, Tensor], gradient_norm: Tensor) -> dict[str, float]:
+        """The losses' means over all processes, for the log.
+
+        Stops every process before the weights take up a value that is not finite in any of them.
+        """
         values = torch.stack([*losses.values(), gradient_norm])
-        finite = values.isfinite().all()
-        everywhere = finite.float()
+        total = values.clone()
         if self.opt["dist"]:
-            torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
-        if everywhere:
-            return
-        if not finite:
+            # What is not finite in one process is not finite in the sum.
+            torch.distributed.all_reduce(total)
+        # The one time in a step that the processor waits for a GPU.
+        means = (total / self.opt["world_size"]).tolist()
+        if all(map(math.isfinite, means)):
+            return dict(zip(losses, means[:-1], strict=True))
+        if not values.isfinite().all():
             terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
             cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
         else:
             cause = "the values of another process, which names them"
-        state = latest_training_state(self.opt["path"]["training_states"])
-        newest = self._models / f"net_g_{state.stem}.pth" if state else "none saved yet"
         raise InputError(
             f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "
-            f"Last good checkpoint: {newest}. Look at these images; then set train: grad_clip_norm "
+            f"Last good checkpoint: {self.newest_checkpoint}. Look at these images; then set train: grad_clip_norm "
             "and go on with --auto_resume, or begin a new run from that network with a lower train: optim_g: lr"
         )
 

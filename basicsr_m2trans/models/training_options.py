@@ -17,6 +17,7 @@ class TrainingOptions:
     Args:
         amp: 'bf16' runs the network under autocast to bfloat16; weights, losses and the optimizer stay float32.
         compile: True compiles the network's training pass with `torch.compile`; a text names another backend of it.
+        tf32: True lets a GPU multiply float32 in TF32, False forbids it (`precision.py`); None leaves it to PyTorch.
         channels_last: keep weights and images channels-last in memory.
         checkpointing: keep only the inputs of the network's repeated blocks and compute the rest again in the
             backward pass.
@@ -29,6 +30,7 @@ class TrainingOptions:
 
     amp: str | None = None
     compile: bool | str = False
+    tf32: bool | None = None
     channels_last: bool = False
     checkpointing: bool = False
     accumulate: int = 1
@@ -38,6 +40,8 @@ class TrainingOptions:
         problems = []
         if self.amp not in (None, "bf16"):
             problems.append(f"train: amp is {self.amp!r}; write bf16, or ~ for float32")
+        if self.tf32 is not None and not isinstance(self.tf32, bool):
+            problems.append(f"train: tf32 is {self.tf32!r}; write true or false, or ~ for PyTorch's own setting")
         for key in ("channels_last", "checkpointing"):
             if not isinstance(getattr(self, key), bool):
                 problems.append(f"train: {key} is {getattr(self, key)!r}; write true or false")

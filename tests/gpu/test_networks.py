@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import basicsr_m2trans
+from basicsr_m2trans.models.precision import float32_products
 
 basicsr_m2trans.register()
 
@@ -45,18 +46,15 @@ def output_and_gradient(net, x, precision):
     return [value.detach().double().cpu() for value in (out, torch.cat([gradient.flatten() for gradient in gradients]))]
 
 
-@pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize("precision", TOLERANCES, ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_output_and_gradient_are_those_of_float64(name, precision, monkeypatch):
-    if precision == "TF32":
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+def test_output_and_gradient_are_those_of_float64(name, precision):
     torch.manual_seed(0)
     net = build_network({"upscale": 2, **NETWORKS[name]}).eval()
     x = torch.rand(2, 3, 32, 48)
     expected = output_and_gradient(net.double(), x.double(), torch.float64)
-    values = output_and_gradient(net.float().cuda(), x.cuda(), precision)
+    with float32_products(tf32=precision == "TF32"):
+        values = output_and_gradient(net.float().cuda(), x.cuda(), precision)
     for value, correct, tolerance in zip(values, expected, TOLERANCES[precision], strict=True):
         error = (value - correct).norm() / correct.norm()
         assert error < tolerance

@@ -10,14 +10,14 @@ from basicsr_m2trans.models.training_options import CheckpointOptions, TrainingO
 
 
 def test_defaults_are_plain_training():
-    plain = TrainingOptions(None, False, False, False, 1, math.inf)
+    plain = TrainingOptions(None, False, None, False, False, 1, math.inf)
     assert TrainingOptions.from_section({}) == plain
     assert TrainingOptions.from_section({"amp": None, "grad_clip_norm": None, "total_iter": 5}) == plain
 
 
 def test_values_are_taken_over():
-    section = {"amp": "bf16", "compile": "eager", "channels_last": True, "accumulate": 2, "grad_clip_norm": 1}
-    assert TrainingOptions.from_section(section) == TrainingOptions("bf16", "eager", True, False, 2, 1)
+    section = {"amp": "bf16", "compile": "eager", "tf32": False, "channels_last": True, "accumulate": 2}
+    assert TrainingOptions.from_section(section) == TrainingOptions("bf16", "eager", False, True, False, 2)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def test_values_are_taken_over():
         ("amp", True, "amp is True; write bf16"),
         ("compile", 1, "compile is 1; write true or false"),
         ("compile", "quickly", "compile is 'quickly'; .*inductor"),
+        ("tf32", "on", "tf32 is 'on'; write true or false"),
         ("channels_last", "yes", "channels_last is 'yes'; write true or false"),
         ("checkpointing", 1, "checkpointing is 1; write true or false"),
         ("accumulate", 0, "accumulate is 0; write a whole number"),
