@@ -7,6 +7,7 @@ import torch
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import enlarge
 from basicsr_m2trans.inference.bounded_memory import MEBIBYTE
 
@@ -71,3 +72,11 @@ def test_validation_is_computed_again_in_strips_too(build, images, caplog):
         results.append(model.output)
     assert caplog.text.count("512x512 pixels do not fit") == 1
     torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+
+
+def test_a_training_step_that_does_not_fit_names_the_batch(build, images):
+    model = build()
+    large = {"lq": images.repeat(2, 1, 1, 1), "gt": images.repeat(2, 1, 2, 2), "text": ["an image"] * 2}
+    model.feed_data(large)
+    with memory_left(100), pytest.raises(InputError, match=r"batch of 2 with HR patches of 1024x1024 \(CUDA out of"):
+        model.optimize_parameters(1)
