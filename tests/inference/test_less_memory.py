@@ -53,11 +53,26 @@ def test_an_image_that_fits_is_computed_whole_and_nothing_is_said():
 
 
 def test_m2trans_is_computed_again_in_strips():
-    net, notes, images = limited_m2trans(), [], torch.rand(2, 3, 20, 33)
+    net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 33)
     with torch.no_grad():
         result = Enlarger(net, 2, notes.append, whole=net)(images)
     assert torch.equal(result, enlarge(net, images))
     assert notes == ["33x20 pixels do not fit into the GPU's memory; computed in strips (the same result, to rounding)"]
+
+
+def test_images_that_do_not_fit_together_are_computed_one_by_one():
+    def at_most_one(images):
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return net(images)
+
+    net, notes, images = limited_m2trans(), [], torch.rand(2, 3, 20, 32)
+    enlarger = Enlarger(net, 2, notes.append, whole=at_most_one)
+    with torch.no_grad():
+        expected = torch.cat([net(image) for image in images.split(1)])
+        for _ in range(2):
+            assert torch.equal(enlarger(images), expected)
+    assert notes == ["2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"]
 
 
 def test_max_memory_is_that_of_the_strips():
