@@ -8,7 +8,7 @@ from basicsr_m2trans.errors import InputError
 
 
 def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a data set that reads what `m2trans prepare` wrote to `folder`; LMDB where there is one.
+    """Options of a data set that reads what `m2trans prepare` wrote to `folder`: raw LMDB, LMDB, or else files.
 
     Raises:
         InputError: the folder does not exist or lacks images of this scale.
@@ -20,16 +20,15 @@ def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
 
 def is_prepared(folder: Path, scale: int) -> bool:
     """Whether a folder holds images of a scale."""
-    return any(all(map(Path.is_dir, roots)) for roots in _image_folders(folder, scale).values())
+    return any(all(map(Path.is_dir, roots)) for _, *roots in _image_folders(folder, scale))
 
 
 def set_options(folder: Path, scale: int) -> dict[str, Any]:
     """Options of a prepared set; one that is not there yet will be LMDB."""
-    folders = _image_folders(folder, scale)
-    backend = next((each for each, roots in folders.items() if all(map(Path.is_dir, roots))), "lmdb")
-    gt, lq = (str(root.resolve()) for root in folders[backend])
+    prepared = [kind for kind in _image_folders(folder, scale) if all(map(Path.is_dir, kind[1:]))]
+    backend, gt, lq = prepared[0] if prepared else ("lmdb", folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb")
     files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
-    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": gt, "dataroot_lq": lq}
+    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": str(gt.resolve()), "dataroot_lq": str(lq.resolve())}
     return dataset | {"io_backend": {"type": backend}} | files
 
 
@@ -39,9 +38,10 @@ def no_images(folder: Path, scales: Iterable[int]) -> str:
     return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
 
 
-def _image_folders(folder: Path, scale: int) -> dict[str, tuple[Path, Path]]:
-    """HR and LR images of a prepared set, by the `io_backend` that reads them."""
-    return {
-        "lmdb": (folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
-        "disk": (folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
-    }
+def _image_folders(folder: Path, scale: int) -> list[tuple[str, Path, Path]]:
+    """`io_backend`, HR and LR images of each kind that a prepared set may have, fastest first."""
+    return [
+        ("lmdb", folder / "HR.raw_lmdb", folder / f"LR_bicubic_X{scale}.raw_lmdb"),
+        ("lmdb", folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb"),
+        ("disk", folder / "HR", folder / "LR_bicubic" / f"X{scale}"),
+    ]
