@@ -35,3 +35,54 @@ def files_no_larger_than():
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     return limited
+
+
+@pytest.fixture
+def float32():
+    """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told otherwise."""
+    from basicsr_m2trans.models.precision import float32_products
+
+    with float32_products(tf32=False):
+        yield
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """Where a test computes: on the CPU, and on the GPU if there is one, there without TF32."""
+    if request.param == "cuda":
+        request.getfixturevalue("float32")
+    return request.param
+
+
+def has_gpu():
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without a GPU, skip what needs one if it was asked for, and otherwise leave it out: its list would fill pages."""
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not on_gpu or has_gpu():
+        return
+    if "gpu" in config.option.markexpr:
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    else:
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if item not in on_gpu]
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and has_gpu():
+        import torch
+
+        version = f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}"
+        item.user_properties.append(("gpu", f"{torch.cuda.get_device_name()}, {version}"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which GPU the tests ran on, also where other processes ran them."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    for gpu in {value for report in reports for name, value in report.user_properties if name == "gpu"}:
+        terminalreporter.write_sep("=", f"on {gpu}")

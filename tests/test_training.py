@@ -75,8 +75,16 @@ def train(folder, opt, *arguments, processes=1):
 def training_command(folder, opt, *arguments, processes=1):
     file = folder / f"{opt['name']}.yml"
     file.write_text(yaml.safe_dump(opt))
-    start = ["-m"] if processes == 1 else ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "-m"]
-    return [sys.executable, *start, "basicsr_m2trans.train", "-opt", str(file), *arguments]
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if "--launcher" in arguments else []
+    return [sys.executable, *torchrun, "-m", "basicsr_m2trans.train", "-opt", str(file), *arguments]
+
+
+@pytest.fixture
+def _new_log(monkeypatch):
+    """As in a process that has not trained before, whose log is somewhere else."""
+    register()
+    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
+    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
 
 
 def weights(folder, name, iteration):
@@ -84,6 +92,7 @@ def weights(folder, name, iteration):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_without_gpus")
 def test_resume_is_exact_to_the_bit(tmp_path, data):
     assert train(tmp_path, tiny_options(data, "whole")).returncode == 0
     assert train(tmp_path, tiny_options(data, "parts"), "--force_yml", "train:total_iter=10").returncode == 0
@@ -154,6 +163,7 @@ def without_loader_processes(data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_without_gpus")
 def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, data, monkeypatch):
     """SIGKILL in the middle of a save and at random moments; weights, optimizer and metrics are equal to the bit."""
     opt = without_loader_processes(data)
@@ -248,13 +258,13 @@ def test_a_signal_to_all_processes_of_a_training_saves_and_stops(tmp_path, data,
 
 
 @pytest.fixture
-def _gloo(monkeypatch):
-    """Hides the GPUs: two processes cannot share one through NCCL."""
+def _without_gpus(monkeypatch):
+    """Hides the GPUs: two processes cannot share one through NCCL, and none repeats its results to the bit."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_gloo")
+@pytest.mark.usefixtures("_without_gpus")
 def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):
     """SIGTERM to torchrun, which passes it on to both trainers and their loader processes."""
     monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "240")  # seconds; a busy machine needs more than 30
@@ -272,12 +282,9 @@ def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):
     assert latest_training_state(tmp_path / "experiments/tiny/training_states").stem == stops["0"]
 
 
+@pytest.mark.usefixtures("_new_log")
 def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, monkeypatch, capfd, files_no_larger_than):
     """The network of iteration 2 fits on the disk, its state does not."""
-    register()
-    # As in a process that has not trained before, whose log is somewhere else.
-    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
-    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
     opt = without_loader_processes(data)
     opt["val"]["val_freq"] = 1000
     opt["train"]["total_iter"] = 1
@@ -296,11 +303,9 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, mo
     assert f"Set pretrain_network_g to {experiment}/models/net_g_1.pth" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("_new_log")
 def test_a_finished_run_is_not_trained_again(tmp_path, data, monkeypatch, capfd):
     """Its last iteration has a state, though none was due; a later end goes on from there."""
-    register()
-    monkeypatch.setattr(logging.getLogger("basicsr"), "handlers", [])
-    monkeypatch.setattr("basicsr.utils.logger.initialized_logger", {})
     opt = without_loader_processes(data)
     opt["logger"] |= {"save_checkpoint_freq": 1000}
     monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"])
@@ -417,7 +422,12 @@ def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(tmp_path
     [
         pytest.param("", 1e-6, id="gloo"),
         # Not tried yet: cuDNN may choose another algorithm for another batch size.
-        pytest.param("0,1", 1e-4, id="nccl", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="2 GPUs")),
+        pytest.param(
+            "0,1",
+            1e-4,
+            id="nccl",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs")],
+        ),
     ],
 )
 def test_two_processes_train_like_one_also_after_a_change_of_their_number(
@@ -458,8 +468,51 @@ def test_two_processes_train_like_one_also_after_a_change_of_their_number(
             torch.testing.assert_close(other_network, network, atol=tolerance, rtol=0)
 
 
+@pytest.fixture
+def train_here(tmp_path, monkeypatch, _new_log):
+    """Runs the launcher in this process, which has begun to use the GPU already; returns the last network."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # BasicSR switches it on for good
+
+    def run(opt, *arguments):
+        file = tmp_path / f"{opt['name']}.yml"
+        file.write_text(yaml.safe_dump(opt))
+        monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(file), *arguments])
+        assert launch.main("train", str(tmp_path)) == 0
+        return weights(tmp_path, opt["name"], 8)["params"]
+
+    return run
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_gpu_resumes_to_rounding(tmp_path, data, odd_data, train_here, deterministic):
+    """Through pinned memory and BasicSR's CUDA prefetcher; reflection padding has no deterministic gradient there."""
+    opt = options_for_processes(data, odd_data, processes=1)
+    opt["datasets"]["train"] |= {"pin_memory": True, "prefetch_mode": "cuda"}
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    try:
+        whole = train_here(opt)
+        for file in ("training_states/8.state", "models/net_g_8.pth"):
+            (tmp_path / "experiments/by_1" / file).unlink()
+        resumed = train_here(opt, "--auto_resume")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    halfway = weights(tmp_path, "by_1", 4)["params"]
+    assert (whole["head.weight"] - halfway["head.weight"]).abs().max() > 1e-3
+    torch.testing.assert_close(resumed, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_through_nccl_as_without(tmp_path, data, odd_data, train_here):
+    opt = options_for_processes(data, odd_data, processes=1)
+    expected = train_here(opt)
+    result = train(tmp_path, opt | {"name": "nccl"}, "--launcher", "pytorch")
+    assert result.returncode == 0, result.stderr
+    torch.testing.assert_close(weights(tmp_path, "nccl", 8)["params"], expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("_gloo")
+@pytest.mark.usefixtures("_without_gpus")
 def test_a_process_that_fails_ends_the_others_with_its_message(tmp_path, data):
     """The first image of rank 1 is damaged."""
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
@@ -477,7 +530,7 @@ def test_a_process_that_fails_ends_the_others_with_its_message(tmp_path, data):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_gloo")
+@pytest.mark.usefixtures("_without_gpus")
 def test_a_process_that_is_killed_ends_the_others(tmp_path, data):
     opt = options_for_processes(data, data, processes=2)
     opt["train"]["total_iter"] = 1000

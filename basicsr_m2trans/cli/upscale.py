@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-memory", type=int, default=2048, metavar="MIB", help="memory for M2Trans on one image (default: 2048)"
     )
     parser.add_argument(
+        "--compile", action="store_true", help="compile the network first (minutes), for many images of one size"
+    )
+    parser.add_argument(
         "--compare", action="store_true", help="save bicubic | network side by side, as OUTPUT_compare.png"
     )
     parser.add_argument(
@@ -95,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         self_ensemble=args.self_ensemble,
         colour=args.colour,
         max_memory=args.max_memory,
+        compile=args.compile,
     )
     print(f"{upscaler.name} on {upscaler.device}; {DISCLAIMER}")
     results = []

@@ -1,6 +1,7 @@
 """Enlarging images from Python: one object for arrays, Pillow images and tensors."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,13 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs import Bicubic, M2Trans
-from basicsr_m2trans.archs.wavelet import HaarTransform
+from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, enlarge
+from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY
+from basicsr_m2trans.inference.compiled import CompiledNetwork
+from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.network_file import find_model, load_network
 from basicsr_m2trans.inference.pillow_images import from_array, to_array
-from basicsr_m2trans.inference.tiles import enlarge_tiled
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
 
@@ -32,7 +33,8 @@ class Upscaler:
     >>> upscaler = Upscaler.from_checkpoint("experiments/NAME/models/net_g_latest.pth")
     >>> enlarged = upscaler(image)
 
-    M2Trans is computed exactly and in bounded memory, other networks in overlapping tiles.
+    On the CPU, M2Trans is computed exactly and in bounded memory, other networks in overlapping tiles. On a GPU every
+    network gets the whole image, and parts of it only where they are all that fits, with a warning.
 
     Args:
         network: maps (N, channels, h, w) in [0, 1] to (N, channels, scale * h, scale * w).
@@ -45,10 +47,13 @@ class Upscaler:
         colour: how arrays and Pillow images with colours are enlarged. 'luma': the network enlarges their luma, and
             their colour differences are interpolated (bicubic), so that a colour Doppler box keeps its colours even
             with a network that was trained on grey images. 'rgb': the network enlarges the three colours.
-        max_memory: most memory in MiB that M2Trans takes for one image; see `enlarge`.
+        max_memory: most memory in MiB that M2Trans takes for one image where it is computed in strips; see `enlarge`.
+        compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes up to minutes and
+            is worth it for many images of one size. Whole images are computed then on the CPU, too, so that
+            `max_memory` does not bound them.
 
     Raises:
-        InputError: an argument is none of these, or PyTorch cannot use the device.
+        InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds no compiler.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Upscaler:
         self_ensemble: bool = False,
         colour: str = "luma",
         max_memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}")
@@ -77,8 +83,12 @@ class Upscaler:
             raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
         self.scale, self.channels, self.precision = scale, channels, PRECISIONS[precision]
         self.name = name or f"{type(network).__name__} x{scale}"
-        self.self_ensemble, self.colour, self.max_memory = self_ensemble, colour, max_memory
+        self.self_ensemble, self.colour = self_ensemble, colour
         self._bicubic = Bicubic(scale)
+        whole: Callable[[Tensor], Tensor] | None = None if self.device.type == "cpu" else self.network
+        if compile:
+            whole = CompiledNetwork(self.network, self.device)
+        self._enlarge = Enlarger(self.network, scale, warnings.warn, whole, max_memory)
 
     @classmethod
     def from_checkpoint(
@@ -93,16 +103,18 @@ class Upscaler:
         self_ensemble: bool = False,
         colour: str = "luma",
         max_memory: int = DEFAULT_MEMORY,
+        compile: bool = False,
     ) -> "Upscaler":
         """An upscaler with the network of a checkpoint.
 
         Args:
             model: a file that BasicSR has saved, or the name of a network that comes with this package.
             scale, arch, options: what the network is, where the file does not say it; see `load_network`.
-            device, precision, self_ensemble, colour, max_memory: see the class.
+            device, precision, self_ensemble, colour, max_memory, compile: see the class.
 
         Raises:
-            InputError: there is no such file or name, it cannot be read, or what the network is remains open.
+            InputError: there is no such file or name, it cannot be read, or what the network is remains open; or see
+                the class.
         """
         path = find_model(model)
         trained = load_network(path, scale, arch, Path(options) if options else None)
@@ -116,6 +128,7 @@ class Upscaler:
             self_ensemble=self_ensemble,
             colour=colour,
             max_memory=max_memory,
+            compile=compile,
         )
 
     def __call__(self, image: Picture) -> Picture:
@@ -206,9 +219,7 @@ class Upscaler:
     def _forward(self, images: Tensor) -> Tensor:
         reduced = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext():
-            if isinstance(self.network, M2Trans) and isinstance(self.network.blocks[0].wavelet, HaarTransform):
-                return enlarge(self.network, images, self.max_memory)
-            return enlarge_tiled(self.network, images, self.scale)
+            return self._enlarge(images)
 
 
 def _luma(picture: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from basicsr_m2trans.checkpoints import latest_training_state
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
+from basicsr_m2trans.models.out_of_memory import explaining_out_of_memory
 from basicsr_m2trans.models.precision import float32_products
 from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
@@ -75,6 +77,7 @@ class M2TransModel(ResumableModel):
         self.text = data.get("text")
         self.image_paths = data.get("lq_path") or data.get("gt_path") or []
 
+    @explaining_out_of_memory
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on L_fid + beta L_sem.
 
@@ -106,9 +109,10 @@ class M2TransModel(ResumableModel):
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        tile = (self.opt.get("val") or {}).get("tile")
+        scale, tile = self.opt["scale"], (self.opt.get("val") or {}).get("tile")
+        whole = Enlarger(net, scale, get_root_logger().warning, whole=net)
         with torch.no_grad():
-            self.output = (Tiled(net, self.opt["scale"], tile) if tile else net)(self.lq)
+            self.output = (Tiled(net, scale, tile) if tile else whole)(self.lq)
         net.train(training)
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:
@@ -174,11 +178,9 @@ class M2TransModel(ResumableModel):
             cause = f"{terms}, norm of the gradient {gradient_norm.item():g}; images: {', '.join(self.image_paths)}"
         else:
             cause = "the values of another process, which names them"
-        state = latest_training_state(self.opt["path"]["training_states"])
-        newest = self._models / f"net_g_{state.stem}.pth" if state else "none saved yet"
         raise InputError(
             f"training stopped at iteration {current_iter}: the loss or its gradient is not finite ({cause}). "
-            f"Last good checkpoint: {newest}. Look at these images; then set train: grad_clip_norm "
+            f"Last good checkpoint: {self.newest_checkpoint}. Look at these images; then set train: grad_clip_norm "
             "and go on with --auto_resume, or begin a new run from that network with a lower train: optim_g: lr"
         )
 

@@ -10,7 +10,7 @@ from basicsr.utils.dist_util import master_only
 from torch import nn
 
 from basicsr_m2trans.atomic import write_atomic
-from basicsr_m2trans.checkpoints import delete_older_checkpoints
+from basicsr_m2trans.checkpoints import delete_older_checkpoints, latest_training_state
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.shared_validation import SharedValidationModel
 from basicsr_m2trans.models.training_options import CheckpointOptions
@@ -154,6 +154,12 @@ class ResumableModel(SharedValidationModel):
             names = self.get_bare_model(crt_net).state_dict().keys()
             text = f"{len(names & load_net.keys())} of {len(names)} weights and buffers are loaded, the others stay."
             (get_root_logger().info if names <= load_net.keys() else get_root_logger().warning)(text)
+
+    @property
+    def newest_checkpoint(self) -> str:
+        """The newest network whose training can be resumed, for messages."""
+        state = latest_training_state(self.opt["path"]["training_states"])
+        return str(self._models / f"net_g_{state.stem}.pth") if state else "none saved yet"
 
     @property
     def _validation_sets(self) -> list[str]:

@@ -35,7 +35,8 @@ def test_tokens_attend_to_their_own_quarter(count):
     torch.testing.assert_close(attention(tokens)[0], attention.proj(torch.stack(rows)))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.usefixtures("float32")
 def test_memory_on_a_gpu_is_not_quadratic():
     """Heads of 9 channels, which its memory-efficient attention does not take as they are."""
     torch.manual_seed(0)

@@ -13,22 +13,22 @@ from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt, haar_matrix
 HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"}
 
 
-def both(upscale=2, **settings):
+def both(upscale=2, device="cpu", **settings):
     """The same network by the fast and by the plain path, in float64."""
     torch.manual_seed(0)
     fast = M2Trans(upscale, num_feat=16, num_block=2, **settings).double()
     plain = M2Trans(upscale, num_feat=16, num_block=2, fast=False, **settings).double()
     plain.load_state_dict(fast.state_dict())
-    return fast, plain
+    return fast.to(device), plain.to(device)
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 @pytest.mark.parametrize(
     "settings", [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}, {"bias": False}, HYBRID], ids=str
 )
-def test_outputs_and_gradients_are_equal(upscale, settings):
-    fast, plain = both(upscale, **settings)
-    x = torch.rand(2, settings.get("num_in_ch", 3), 35, 64, dtype=torch.float64)
+def test_outputs_and_gradients_are_equal(upscale, settings, device):
+    fast, plain = both(upscale, device, **settings)
+    x = torch.rand(2, settings.get("num_in_ch", 3), 35, 64, dtype=torch.float64, device=device)
     outputs = fast(x), plain(x)
     torch.testing.assert_close(*outputs, atol=1e-10, rtol=0)
     weight = torch.randn_like(outputs[0])
@@ -40,9 +40,9 @@ def test_outputs_and_gradients_are_equal(upscale, settings):
         torch.testing.assert_close(ours, expected, atol=1e-8, rtol=1e-8, msg=name)
 
 
-def test_float32_outputs_agree_to_1e_5():
-    fast, plain = (net.float() for net in both())
-    x = torch.rand(1, 3, 40, 50)
+def test_float32_outputs_agree_to_1e_5(device):
+    fast, plain = (net.float() for net in both(device=device))
+    x = torch.rand(1, 3, 40, 50, device=device)
     torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=0)
 
 
@@ -74,19 +74,19 @@ def test_one_branch(levels, windows_at_once, monkeypatch):
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
-def test_reconstruction_down_to_two_pixels(upscale):
+def test_reconstruction_down_to_two_pixels(upscale, device):
     """Reflection at the border of the high-resolution map is part of the last convolution."""
     torch.manual_seed(0)
-    tail = M2Trans(upscale, num_feat=8, num_block=1).tail.double()
+    tail = M2Trans(upscale, num_feat=8, num_block=1).tail.to(device).double()
     for size in ((2, 1), (1, 2), (5, 3)):
-        x = torch.randn(2, 8, *size, dtype=torch.float64)
+        x = torch.randn(2, 8, *size, dtype=torch.float64, device=device)
         torch.testing.assert_close(reconstruct_in_strips(x, tail), tail(x))
 
 
-def test_bfloat16_autocast_stays_close():
-    fast, plain = (net.float() for net in both())
-    x = torch.rand(1, 3, 32, 32)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+def test_bfloat16_autocast_stays_close(device):
+    fast, plain = (net.float() for net in both(device=device))
+    x = torch.rand(1, 3, 32, 32, device=device)
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
         out = fast(x)
     with torch.no_grad():
         expected = plain(x)

@@ -39,8 +39,8 @@ def definition(query, windows, halo):
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_outputs_and_gradients_are_those_of_the_definition(name):
-    query, windows = inputs()
+def test_outputs_and_gradients_are_those_of_the_definition(name, device):
+    query, windows = inputs(device=device)
     out, expected = ATTENTIONS[name](query, windows, 1), definition(query, windows, 1)
     torch.testing.assert_close(out, expected)
     weight = torch.randn_like(out)
@@ -60,8 +60,8 @@ def test_the_device_chooses(monkeypatch):
     assert (key_width(16, 10, torch.device("cpu")), key_width(16, 10, torch.device("cuda"))) == (36, 40)
 
 
-def test_half_precision_stays_close():
-    query, windows = (tensor.detach().bfloat16() for tensor in inputs())
+def test_half_precision_stays_close(device):
+    query, windows = (tensor.detach().bfloat16() for tensor in inputs(device=device))
     expected = definition(query.double(), windows.double(), 1)
     for attention in (explicit_attention, fused_attention):
         assert (attention(query, windows, 1).double() - expected).abs().max() < 0.05

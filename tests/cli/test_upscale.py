@@ -52,6 +52,13 @@ def test_failed_and_existing_files(scans, capsys):
     assert "0 done, 1 skipped" in capsys.readouterr().out
 
 
+def test_compiling_needs_a_compiler_before_anything_is_written(scans, capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(command(scans, "--device", "cpu", "--compile")) == 2
+    assert "compile needs the compiler no-such-compiler; install it" in capsys.readouterr().err
+    assert not (scans / "out").exists()
+
+
 def test_mistakes_are_told_before_anything_is_written(scans, capsys):
     assert main(command(scans, "--scale", "4")) == 2
     assert "says that the network enlarges x2" in capsys.readouterr().err

@@ -20,11 +20,11 @@ def test_seed_decides_the_weights_and_nothing_else_changes():
     assert not torch.allclose(first.encode_image(images), other.encode_image(images))
 
 
-def test_unit_length_and_gradient_to_the_image_only():
-    encoder = build_encoder("SeededCLIPEncoder")
-    images = torch.rand(2, 3, 33, 17, requires_grad=True)
+def test_unit_length_and_gradient_to_the_image_only(device):
+    encoder = build_encoder("SeededCLIPEncoder").to(device)
+    images = torch.rand(2, 3, 33, 17, device=device, requires_grad=True)
     features = encoder.encode_image(images)
-    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2, device=device))
     features.sum().backward()
     assert images.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in encoder.parameters())

@@ -37,9 +37,9 @@ def longest_strip(request, monkeypatch):
     [{}, {"fast": False}, {"wavelet": "none"}, {"global_skip": True}, HYBRID, HYBRID | {"fast": False}],
     ids=str,
 )
-def test_equals_the_whole_image(size, settings):
-    net = network(**settings).double()
-    images = torch.rand(1, 3, *size, dtype=torch.float64)
+def test_equals_the_whole_image(size, settings, device):
+    net = network(**settings).to(device).double()
+    images = torch.rand(1, 3, *size, dtype=torch.float64, device=device)
     with torch.no_grad():
         torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)
 
@@ -67,20 +67,20 @@ def test_batches_scales_channels_and_range(upscale, settings, monkeypatch):
         torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-10, rtol=0)
 
 
-def test_float32_of_the_published_size_agrees_to_1e_5():
+def test_float32_of_the_published_size_agrees_to_1e_5(device):
     torch.manual_seed(0)
-    net = M2Trans(4)
-    images = torch.rand(1, 3, 120, 170)
+    net = M2Trans(4).to(device)
+    images = torch.rand(1, 3, 120, 170, device=device)
     with torch.no_grad():
         torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-5, rtol=0)
 
 
-def test_bfloat16_autocast_stays_as_close_as_the_whole_image():
-    net = network(4)
-    images = torch.rand(1, 3, 100, 70)
+def test_bfloat16_autocast_stays_as_close_as_the_whole_image(device):
+    net = network(4).to(device)
+    images = torch.rand(1, 3, 100, 70, device=device)
     with torch.no_grad():
         expected = net(images)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             whole, strips = net(images), enlarge(net, images)
     assert strips.dtype == torch.float32
     assert (strips - expected).abs().mean() < 1.5 * (whole - expected).abs().mean()

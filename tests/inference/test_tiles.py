@@ -21,9 +21,9 @@ def local_network(upscale=2, depth=3):
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (33, 16), (64, 47)], ids=str)
 @pytest.mark.parametrize("upscale", [1, 3])
-def test_exact_where_the_overlap_covers_the_reach(size, upscale):
-    net = local_network(upscale)
-    images = torch.rand(2, 3, *size, dtype=torch.float64)
+def test_exact_where_the_overlap_covers_the_reach(size, upscale, device):
+    net = local_network(upscale).to(device)
+    images = torch.rand(2, 3, *size, dtype=torch.float64, device=device)
     out = enlarge_tiled(net, images, upscale, tile=16, overlap=3)
     torch.testing.assert_close(out, net(images), atol=1e-12, rtol=0)
 

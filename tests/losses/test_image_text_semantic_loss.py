@@ -147,6 +147,22 @@ def test_encoder_is_built_from_options_and_frozen():
     assert sr.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("encoder", ["SeededCLIPEncoder", "QualityCLIPEncoder"])
+def test_value_and_gradient_in_float32_on_each_device(encoder, device):
+    sr, hr = images(0), images(1)
+    results = []
+    for dtype, place in ((torch.float64, "cpu"), (torch.float32, device)):
+        loss = ImageTextSemanticLoss(encoder, patch_size=32, loss_weight=1.0).to(place, dtype)
+        image = sr.to(place, dtype, copy=True).requires_grad_()
+        torch.manual_seed(3)
+        value = loss(image, hr.to(place, dtype), CAPTIONS)
+        value.backward()
+        results.append((value.detach().cpu().double(), image.grad.cpu().double()))
+    (expected, expected_gradient), (value, gradient) = results
+    torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-4)
+    assert (gradient - expected_gradient).norm() < 1e-3 * expected_gradient.norm()
+
+
 def test_defaults_are_those_of_the_paper():
     loss = ImageTextSemanticLoss(RecordingEncoder())
     assert (loss.num_patches, loss.patch_size, loss.loss_weight, loss.reduction) == (3, 224, 0.01, "sum")

@@ -97,6 +97,12 @@ def test_values_outside_the_range_are_clamped(pair, name):
     assert PROTOCOLS[name](wild, hr, 2) == PROTOCOLS[name](wild.clamp(0, 1), hr, 2)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_images_may_lie_on_a_gpu(pair, name):
+    assert PROTOCOLS[name](*(image.cuda() for image in pair), 2) == PROTOCOLS[name](*pair, 2)
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_equal_images(pair, name):
     scores = PROTOCOLS[name](pair[1], pair[1], 2)

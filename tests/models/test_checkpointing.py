@@ -60,22 +60,23 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradients_and_statistics_are_the_same_to_the_bit(name):
+def test_gradients_and_statistics_are_the_same_to_the_bit(name, device):
+    """On a GPU to rounding: some of its operations add up in any order."""
     build, count, kind = NETWORKS[name]
     torch.manual_seed(0)
-    plain = build().train()
+    plain = build().to(device).train()
     checkpointed = copy.deepcopy(plain)
     assert [type(block).__name__ for block in repeated_blocks(plain)] == [kind] * count
     checkpoint_blocks(checkpointed)
-    x = torch.rand(2, 3, 8, 8)
+    x = torch.rand(2, 3, 8, 8, device=device)
     for net in (plain, checkpointed):
         torch.manual_seed(1)
         net(x).square().mean().backward()
+    rounding = 0 if device == "cpu" else 1e-4
     for expected, parameter in zip(plain.parameters(), checkpointed.parameters(), strict=True):
-        assert torch.equal(parameter.grad, expected.grad)
-    state = checkpointed.state_dict()
-    assert state.keys() == plain.state_dict().keys()
-    assert all(torch.equal(state[key], value) for key, value in plain.state_dict().items())
+        largest = expected.grad.abs().max().item()
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=0, atol=rounding * largest)
+    torch.testing.assert_close(checkpointed.state_dict(), plain.state_dict(), rtol=0, atol=rounding)
 
 
 def test_compiled_blocks_give_the_same_gradients_and_statistics():

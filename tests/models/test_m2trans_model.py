@@ -47,9 +47,9 @@ def options(tmp_path, **train):
     }
 
 
-def build(tmp_path, network=None, **train):
+def build(tmp_path, network=None, device="cpu", **train):
     torch.manual_seed(0)
-    opt = options(tmp_path, **train)
+    opt = options(tmp_path, **train) | {"num_gpu": int(device == "cuda")}
     return build_model(opt | ({"network_g": network} if network else {}))
 
 
@@ -67,21 +67,21 @@ def step(model, iteration=1, data=None):
     return model.get_current_log()
 
 
-def test_total_gradient_is_the_sum_of_both_terms(tmp_path):
+def test_total_gradient_is_the_sum_of_both_terms(tmp_path, device):
     """Eq. 20: what the optimizer gets is the gradient of L_fid plus that of beta L_sem, which is not zero."""
-    model, reference = build(tmp_path), build(tmp_path)
+    model, reference = build(tmp_path, device=device), build(tmp_path, device=device)
     step(model)
     torch.manual_seed(reference._seed_of_step(1, rank=0))
-    data = batch()
-    output = reference.net_g(data["lq"])
-    fidelity = (output - data["gt"]).abs().mean()
-    semantic = reference.cri_semantic(output, data["gt"], data["text"])
+    reference.feed_data(batch())
+    output = reference.net_g(reference.lq)
+    fidelity = (output - reference.gt).abs().mean()
+    semantic = reference.cri_semantic(output, reference.gt, reference.text)
     parameters = list(reference.net_g.parameters())
     of_fidelity = torch.autograd.grad(fidelity, parameters, retain_graph=True)
     of_semantic = torch.autograd.grad(semantic, parameters)
     assert sum(g.abs().sum() for g in of_semantic) > 1e-4
     for parameter, first, second in zip(model.net_g.parameters(), of_fidelity, of_semantic, strict=True):
-        torch.testing.assert_close(parameter.grad, first + second)
+        assert_same(parameter.grad, first + second, device)
     log = model.get_current_log()
     assert log["l_pix"] == pytest.approx(fidelity.item())
     assert log["l_sem"] == pytest.approx(semantic.item())
@@ -131,8 +131,8 @@ def test_encoder_stays_out_of_optimizer_and_checkpoint(tmp_path):
     assert not any(parameter.requires_grad for parameter in model.cri_semantic.parameters())
 
 
-def test_ema_follows_the_weights(tmp_path):
-    model = build(tmp_path, ema_decay=0.9)
+def test_ema_follows_the_weights(tmp_path, device):
+    model = build(tmp_path, device=device, ema_decay=0.9)
     before = copy.deepcopy(model.net_g_ema.state_dict())
     step(model)
     for name, value in model.net_g.state_dict().items():
@@ -176,6 +176,15 @@ def test_a_step_depends_on_seed_and_iteration_not_on_history(tmp_path):
     assert not math.isclose(first.log_dict["l_sem"], third.log_dict["l_sem"], rel_tol=1e-6)
 
 
+# Part of a gradient's largest value: a GPU chooses algorithms by size, and some add up in any order.
+GPU_ROUNDING = 1e-3
+
+
+def assert_same(gradient, expected, device):
+    rounding = 1e-5 if device == "cpu" else GPU_ROUNDING
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=rounding * expected.abs().max().item())
+
+
 def gradients(model):
     return {name: parameter.grad.clone() for name, parameter in model.net_g.named_parameters()}
 
@@ -184,9 +193,9 @@ def count_compiled_graphs():
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-def test_bfloat16_gradient_is_that_of_float32(tmp_path):
+def test_bfloat16_gradient_is_that_of_float32(tmp_path, device):
     """To 0.014 of its norm in one step, with a CPU's bfloat16 instructions and without; never to the bit."""
-    models = build(tmp_path), build(tmp_path, amp="bf16")
+    models = build(tmp_path, device=device), build(tmp_path, device=device, amp="bf16")
     for model in models:
         step(model)
     expected, gradient = (torch.cat([g.flatten() for g in gradients(model).values()]) for model in models)
@@ -218,17 +227,17 @@ def test_bfloat16_reaches_the_network(tmp_path):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_parts_of_a_batch_give_the_gradient_of_the_whole(reduction, tmp_path):
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(reduction, tmp_path, device):
     """Means and sums alike, and the log shows the values of the whole batch."""
     losses = {
         "pixel_opt": {"type": "L1Loss", "reduction": reduction},
         "semantic_opt": SEMANTIC | {"reduction": reduction},
     }
-    whole, parts = build(tmp_path, **losses), build(tmp_path, accumulate=2, **losses)
-    assert step(whole) == pytest.approx(step(parts), rel=1e-5)
+    whole, parts = (build(tmp_path, device=device, accumulate=count, **losses) for count in (1, 2))
+    assert step(whole) == pytest.approx(step(parts), rel=1e-5 if device == "cpu" else 1e-4)
     expected = gradients(whole)
     for name, gradient in gradients(parts).items():
-        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5 * expected[name].abs().max().item())
+        assert_same(gradient, expected[name], device)
 
 
 def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path):
@@ -245,11 +254,13 @@ def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path):
     ("options", "tolerance"),
     [({"checkpointing": True}, 0), ({"channels_last": True}, 1e-6), ({"grad_clip_norm": math.inf}, 0)],
 )
-def test_options_that_change_no_result(options, tolerance, tmp_path):
+def test_options_that_change_no_result(options, tolerance, tmp_path, device):
     network = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 2}
-    plain, other = build(tmp_path, network), build(tmp_path, network, **options)
+    plain, other = build(tmp_path, network, device), build(tmp_path, network, device, **options)
     step(plain)
     step(other)
+    if device == "cuda":
+        tolerance = GPU_ROUNDING
     expected = gradients(plain)
     for name, gradient in gradients(other).items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance * expected[name].abs().max().item())
@@ -264,15 +275,15 @@ def test_channels_last_reaches_weights_and_images(tmp_path):
     assert model.net_g.conv_first.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_compiling_changes_no_gradient_and_only_training(tmp_path):
+def test_compiling_changes_no_gradient_and_only_training(tmp_path, device):
     torch._dynamo.reset()
-    plain, compiled = build(tmp_path, EDSR), build(tmp_path, EDSR, compile="aot_eager")
+    plain, compiled = build(tmp_path, EDSR, device), build(tmp_path, EDSR, device, compile="aot_eager")
     step(plain)
     before = count_compiled_graphs()
     step(compiled)
     assert count_compiled_graphs() == before + 1
     for name, gradient in gradients(plain).items():
-        torch.testing.assert_close(compiled.net_g.get_parameter(name).grad, gradient, rtol=1e-5, atol=1e-7)
+        assert_same(compiled.net_g.get_parameter(name).grad, gradient, device)
     compiled.feed_data({"lq": torch.rand(1, 3, 20, 12)})
     compiled.test()
     assert compiled.output.shape == (1, 3, 40, 24)
@@ -296,8 +307,8 @@ def test_m2trans_compiles_to_one_graph(fast):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5 * plain.abs().max().item())
 
 
-def test_all_options_together_save_a_plain_network(tmp_path):
-    """Keys and values of the checkpoint are the network's own, and a resumed run goes on exactly."""
+def test_all_options_together_save_a_plain_network(tmp_path, device):
+    """Keys and values of the checkpoint are the network's own, and a resumed run goes on exactly (a GPU: nearly)."""
     torch._dynamo.reset()
     together = {
         "amp": "bf16",
@@ -308,22 +319,23 @@ def test_all_options_together_save_a_plain_network(tmp_path):
         "grad_clip_norm": 0.1,
         "ema_decay": 0.9,
     }
-    model = build(tmp_path, EDSR, **together)
+    model = build(tmp_path, EDSR, device, **together)
     step(model)
     model.save(0, 1)
     saved = torch.load(tmp_path / "net_g_1.pth", weights_only=True)
     plain = build(tmp_path, EDSR, ema_decay=0.9)
     assert saved["params"].keys() == saved["params_ema"].keys() == plain.net_g.state_dict().keys()
-    assert all(torch.equal(value, model.net_g.state_dict()[name]) for name, value in saved["params"].items())
+    assert all(torch.equal(value, model.net_g.state_dict()[name].cpu()) for name, value in saved["params"].items())
 
-    resumed = build(tmp_path, EDSR, **together)
+    resumed = build(tmp_path, EDSR, device, **together)
     for net, key in ((resumed.net_g, "params"), (resumed.net_g_ema, "params_ema")):
         resumed.load_network(net, tmp_path / "net_g_1.pth", True, key)
     resumed.resume_training(torch.load(tmp_path / "1.state", weights_only=False))
     for each in (model, resumed):
         step(each, 2, batch(seed=1))
+    rounding = 0 if device == "cpu" else 1e-3  # a tenth of a step
     for ours, others in ((model.net_g, resumed.net_g), (model.net_g_ema, resumed.net_g_ema)):
-        assert all(torch.equal(value, others.state_dict()[name]) for name, value in ours.state_dict().items())
+        torch.testing.assert_close(ours.state_dict(), others.state_dict(), rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("option", [{"compile": "eager"}, {"checkpointing": True}])
@@ -381,9 +393,9 @@ def test_validation_in_tiles(tmp_path):
         assert (model.output - model.net_g(lq)).abs().max() > 1e-3
 
 
-def test_averaged_network_has_the_batch_norm_statistics(tmp_path):
+def test_averaged_network_has_the_batch_norm_statistics(tmp_path, device):
     network = {"type": "ELAN", "upscale": 2, "num_feat": 30, "num_block": 2}
-    model = build(tmp_path, network, semantic_opt=None, ema_decay=0.9)
+    model = build(tmp_path, network, device, semantic_opt=None, ema_decay=0.9)
     model.feed_data(batch())
     model.optimize_parameters(1)
     average, current = dict(model.net_g_ema.named_buffers()), dict(model.net_g.named_buffers())

@@ -1,0 +1,87 @@
+"""Compiled networks, by PyTorch's fastest backend to compile; one test by the real one."""
+
+import functools
+import os
+
+import pytest
+import torch
+
+from basicsr_m2trans import Upscaler
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference import compiled
+from basicsr_m2trans.inference.compiled import CompiledNetwork
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return M2Trans(2, num_feat=8, num_block=1).eval()
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Sizes of the images that were compiled for."""
+    torch._dynamo.reset()
+    compiled_for = []
+
+    def backend(graph, inputs):
+        compiled_for.append(next(tuple(x.shape[-2:]) for x in inputs if x.dim() == 4 and x.shape[1] == 3))
+        return graph.forward
+
+    stock = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic, **_: stock(net, backend=backend, dynamic=dynamic))
+    return compiled_for
+
+
+def test_the_first_sizes_are_compiled_once_and_others_are_computed_without(net, sizes, monkeypatch):
+    monkeypatch.setattr(compiled, "MOST_SIZES", 2)
+    network = CompiledNetwork(net, torch.device("cpu"))
+    with torch.no_grad():
+        for height in (9, 12, 9, 14, 12, 14):
+            images = torch.rand(1, 3, height, 10)
+            torch.testing.assert_close(network(images), net(images), atol=1e-5, rtol=0)
+    assert sizes == [(9, 10), (12, 10)]
+
+
+def test_an_upscaler_compiles_the_whole_network(net, sizes, noise):
+    image = noise(20, 33)
+    upscaler = Upscaler(net, 2, device="cpu", compile=True)
+    for _ in range(2):
+        assert abs(upscaler(image).astype(int) - Upscaler(net, 2, device="cpu")(image)).max() <= 1
+    assert sizes == [(20, 33)]
+
+
+def assert_inductor_agrees(net, device, precision, tolerance):
+    torch._dynamo.reset()
+    upscale = functools.partial(Upscaler, net, 2, device=device, precision=precision)
+    compiled_upscaler, plain = upscale(compile=True), upscale()
+    for seed in range(3):  # a CUDA graph is recorded in the second call and replayed in the third
+        images = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(compiled_upscaler(images), plain(images), atol=tolerance, rtol=0)
+
+
+def test_inductor_on_the_cpu():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(3, 12, 3, padding=1)
+    assert_inductor_agrees(torch.nn.Sequential(convolution, torch.nn.PixelShuffle(2)), "cpu", "float32", 1e-5)
+
+
+@pytest.mark.gpu
+def test_inductor_with_cuda_graphs(net):
+    assert_inductor_agrees(net, "cuda", "bfloat16", 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("device", "variable", "message"),
+    [
+        ("cpu", "CXX", "compile needs the compiler no-such-compiler"),
+        ("cuda", "CC", "compile needs the compiler no-such-compiler"),
+        ("cuda", None, "compile needs the package triton"),
+    ],
+)
+def test_what_is_missing_is_named_before_any_work(net, monkeypatch, device, variable, message):
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda _: variable)
+    monkeypatch.setitem(os.environ, variable or "CC", "no-such-compiler")
+    with pytest.raises(InputError, match=message):
+        CompiledNetwork(net, torch.device(device))
