@@ -22,7 +22,7 @@ BENCHMARKS=${BENCHMARKS:-forward train attention cine semantic memory scaling lo
 [[ ${1-} =~ ^[1-9][0-9]*$ && $# == 1 ]] || fail 'give the minutes of the whole campaign, e.g. scripts/campaign.sh 28'
 PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PLAN=${PLAN:-plans/campaign.yml} WORK=${WORK:-campaign} QUICK=${QUICK-}
 IMAGES=${IMAGES:-$WORK/images}
-RESULTS=$WORK/results
+RESULTS=$(realpath --canonicalize-missing "$WORK/results")
 m2trans=("$PYTHON" -m basicsr_m2trans.cli)
 
 for set in train val; do
@@ -77,7 +77,7 @@ collect() {
     local run weights size
     (cd "$WORK/comparison" 2>/dev/null && find . -path ./experiments -prune -o -type f \
         \( -name '*.json' -o -name '*.csv' -o -name '*.txt' -o -name '*.md' -o -name '*.yml' -o -path './figures/*' \) \
-        -print0 | xargs -0r cp --parents -t "$OLDPWD/$RESULTS/comparison")
+        -print0 | xargs -0r cp --parents -t "$RESULTS/comparison")
     for run in "$WORK"/comparison/experiments/*/; do
         run=$(basename "$run")
         weights=$RESULTS/weights/$run.safetensors
