@@ -4,7 +4,8 @@
 #   scripts/campaign.sh MINUTES
 #
 # Works for at most ten minutes and is then repeated with the same number until it says that it is complete. What counts
-# afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN, WORK, and QUICK=--quick for a rehearsal.
+# afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN, WORK; for
+# rehearsals also QUICK and LEAST.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -107,7 +108,7 @@ if ((!postponed)); then
     done
     # Once, because a training's length cannot change.
     if [ -f "$RESULTS/bench/plan.json" ] && [ ! -s "$WORK/lengths" ]; then
-        "$PYTHON" scripts/campaign_lengths.py "$RESULTS/bench/plan.json" $((left - SECONDS)) >"$WORK/lengths.partial" &&
+        "$PYTHON" scripts/campaign_lengths.py "$RESULTS/bench/plan.json" $((left - SECONDS)) ${LEAST-} >"$WORK/lengths.partial" &&
             mv "$WORK/lengths.partial" "$WORK/lengths"
     fi
     if [ -s "$WORK/lengths" ]; then

@@ -1,8 +1,8 @@
 """How many iterations the trainings of scripts/campaign.sh get: the groups' shares of the time, by measured steps.
 
-python scripts/campaign_lengths.py STEPS.json SECONDS
+python scripts/campaign_lengths.py STEPS.json SECONDS [LEAST]
 
-STEPS.json is what `m2trans bench plan` has written. Prints a line for each group, in the order of their worth: scale,
+STEPS.json is what `m2trans bench plan` has written, LEAST replaces the groups' least numbers. Prints a line for each group, in the order of their worth: scale,
 methods, iterations of each.
 """
 
