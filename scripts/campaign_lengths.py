@@ -2,8 +2,8 @@
 
 python scripts/campaign_lengths.py STEPS.json SECONDS [LEAST]
 
-STEPS.json is what `m2trans bench plan` has written, LEAST replaces the groups' least numbers. Prints a line for each group, in the order of their worth: scale,
-methods, iterations of each.
+STEPS.json is what `m2trans bench plan` has written; LEAST replaces the groups' least numbers. Prints a line for each
+group, in the order of their worth: scale, methods, iterations of each.
 """
 
 import json

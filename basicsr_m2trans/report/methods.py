@@ -183,6 +183,9 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
         file.merge(changes)
     for entry in settings.overrides:
         _override(file, method.name, entry, set(settings.methods))
+    metrics = section(opt, "val", "metrics")
+    for name in [name for name, metric in metrics.items() if metric is None]:
+        del metrics[name]  # an option file does not list what is not measured
     for phase, dataset in sets.items():
         _keep_data(section(opt, "datasets"), phase, dataset)
     make_paths_absolute(opt)

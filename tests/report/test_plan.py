@@ -340,3 +340,10 @@ def test_a_method_may_be_trained_at_some_of_the_scales(plan):
     settings, _ = read_plan(plan(("    iterations: 560\n", "    scales: [3]\n")))
     runs = [run.name for run in plan_runs(settings.methods.values(), settings.scales) if run.method != "small"]
     assert runs == ["Bicubic_x2", "Bicubic_x3", "EDSR_x3_seed0"]
+
+
+def test_a_plan_may_leave_metrics_out(plan, options, data):
+    changes = ("  num_gpu: 0\n", "  val: {metrics: {psnr: ~}}\n")
+    settings, _ = read_plan(plan(changes, ("datasets/open", str(data)), ("[2, 3]", "[2]")))
+    files = files_of(settings, options=options, methods={"EDSR": settings.methods["EDSR"]})
+    assert list(files["EDSR_x2"].opt["val"]["metrics"]) == ["fsim", "gmsd", "ssim"]
