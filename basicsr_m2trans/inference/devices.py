@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -16,6 +16,9 @@ from basicsr_m2trans.inference.batch import Result, run_jobs
 from basicsr_m2trans.inference.jobs import Job
 from basicsr_m2trans.inference.outputs import Report, partial_path
 from basicsr_m2trans.inference.upscaler import Upscaler
+
+# Seconds in which a process that was interrupted must say something.
+PATIENCE = 10
 
 
 def split_devices(text: str) -> list[str]:
@@ -70,53 +73,59 @@ class Devices:
 
     def close(self) -> None:
         """End the processes."""
+        self._interrupt()
         for worker in self._workers:
-            worker.stop()
             worker.connection.close()
 
+    def _interrupt(self) -> dict[Job, Result]:
+        """Stop the processes as Ctrl-C does; what they had finished."""
+        results: dict[Job, Result] = {}
+        for worker in self._workers:
+            worker.interrupt()
+        for worker in self._workers:
+            while (message := worker.receive(PATIENCE)) is not None:
+                results |= _react(worker, message, deque(), lambda _: lambda *_: None)
+        return results
+
     def run_jobs(
-        self, jobs: Iterable[Job], report: Callable[[Job], Report] = lambda _: lambda *_: None
+        self, jobs: Sequence[Job], report: Callable[[Job], Report] = lambda _: lambda *_: None
     ) -> Generator[Result, None, None]:
         """Enlarge files as `run_jobs` of one device does; can be called once.
 
         The files of a process that is killed have failed, and the other processes go on.
         """
-        numbers = {job: number for number, job in enumerate(jobs)}
-        waiting, results, told = deque(numbers), dict[int, Result](), 0
+        waiting, results, told = deque(jobs), dict[Job, Result](), 0
         try:
             while working := [worker for worker in self._workers if not worker.ended]:
                 speaking = wait([worker.connection for worker in working])
                 for worker in working:
                     if worker.connection in speaking:
-                        results |= {numbers[job]: result for job, result in _take(worker, waiting, report)}
-                while told in results:
-                    yield results.pop(told)
+                        results |= _react(worker, worker.receive(), waiting, report)
+                while told < len(jobs) and jobs[told] in results:
+                    yield results[jobs[told]]
                     told += 1
         except KeyboardInterrupt:
-            for worker in self._workers:
-                worker.stop()
-                while (message := worker.receive()) is not None:
-                    if message[0] == "result":
-                        results[numbers[worker.held.popleft()]] = message[1]
-            yield from (results[number] for number in sorted(results))
+            results |= self._interrupt()
+            yield from (results[job] for job in jobs[told:] if job in results)
             raise
-        for job in waiting:
-            results[numbers[job]] = _failed(job, "no process is left to enlarge it")
-        yield from (results[number] for number in sorted(results))
+        results |= {job: _failed(job, "no process is left to enlarge it") for job in waiting}
+        yield from (results[job] for job in jobs[told:])
 
 
-def _take(worker: "_Worker", waiting: deque[Job], report: Callable[[Job], Report]) -> Iterator[tuple[Job, Result]]:
-    """React to what a process says next; the results that follow from it."""
-    match worker.receive():
+def _react(
+    worker: "_Worker", message: tuple[Any, ...] | None, waiting: deque[Job], report: Callable[[Job], Report]
+) -> dict[Job, Result]:
+    """Do what a process asks for by its message; the results that it tells, or that follow from its end."""
+    match message:
         case None:
-            worker.stop()
-            yield from ((job, _failed(job, f"not done, because {worker.end()}")) for job in worker.held)
+            return {job: _failed(job, f"not done, because {worker.end()}") for job in worker.held}
         case ("next",):
             worker.give(waiting.popleft() if waiting else None)
         case ("progress", job, done, total):
             report(job)(done, total)
         case ("result", result):
-            yield worker.held.popleft(), result
+            return {worker.held.popleft(): result}
+    return {}
 
 
 def _failed(job: Job, reason: str) -> Result:
@@ -148,15 +157,25 @@ class _Worker:
                 return name
             case ("refused", reason):
                 raise InputError(reason)
-        self.stop()
         raise InputError(f"device {self.device!r} cannot be used: {self.end()}")
 
-    def receive(self) -> tuple[Any, ...] | None:
-        """The next message of `_work`; None at the end."""
+    def receive(self, patience: float | None = None) -> tuple[Any, ...] | None:
+        """The next message of `_work`, waited for at most `patience` seconds, then the process is killed.
+
+        None when the process has ended; nothing is left then of what it has half written.
+        """
+        if self.ended:
+            return None
         try:
+            if not self.connection.poll(patience):
+                self._process.kill()
             return self.connection.recv()
         except (EOFError, OSError):
             self.ended = True
+            self._process.join()
+            for job in self.held:
+                for path in (job.target, job.comparison):
+                    partial_path(path).unlink(missing_ok=True)
             return None
 
     def give(self, job: Job | None) -> None:
@@ -166,13 +185,9 @@ class _Worker:
         with contextlib.suppress(OSError):  # the process has ended, which `receive` will tell
             self.connection.send(job)
 
-    def stop(self) -> None:
-        """End the process and remove what it has half written; what it has said can still be received."""
+    def interrupt(self) -> None:
+        """Stop the process as Ctrl-C does; `receive` gives what it still says, and its end."""
         self._process.terminate()
-        self._process.join()
-        for job in self.held:
-            for path in (job.target, job.comparison):
-                partial_path(path).unlink(missing_ok=True)
 
     def end(self) -> str:
         """How the process has ended."""
@@ -199,8 +214,9 @@ def _work(
             yield job
             say("next")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `_Worker.interrupt`
     # Without the main process there is nobody to tell: the file that is being written is given up.
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
         try:
             upscaler = make(device=device)
         except (InputError, OSError) as error:

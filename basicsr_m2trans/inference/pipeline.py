@@ -100,8 +100,18 @@ class _Channel(Generic[Item]):
         self.finished = False
 
     def put(self, item: Item) -> None:
-        with self.switch.when(lambda: len(self.items) < self.limit):
-            self.items.append(item)
+        """Add an item when there is room; what was finished when the pipeline is stopped is not lost.
+
+        Raises:
+            Stopped: the pipeline was stopped.
+        """
+        with self.switch.changed:
+            self.switch.changed.wait_for(lambda: self.switch.reason is not None or len(self.items) < self.limit)
+            if len(self.items) < self.limit:
+                self.items.append(item)
+                self.switch.changed.notify_all()
+            if self.switch.reason is not None:
+                raise Stopped
 
     def finish(self) -> None:
         with self.switch.when(lambda: True):

@@ -83,6 +83,28 @@ def test_ctrl_c_while_computing_gives_what_is_finished_first():
     assert threading.active_count() == 1
 
 
+def test_a_result_that_is_finished_during_ctrl_c_is_told():
+    taken, interrupted = threading.Event(), threading.Event()
+
+    def compute(items):
+        yield next(items)
+        assert taken.wait(10)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def write(items):
+        first = next(items)
+        taken.set()
+        assert interrupted.wait(10)
+        time.sleep(0.05)
+        yield first
+
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        told.extend(pipeline(count(), compute, write, 1))
+    assert told == [0]
+
+
 def test_closing_early_ends_the_stages_where_they_are():
     ended = []
 
