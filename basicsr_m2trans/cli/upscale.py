@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.inference.batch import run_jobs
     from basicsr_m2trans.inference.devices import Devices, split_devices
     from basicsr_m2trans.inference.dicom_identity import Deidentifier
-    from basicsr_m2trans.inference.jobs import plan_jobs
-    from basicsr_m2trans.inference.outputs import DISCLAIMER
+    from basicsr_m2trans.inference.jobs import Job, plan_jobs
+    from basicsr_m2trans.inference.outputs import DISCLAIMER, Report
 
     if args.model is None:
         if args.arch or args.opt:
@@ -123,8 +123,8 @@ def run(args: argparse.Namespace) -> int:
     results: list[Result] = []
     with contextlib.ExitStack() as stack:
         if len(devices) > 1:
-            pool = stack.enter_context(Devices(make, devices, options))
-            name, place, enlarge = pool.name, ", ".join(devices), pool.run_jobs
+            processes = stack.enter_context(Devices(make, devices, options))
+            name, place, enlarge = processes.name, ", ".join(devices), processes.run_jobs
         else:
             upscaler = make(device=devices[0] if devices else None)
             name, place, enlarge = upscaler.name, str(upscaler.device), functools.partial(run_jobs, upscaler, **options)
@@ -133,7 +133,10 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             stack.callback(lambda: _write_report(args.json, name, results))
         bar = stack.enter_context(tqdm(total=len(jobs), unit="file", disable=None))
-        report = lambda job: lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}")  # noqa: E731
+
+        def report(job: Job) -> Report:
+            return lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}")
+
         for result in stack.enter_context(contextlib.closing(enlarge(jobs, report=report))):
             results.append(result)
             bar.update()

@@ -214,6 +214,9 @@ def _work(
             yield job
             say("next")
 
+    def report(job: Job) -> Report:
+        return lambda done, total: say("progress", job, done, total)
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `_Worker.interrupt`
     # Without the main process there is nobody to tell: the file that is being written is given up.
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
@@ -223,6 +226,5 @@ def _work(
             say("refused", str(error))
             return
         say("ready", upscaler.name)
-        report = lambda job: lambda done, total: say("progress", job, done, total)  # noqa: E731
         for result in run_jobs(upscaler, jobs(), report=report, **options):
             say("result", result)
