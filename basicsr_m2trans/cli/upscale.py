@@ -47,7 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images with colours: the network enlarges their luma, and the colours are interpolated (default), or it "
         "enlarges red, green and blue itself",
     )
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    parser.add_argument(
+        "--device",
+        metavar="D[,D...]",
+        help="cpu, cuda, cuda:1, ... (default: the GPU if there is one); cuda:0,cuda:1 share the files",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="frames of one size that are computed at once (default: 1 on the CPU, 8 on a GPU)",
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument(
         "--fp16", action="store_const", dest="precision", const="float16", default="float32", help="half precision"
@@ -71,55 +81,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enlarge the files; status 1 if one failed."""
+    import contextlib
+    import functools
     import sys
 
     from tqdm import tqdm
 
     from basicsr_m2trans import Upscaler
     from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.inference.batch import plan_jobs, run_jobs
-    from basicsr_m2trans.inference.outputs import DISCLAIMER
+    from basicsr_m2trans.inference.batch import run_jobs
+    from basicsr_m2trans.inference.devices import Devices, split_devices
+    from basicsr_m2trans.inference.dicom_identity import Deidentifier
+    from basicsr_m2trans.inference.jobs import Job, plan_jobs
+    from basicsr_m2trans.inference.outputs import DISCLAIMER, Report
 
     if args.model is None:
         if args.arch or args.opt:
             raise InputError("--arch and --opt say what your own network is; name its file by --model")
         if args.scale not in (2, 3, 4):
             raise InputError("give --scale 2, 3 or 4, or your own network by --model")
+    if args.batch is not None and args.batch < 1:
+        raise InputError(f"--batch must be at least 1, but is {args.batch}")
+    devices = split_devices(args.device) if args.device is not None else []
     # A folder of its own for each scale: results that exist are not replaced.
     out = args.out or Path(f"upscaled_x{args.scale}" if args.scale else "upscaled")
     jobs = plan_jobs(args.inputs, out, args.deidentify)
-    upscaler = Upscaler.from_checkpoint(
+    make = functools.partial(
+        Upscaler.from_checkpoint,
         args.model or f"m2trans-x{args.scale}",
         scale=args.scale,
         arch=args.arch,
         options=args.opt,
-        device=args.device,
         precision=args.precision,
         self_ensemble=args.self_ensemble,
         colour=args.colour,
         max_memory=args.max_memory,
         compile=args.compile,
     )
-    print(f"{upscaler.name} on {upscaler.device}; {DISCLAIMER}")
-    results = []
-    try:
-        with tqdm(total=len(jobs), unit="file", disable=None) as bar:
-            for result in run_jobs(
-                upscaler,
-                jobs,
-                force=args.force,
-                compare=args.compare,
-                deidentify=args.deidentify,
-                report=lambda job: lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}"),
-            ):
-                results.append(result)
-                bar.update()
-                if result.message:
-                    bar.write(result.message, file=sys.stderr)
-    finally:
+    options = {
+        "force": args.force,
+        "compare": args.compare,
+        "deidentifier": Deidentifier() if args.deidentify else None,
+        "batch": args.batch,
+    }
+    results: list[Result] = []
+    with contextlib.ExitStack() as stack:
+        if len(devices) > 1:
+            processes = stack.enter_context(Devices(make, devices, options))
+            name, place, enlarge = processes.name, ", ".join(devices), processes.run_jobs
+        else:
+            upscaler = make(device=devices[0] if devices else None)
+            name, place, enlarge = upscaler.name, str(upscaler.device), functools.partial(run_jobs, upscaler, **options)
+        print(f"{name} on {place}; {DISCLAIMER}")
         # After Ctrl-C too: it says what has been done.
         if args.json:
-            _write_report(args.json, upscaler.name, results)
+            stack.callback(lambda: _write_report(args.json, name, results))
+        bar = stack.enter_context(tqdm(total=len(jobs), unit="file", disable=None))
+
+        def report(job: Job) -> Report:
+            return lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}")
+
+        for result in stack.enter_context(contextlib.closing(enlarge(jobs, report=report))):
+            results.append(result)
+            bar.update()
+            if result.message:
+                bar.write(result.message, file=sys.stderr)
     counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
     print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     return 1 if counts["failed"] else 0

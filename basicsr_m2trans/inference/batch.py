@@ -1,39 +1,28 @@
-"""Enlarging many files: which they are, where each result goes, and what became of each."""
+"""Enlarging many files: while one is computed, the next is read and the one before is written."""
 
-import functools
-import glob
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from basicsr_m2trans.data.dicom import anonymous_name, is_dicom_file
 from basicsr_m2trans.data.images import is_image_file
-from basicsr_m2trans.data.names import IMAGE_EXTENSIONS
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.dicom_identity import Deidentifier
-from basicsr_m2trans.inference.dicom_output import upscale_dicom
-from basicsr_m2trans.inference.image_files import ImageContent, upscale_image, write_image
-from basicsr_m2trans.inference.outputs import Enlarged, Report, replacing
+from basicsr_m2trans.inference.dicom_output import DicomFile
+from basicsr_m2trans.inference.image_files import ImageContent, ImageFile, write_image
+from basicsr_m2trans.inference.jobs import Job
+from basicsr_m2trans.inference.outputs import EnlargedFrame, Frame, MediaFile, Report, replacing
+from basicsr_m2trans.inference.pipeline import pipeline
 from basicsr_m2trans.inference.upscaler import Upscaler
-from basicsr_m2trans.inference.video import VIDEO_EXTENSIONS, upscale_video
+from basicsr_m2trans.inference.video import VIDEO_EXTENSIONS, GifFile, VideoFile
 
-_DICOM_EXTENSIONS = (".dcm", ".dicom")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to enlarge: from `source` to `target`."""
-
-    source: Path
-    target: Path
-
-    @property
-    def comparison(self) -> Path:
-        """Where the picture of bicubic and network side by side goes."""
-        return self.target.with_name(f"{self.target.name}_compare.png")
+# Frames that a GPU computes at once by default.
+GPU_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,7 @@ class Result:
         message: why it was skipped or has failed, or what the user should know.
         size, enlarged_size: (width, height) in pixels of a file that is done.
         frames: their number.
-        seconds: time taken.
+        seconds: from the beginning of reading to the end of writing, other files' share of the time included.
     """
 
     source: str
@@ -59,144 +48,208 @@ class Result:
     seconds: float = 0.0
 
 
-def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> list[Job]:
-    """Find the files to enlarge and the name of each result.
-
-    Args:
-        inputs: files, folders (searched with their sub-folders, whose structure is kept), and patterns such as
-            `scans/**/*.png`.
-        out: a folder; or, for one input file, the file to write, if it has the extension of an image, video or DICOM.
-        deidentify: give DICOM results names that say nothing of the path.
-
-    Returns:
-        The jobs, sorted by source within each input. Hidden files, and what lies in `out`, are passed over.
-
-    Raises:
-        InputError: an input does not exist or holds nothing that can be enlarged, or two results would have one name,
-            or one would replace its own source.
-    """
-    inputs = list(inputs)
-    sources = [found for text in inputs for found in _find(text, out)]
-    single = len(sources) == 1 and sources[0][0].is_file() and not Path(inputs[0]).is_dir() and not out.is_dir()
-    if single and out.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, *_DICOM_EXTENSIONS):
-        if _kind(out) != _kind(sources[0][0]):
-            raise InputError(f"-o {out}: {sources[0][0]} cannot be written as {out.suffix}; keep its extension")
-        jobs = [Job(sources[0][0], out)]
-    else:
-        jobs = [Job(source, out / _result_name(source, relative, deidentify)) for source, relative in sources]
-    owners: dict[Path, Path] = {}
-    for job in jobs:
-        target = job.target.resolve()
-        if target in owners:
-            raise InputError(
-                f"{owners[target]} and {job.source} would both become {job.target}; enlarge them in two runs"
-            )
-        if target == job.source.resolve():
-            raise InputError(f"{job.source}: would be replaced by its result; name another output by -o")
-        owners[target] = job.source
-    return jobs
-
-
-def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that one input means, with the path that each keeps below the output folder."""
-    path = Path(text)
-    if path.is_file():
-        if not _is_supported(path):
-            raise InputError(f"{path}: is no file that can be enlarged ({_supported()})")
-        yield path, Path(path.name)
-        return
-    if path.is_dir():
-        folder, found = path, path.rglob("*")
-    else:
-        folder, found = None, (Path(match) for match in glob.glob(text, recursive=True))
-    files = sorted(
-        file
-        for file in found
-        if not file.name.startswith(".") and out.resolve() not in file.resolve().parents and _is_supported(file)
-    )
-    if not files:
-        kind = "this folder holds" if folder else "there is no such file or folder, or the pattern finds"
-        raise InputError(f"{text}: {kind} nothing outside of {out} that can be enlarged ({_supported()})")
-    for file in files:
-        yield file, file.relative_to(folder) if folder else Path(file.name)
-
-
-def _is_supported(path: Path) -> bool:
-    return is_image_file(path) or (path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()) or is_dicom_file(path)
-
-
-def _kind(path: Path) -> str:
-    """What a file with this name is taken for; only images can change their format."""
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_EXTENSIONS:
-        return "image"
-    return suffix if suffix in VIDEO_EXTENSIONS else "DICOM"
-
-
-def _supported() -> str:
-    return f"{', '.join((*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS))}, DICOM"
-
-
-def _result_name(source: Path, relative: Path, deidentify: bool) -> Path:
-    return Path(f"{anonymous_name(source)}.dcm") if deidentify and is_dicom_file(source) else relative
-
-
 def run_jobs(
     upscaler: Upscaler,
     jobs: Iterable[Job],
     *,
     force: bool = False,
     compare: bool = False,
-    deidentify: bool = False,
+    deidentifier: Deidentifier | None = None,
+    batch: int | None = None,
     report: Callable[[Job], Report] = lambda _: lambda *_: None,
-) -> Iterator[Result]:
-    """Enlarge files one after the other; one that fails does not stop the others.
+) -> Generator[Result, None, None]:
+    """Enlarge files; one that fails does not stop the others.
+
+    At most twice `batch` frames wait to be computed, and as many to be written.
 
     Args:
         upscaler: the network.
-        jobs: as `plan_jobs` returns them.
+        jobs: as `plan_jobs` returns them; iterated by another thread.
         force: replace results that exist.
         compare: save a picture of bicubic interpolation and network side by side beside each result, of the first
             frame.
-        deidentify: keep of DICOM files only what describes the pixels.
-        report: makes for each file the function that is called after each of its frames.
+        deidentifier: if given, only what describes the pixels is kept of DICOM files.
+        batch: most frames of one size, of one or several files, that the network gets at once; by default 1 on the
+            CPU, which gains nothing by more, and 8 on a GPU.
+        report: makes for each file the function that is called after each of its frames is computed.
 
     Yields:
-        What became of each file.
+        What became of each file, in the order of `jobs`; after Ctrl-C, first what was finished.
     """
-    deidentifier = Deidentifier() if deidentify else None
-    for job in jobs:
-        names = str(job.source), str(job.target)
-        existing = [path for path in ((job.target, job.comparison) if compare else (job.target,)) if path.exists()]
-        if existing and not force:
-            yield Result(*names, "skipped", f"{existing[0]} exists; --force replaces it")
-            continue
-        start = time.perf_counter()
+    batch = batch or (1 if upscaler.device.type == "cpu" else GPU_BATCH)
+    run = _Run(upscaler, force, compare, deidentifier, batch, report)
+    with _only_warnings_of_this_thread():
+        yield from pipeline(run.read(jobs), run.compute, run.write, limit=2 * batch)
+
+
+@contextlib.contextmanager
+def _only_warnings_of_this_thread() -> Iterator[None]:
+    """Drop warnings of other threads: those of decoders, which quote fields of DICOM files.
+
+    `catch_warnings` in two threads at a time lets some through and restores the filters in the wrong order.
+    """
+    with warnings.catch_warnings():
+        show, here = warnings.showwarning, threading.current_thread()
+
+        def show_from_here(*args, **kwargs):  # type: ignore[no-untyped-def]  # passed on as they are
+            if threading.current_thread() is here:
+                show(*args, **kwargs)
+
+        warnings.showwarning = show_from_here
+        yield
+
+
+class _Task:
+    """One file on its way through the three stages; any of them may find that it fails."""
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self.job, self.report = job, report
+        self.start = time.perf_counter()
+        self.file: MediaFile | None = None
+        self.skipped = ""
+        self.error: Exception | None = None
+        self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
+        self.comparison: np.ndarray | None = None
+        self.frames = 0
+
+    def fail(self, error: Exception) -> None:
+        """The first error is told; the others follow from it."""
+        self.error = self.error or error
+
+    def result(self) -> Result:
+        names = str(self.job.source), str(self.job.target)
+        if self.skipped:
+            return Result(*names, "skipped", self.skipped)
+        if isinstance(self.error, (InputError, OSError)):
+            message = str(self.error)
+            return Result(*names, "failed", message if names[0] in message else f"{names[0]}: {message}")
+        if self.error is not None:  # whatever a decoder or PyTorch raises concerns this file alone
+            text = f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+            return Result(*names, "failed", f"{names[0]}: {text}")
+        assert self.file is not None  # a file that was not opened is skipped or has failed
+        assert self.sizes is not None  # every file has a frame
+        message = f"{names[0]}: {'; '.join(self.file.notes)}" if self.file.notes else ""
+        return Result(*names, "done", message, *self.sizes, self.frames, time.perf_counter() - self.start)
+
+
+# A frame of a file on its way; None tells the file's end.
+_Read = tuple[_Task, Frame | None]
+_Computed = tuple[_Task, EnlargedFrame | None]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The stages of `run_jobs`, which has the same arguments."""
+
+    upscaler: Upscaler
+    force: bool
+    compare: bool
+    deidentifier: Deidentifier | None
+    batch: int
+    report: Callable[[Job], Report]
+
+    def read(self, jobs: Iterable[Job]) -> Iterator[_Read]:
+        """Frames of all files, each file's followed by its end."""
+        for job in jobs:
+            task = _Task(job, self.report(job))
+            targets = (job.target, job.comparison) if self.compare else (job.target,)
+            existing = [path for path in targets if path.exists()]
+            if existing and not self.force:
+                task.skipped = f"{existing[0]} exists; --force replaces it"
+            else:
+                try:
+                    task.file = self._open(job)
+                    for frame in task.file.read():
+                        yield task, frame
+                        if task.error:  # of another stage
+                            break
+                except Exception as error:
+                    task.fail(error)
+            yield task, None
+
+    def _open(self, job: Job) -> MediaFile:
+        if is_image_file(job.source):
+            return ImageFile(job.source, job.target)
+        if job.source.suffix.lower() in VIDEO_EXTENSIONS:
+            return (GifFile if job.source.suffix.lower() == ".gif" else VideoFile)(job.source, job.target)
+        return DicomFile(job.source, job.target, self.upscaler.scale, self.upscaler.name, self.deidentifier)
+
+    def compute(self, items: Iterator[_Read]) -> Iterator[_Computed]:
+        """Enlarge frames of one size together."""
+        for group in _groups(items, self.batch):
+            group = [(task, frame) for task, frame in group if frame is None or not task.error]
+            enlarged = iter(self._enlarge([(task, frame) for task, frame in group if frame is not None]))
+            for task, frame in group:
+                if frame is None:
+                    yield task, None
+                elif (after := next(enlarged)) is not None:
+                    yield task, self._finished(task, frame, after)
+
+    def _enlarge(self, frames: list[tuple[_Task, Frame]]) -> list[np.ndarray | None]:
+        """The frames' results, None where there is none; what does not work together is tried one by one."""
+        if not frames:
+            return []
         try:
-            enlarged = _handler(job.source, deidentifier)(upscaler, job.source, job.target, report(job))
-            if compare:
-                _save_comparison(upscaler, enlarged, job.comparison)
-        except (InputError, OSError) as error:
-            message = str(error)
-            yield Result(*names, "failed", message if names[0] in message else f"{names[0]}: {message}")
-        except Exception as error:  # whatever a decoder or PyTorch raises concerns this file alone
-            yield Result(*names, "failed", f"{job.source}: {type(error).__name__}: {' '.join(str(error).split())}")
-        else:
-            sizes = (enlarged.before.shape[1::-1], enlarged.after.shape[1::-1])
-            message = f"{job.source}: {'; '.join(enlarged.notes)}" if enlarged.notes else ""
-            yield Result(*names, "done", message, *sizes, enlarged.frames, time.perf_counter() - start)
+            return list(self.upscaler.enlarge_many([frame.pixels for _, frame in frames]))
+        except Exception as error:
+            if len(frames) == 1:
+                frames[0][0].fail(error)
+                return [None]
+        return [result for frame in frames for result in self._enlarge([frame])]
+
+    def _finished(self, task: _Task, frame: Frame, after: np.ndarray) -> EnlargedFrame:
+        if task.frames == 0:
+            task.sizes = frame.pixels.shape[1::-1], after.shape[1::-1]
+            if self.compare:
+                task.comparison = np.concatenate([self.upscaler.bicubic(frame.pixels), after], axis=1)
+        task.frames += 1
+        assert task.file is not None  # the frame was read from it
+        task.report(task.frames, task.file.total)
+        return EnlargedFrame(frame.pixels, after, frame.context)
+
+    def write(self, items: Iterator[_Computed]) -> Iterator[Result]:
+        """Write file after file."""
+        for task, first in items:
+            frames = _until_the_end(task, first, items)
+            if task.file is not None:
+                try:
+                    task.file.write(frames)
+                    if task.comparison is not None:
+                        with replacing(task.job.comparison) as partial:
+                            write_image(ImageContent(task.comparison, None), partial, ".png")
+                except Exception as error:
+                    task.fail(error)
+            # What is on its way of a file that has failed; after its end nothing reads it any more.
+            with contextlib.suppress(Exception):
+                deque(frames, maxlen=0)
+            if task.file is not None:
+                task.file.close()
+            yield task.result()
 
 
-def _handler(source: Path, deidentifier: Deidentifier | None) -> Callable[[Upscaler, Path, Path, Report], Enlarged]:
-    if is_image_file(source):
-        return upscale_image
-    if source.suffix.lower() in VIDEO_EXTENSIONS:
-        return upscale_video
-    return functools.partial(upscale_dicom, deidentifier=deidentifier)
+def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
+    """Up to `size` frames of one shape and type with the ends of files among them; an end alone does not wait."""
+    group: list[_Read] = []
+    count, kind = 0, None
+    for task, frame in items:
+        if frame is not None:
+            previous, kind = kind, (frame.pixels.shape, frame.pixels.dtype)
+            if count and kind != previous:
+                yield group
+                group, count = [], 0
+            count += 1
+        group.append((task, frame))
+        if count in (0, size):
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
 
 
-def _save_comparison(upscaler: Upscaler, enlarged: Enlarged, path: Path) -> None:
-    """Bicubic on the left, the network on the right."""
-    pixels = np.concatenate([upscaler.bicubic(enlarged.before), enlarged.after], axis=1)
-    with replacing(path) as partial:
-        write_image(ImageContent(pixels, None), partial, ".png")
+def _until_the_end(task: _Task, frame: EnlargedFrame | None, items: Iterator[_Computed]) -> Iterator[EnlargedFrame]:
+    """`frame` and the others of one file; the error of an earlier stage is raised after them."""
+    while frame is not None:
+        yield frame
+        _, frame = next(items)
+    if task.error:
+        raise task.error

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.outputs import Enlarged, Report, replacing
+from basicsr_m2trans.inference.outputs import EnlargedFrame, Frame, MediaFile, replacing
 from basicsr_m2trans.inference.pillow_images import from_array, to_array
-from basicsr_m2trans.inference.upscaler import Upscaler
 
 # Pillow's name of each format and how it is written: as much of the result as the format can hold.
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,22 +42,26 @@ class ImageContent(NamedTuple):
     profile: bytes | None
 
 
-def upscale_image(upscaler: Upscaler, source: Path, target: Path, report: Report) -> Enlarged:
-    """Enlarge an image file; the format of `target` is that of its extension.
+class ImageFile(MediaFile):
+    """An image file; the format of `target` is that of its extension.
 
-    Other tags of the file (EXIF, resolution) are left out.
-
-    Raises:
-        InputError: `source` cannot be read, is of a kind that cannot be enlarged (several pages, CMYK, 32 bits), or
-            has 16 bits or alpha, which the format of `target` cannot hold.
+    Other tags of the file (EXIF, resolution) are left out. Refused is what the format of `target` cannot hold: 16 bits
+    or alpha; and what `read_image` refuses.
     """
-    content = read_image(source)
-    _check_format(content.pixels, source, target)
-    enlarged = upscaler(content.pixels)
-    with replacing(target) as partial:
-        write_image(ImageContent(enlarged, content.profile), partial, target.suffix.lower())
-    report(1, 1)
-    return Enlarged(content.pixels, enlarged)
+
+    def read(self) -> Iterator[Frame]:
+        """The image, with its colour profile."""
+        content = read_image(self.source)
+        _check_format(content.pixels, self.source, self.target)
+        self.total = 1
+        yield Frame(content.pixels, content.profile)
+
+    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+        """Write the image in the format of `target`."""
+        # This waits for the end of the frames: after Ctrl-C an image is either told as done or not there.
+        (frame,) = frames
+        with replacing(self.target) as partial:
+            write_image(ImageContent(frame.after, frame.context), partial, self.target.suffix.lower())
 
 
 def read_image(path: Path) -> ImageContent:

@@ -1,10 +1,11 @@
-"""What enlarging a file returns, and files that appear complete or not at all."""
+"""What a file that is enlarged consists of, and files that appear complete or not at all."""
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,20 +15,59 @@ DISCLAIMER = "research use, not for diagnosis"
 Report = Callable[[int, int | None], None]
 
 
-@dataclass(frozen=True)
-class Enlarged:
-    """An enlarged file.
+class Frame(NamedTuple):
+    """One frame that was read.
 
     Attributes:
-        before, after: the image, or the first frame, (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16.
-        frames: number of frames, 1 for an image.
-        notes: what the user should know of this file.
+        pixels: (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16.
+        context: what the file needs beside the pixels to write the frame.
     """
+
+    pixels: np.ndarray
+    context: Any = None
+
+
+class EnlargedFrame(NamedTuple):
+    """A frame before and after, arrays as in `Frame`, and its `context`."""
 
     before: np.ndarray
     after: np.ndarray
-    frames: int = 1
-    notes: tuple[str, ...] = ()
+    context: Any = None
+
+
+class MediaFile(ABC):
+    """A file to enlarge: read in one thread while another writes its first frames.
+
+    Attributes:
+        source, target: the paths.
+        total: number of frames, if the file names it; known with the first frame.
+        notes: what the user should know of this file; complete when all frames are read.
+    """
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.source, self.target = source, target
+        self.total: int | None = None
+        self.notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self) -> Iterator[Frame]:
+        """The frames, at least one.
+
+        Raises:
+            InputError: the file is damaged or cannot be enlarged.
+        """
+
+    @abstractmethod
+    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+        """Write all frames to `target`, which appears when the last is written; errors leave nothing.
+
+        Raises:
+            InputError: `target` cannot hold them.
+            OSError: the disk is full, or the folder cannot be written.
+        """
+
+    def close(self) -> None:  # noqa: B027  # most files have nothing open
+        """Let go of `source`; after `read` and `write` have ended."""
 
 
 @contextlib.contextmanager
@@ -37,9 +77,14 @@ def replacing(path: Path) -> Iterator[Path]:
     An error or Ctrl-C in the block removes it. Missing folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_path(path)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """Where `replacing` writes."""
+    return path.with_name(f"{path.name}.partial")

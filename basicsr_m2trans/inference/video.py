@@ -1,5 +1,7 @@
 """Enlarging cine loops in video files: frames keep their times, sound is passed on as it is."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.outputs import Enlarged, Report, replacing
+from basicsr_m2trans.inference.outputs import EnlargedFrame, Frame, MediaFile, replacing
 from basicsr_m2trans.inference.pillow_images import to_array
-from basicsr_m2trans.inference.upscaler import Upscaler
 
 if TYPE_CHECKING:
     from av import Packet
+    from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -26,74 +28,93 @@ _CODECS: dict[str, tuple[Literal["libx264", "mjpeg"], dict[str, str]]] = {
 }
 
 
-def upscale_video(upscaler: Upscaler, source: Path, target: Path, report: Report) -> Enlarged:
-    """Enlarge an MP4, AVI or GIF file frame by frame.
+class VideoFile(MediaFile):
+    """An MP4 or AVI file, whose extension `target` has, too.
 
-    Frames are taken as RGB of 8 bits. MP4 is written as H.264, AVI as Motion JPEG.
-
-    Args:
-        upscaler: the network.
-        source: a file with one of `VIDEO_EXTENSIONS`.
-        target: its extension is that of `source`.
-        report: called after each frame.
-
-    Raises:
-        InputError: the file is damaged or has no picture; or PyAV is needed and missing.
+    Frames are taken as RGB of 8 bits. MP4 is written as H.264, AVI as Motion JPEG. The context of a frame is its time
+    and the packets of sound that precede it.
     """
-    if target.suffix.lower() == ".gif":
-        return _upscale_gif(upscaler, source, target, report)
-    try:
+
+    _reader: "InputContainer | None" = None
+
+    def read(self) -> Iterator[Frame]:
+        """The frames, upright.
+
+        Raises:
+            InputError: the file is damaged or has no picture, or PyAV is missing.
+        """
+        try:
+            import av
+        except ModuleNotFoundError as error:
+            raise InputError(f"{self.source}: reading videos needs PyAV; install it with `pip install av`") from error
+        with _damage_named(self.source):
+            self._reader = av.open(str(self.source))
+            if not self._reader.streams.video:
+                raise InputError(f"{self.source}: has no picture")
+            yield from self._decode(self._reader)
+
+    def _decode(self, reader: "InputContainer") -> Iterator[Frame]:
+        video = reader.streams.video[0]
+        self.total = video.frames or None
+        # Sound since the last frame, and at the end what follows it.
+        self._sound: list[Packet] = []
+        count = 0
+        for packet in reader.demux(video, *reader.streams.audio):
+            if packet.stream.index == video.index:
+                for frame in video.decode(packet):
+                    sound, self._sound = self._sound, []
+                    yield Frame(_pixels(frame), (_time(frame, video, count), sound))
+                    count += 1
+            # The last packet of a stream is empty and only tells the decoder to finish.
+            elif packet.dts is not None:
+                self._sound.append(packet)
+        if not count:
+            raise InputError(f"{self.source}: has no picture")
+        if count < video.frames:
+            self.notes = (f"names {video.frames} frames, but {count} could be read; it may be cut off",)
+
+    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+        """Encode the frames at their times and copy the sound."""
+        first = next(frames)
         import av
-    except ModuleNotFoundError as error:
-        raise InputError(f"{source}: reading videos needs PyAV; install it with `pip install av`") from error
-    try:
+
         with (
-            av.open(str(source)) as reader,
-            replacing(target) as partial,
-            av.open(str(partial), "w", format=target.suffix.lower()[1:]) as writer,
+            _damage_named(self.source),
+            replacing(self.target) as partial,
+            av.open(str(partial), "w", format=self.target.suffix.lower()[1:]) as writer,
         ):
-            return _transcode(upscaler, reader, writer, target.suffix.lower(), report)
+            # The streams belong to the reader, which stays open until `close`.
+            assert self._reader is not None  # the frame was read from it
+            video = self._reader.streams.video[0]
+            copies = {stream.index: writer.add_stream_from_template(stream) for stream in self._reader.streams.audio}
+            output = _add_video(writer, video, self.target.suffix.lower(), first.after)
+            for _, after, (time, sound) in itertools.chain([first], frames):
+                writer.mux(_redirected(sound, copies))
+                writer.mux(output.encode(_frame(after, time, video)))
+            writer.mux(_redirected(self._sound, copies))
+            writer.mux(output.encode(None))
+
+    def close(self) -> None:
+        """Close the container."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+@contextlib.contextmanager
+def _damage_named(source: Path) -> Iterator[None]:
+    """Turn what FFmpeg raises on damaged files into a message."""
+    import av
+
+    try:
+        yield
     except (av.FFmpegError, EOFError) as error:
         raise InputError(f"{source}: cannot be enlarged as a video ({error})") from error
 
 
-def _transcode(
-    upscaler: Upscaler, reader: "InputContainer", writer: "OutputContainer", suffix: str, report: Report
-) -> Enlarged:
-    if not reader.streams.video:
-        raise InputError(f"{reader.name}: has no picture")
-    video = reader.streams.video[0]
-    copies = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams.audio}
-    output: VideoStream | None = None
-    first: tuple[np.ndarray, ...] = ()
-    waiting: list[Packet] = []
-    count = 0
-    for packet in reader.demux(video, *reader.streams.audio):
-        if packet.stream.index in copies:
-            # The last packet of a stream is empty and only tells the decoder to finish.
-            if packet.dts is not None:
-                packet.stream = copies[packet.stream.index]
-                waiting.append(packet)
-        else:
-            for frame in video.decode(packet):
-                before = _pixels(frame)
-                after = upscaler(before)
-                if output is None:
-                    first, output = (before, after), _add_video(writer, video, suffix, after)
-                writer.mux(output.encode(_frame(frame, after, video, count)))
-                count += 1
-                report(count, video.frames or None)
-        # Nothing can be written before all streams are known, the picture's size included.
-        if output is not None:
-            writer.mux(waiting)
-            waiting.clear()
-    if output is None:
-        raise InputError(f"{reader.name}: has no picture")
-    writer.mux(output.encode(None))
-    short = count < video.frames
-    notes = (f"names {video.frames} frames, but {count} could be read; it may be cut off",) if short else ()
-    before, after = first
-    return Enlarged(before, after, frames=count, notes=notes)
+def _redirected(packets: "list[Packet]", copies: "dict[int, AudioStream]") -> "list[Packet]":
+    for packet in packets:
+        packet.stream = copies[packet.stream.index]
+    return packets
 
 
 def _pixels(frame: "VideoFrame") -> np.ndarray:
@@ -120,53 +141,48 @@ def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pix
     return output
 
 
-def _frame(source: "VideoFrame", pixels: np.ndarray, video: "VideoStream", number: int) -> "VideoFrame":
+def _time(frame: "VideoFrame", video: "VideoStream", number: int) -> int:
+    """When the frame is shown, in units of the stream's `time_base`."""
+    if frame.pts is not None:
+        return frame.pts
+    # As of raw AVI.
+    if not video.average_rate or not video.time_base:
+        raise InputError(f"{video.container.name}: has neither times of frames nor a frame rate; convert it first")
+    return round(number / video.average_rate / video.time_base)
+
+
+def _frame(pixels: np.ndarray, time: int, video: "VideoStream") -> "VideoFrame":
     from av import VideoFrame
 
     frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-    frame.pts = source.pts
-    if frame.pts is None:  # as of raw AVI
-        if not video.average_rate or not video.time_base:
-            raise InputError(f"{video.container.name}: has neither times of frames nor a frame rate; convert it first")
-        frame.pts = round(number / video.average_rate / video.time_base)
-    frame.time_base = video.time_base
+    frame.pts, frame.time_base = time, video.time_base
     return frame
 
 
-def _upscale_gif(upscaler: Upscaler, source: Path, target: Path, report: Report) -> Enlarged:
-    try:
-        with Image.open(source) as image:
-            frames = _GifFrames(upscaler, image, source, report)
-            made = iter(frames)
-            start = next(made)
-            loop = {"loop": image.info["loop"]} if "loop" in image.info else {}
-            with replacing(target) as partial:
-                start.save(
-                    partial, "GIF", save_all=True, append_images=made, duration=frames.durations, disposal=2, **loop
-                )
-            before, after = frames.first
-            return Enlarged(before, after, frames=len(frames.durations))
-    except InputError:
-        raise
-    except Exception as error:  # Pillow raises errors of many types on damaged files
-        raise InputError(f"{source}: cannot be read as GIF ({' '.join(str(error).split())})") from error
+class GifFile(MediaFile):
+    """A GIF file; times, repetitions and transparency stay."""
 
+    def read(self) -> Iterator[Frame]:
+        """The frames, upright, palettes expanded."""
+        try:
+            with Image.open(self.source) as image:
+                self._durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
+                self._loop = {"loop": image.info["loop"]} if "loop" in image.info else {}
+                self.total = len(self._durations)
+                for frame in ImageSequence.Iterator(image):
+                    yield Frame(to_array(frame, str(self.source)))
+        except InputError:
+            raise
+        except Exception as error:  # Pillow raises errors of many types on damaged files
+            raise InputError(f"{self.source}: cannot be read as GIF ({' '.join(str(error).split())})") from error
 
-class _GifFrames:
-    """Enlarged frames of a GIF file, made while they are written."""
-
-    def __init__(self, upscaler: Upscaler, image: Image.Image, source: Path, report: Report) -> None:
-        self.upscaler, self.image, self.source, self.report = upscaler, image, source, report
-        self.durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
-        self.first: tuple[np.ndarray, ...] = ()
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        for number, frame in enumerate(ImageSequence.Iterator(self.image), start=1):
-            before = to_array(frame, str(self.source))
-            after = self.upscaler(before)
-            self.first = self.first or (before, after)
-            self.report(number, len(self.durations))
-            yield _as_gif_frame(after)
+    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+        """Write all frames with 256 colours each."""
+        made = (_as_gif_frame(frame.after) for frame in frames)
+        start = next(made)
+        settings = {"duration": self._durations, "disposal": 2, **self._loop}
+        with replacing(self.target) as partial:
+            start.save(partial, "GIF", save_all=True, append_images=made, **settings)
 
 
 def _as_gif_frame(pixels: np.ndarray) -> Image.Image:

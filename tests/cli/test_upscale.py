@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,10 +86,12 @@ def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scal
     [
         ([], "give --scale 2, 3 or 4, or your own network by --model"),
         (["--scale", "5"], "give --scale 2, 3 or 4, or your own network by --model"),
+        (["--scale", "2", "--batch", "0"], "--batch must be at least 1, but is 0"),
+        (["--scale", "2", "--device", "cpu,"], "--device cpu,: has an empty entry; write for example cuda:0,cuda:1"),
         (["--scale", "2", "--arch", "EDSR"], "--arch and --opt say what your own network is; name its file by --model"),
     ],
 )
-def test_without_model_the_scale_must_be_one_of_the_package(scans, capsys, arguments, message):
+def test_options_that_cannot_be(scans, capsys, arguments, message):
     assert main(["upscale", str(scans / "scans/a.png"), *arguments]) == 2
     assert message in capsys.readouterr().err
 
@@ -100,3 +108,30 @@ def test_ctrl_c_leaves_no_partial_file_and_the_report(scans, monkeypatch, capsys
     assert "interrupted" in capsys.readouterr().err
     assert not list((scans / "out").iterdir())
     assert json.loads((scans / "report.json").read_text())["files"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", ["cpu", "cpu,cpu"])
+def test_ctrl_c_ends_all_processes_and_leaves_what_is_finished(scans, devices):
+    """As a terminal sends it: to the command and to the processes that it has started."""
+    noise = np.random.default_rng(0)
+    for number in range(200):
+        Image.fromarray(noise.integers(0, 256, (200, 200), np.uint8)).save(scans / f"scans/{number:03}.png")
+    arguments = command(scans, "--device", devices, "--json", str(scans / "report.json"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "basicsr_m2trans.cli", *arguments], stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        while not list(scans.glob("out/*.png")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        # The end of what they write is the end of all of them.
+        error = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, error) == (130, "m2trans upscale: interrupted\n")
+    files = json.loads((scans / "report.json").read_text())["files"]
+    assert {file["status"] for file in files} == {"done"}
+    told = {Path(file["target"]).name for file in files}
+    found = {path.name for path in (scans / "out").iterdir()}
+    assert told <= found <= {f"{number:03}.png" for number in range(199)}
+    # The signal may come while a process tells of a file.
+    assert len(found) - len(told) <= len(devices.split(","))

@@ -4,10 +4,12 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from PIL import ImageCms
+from PIL import Image, ImageCms
 from pydicom.uid import ExplicitVRLittleEndian
 
 from basicsr_m2trans.archs import Bicubic
+from basicsr_m2trans.inference.dicom_output import DicomFile
+from basicsr_m2trans.inference.outputs import EnlargedFrame
 from basicsr_m2trans.inference.upscaler import Upscaler
 
 
@@ -47,13 +49,47 @@ def noise():
 
 
 @pytest.fixture
-def silent():
-    return lambda *_: None
+def enlarge():
+    """Reads, enlarges and writes a file frame by frame; returns the frames, before and after."""
+
+    def enlarge(upscaler, file):
+        frames = []
+
+        def enlarged():
+            for frame in file.read():
+                frames.append(EnlargedFrame(frame.pixels, upscaler(frame.pixels), frame.context))
+                yield frames[-1]
+
+        try:
+            file.write(enlarged())
+        finally:
+            file.close()
+        return frames
+
+    return enlarge
+
+
+@pytest.fixture
+def make_dicom_file():
+    """A DICOM file to enlarge by an upscaler."""
+    return lambda upscaler, source, target, deidentifier=None: DicomFile(
+        source, target, upscaler.scale, upscaler.name, deidentifier
+    )
 
 
 @pytest.fixture(scope="session")
 def profile():
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture
+def scans(tmp_path, noise):
+    """A folder with two images of 6 x 4 pixels, and files that are passed over."""
+    for name in ("a.png", "sub/b.JPG", "sub/.hidden.png"):
+        (tmp_path / "scans" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(4, 6, 3)).save(tmp_path / "scans" / name)
+    (tmp_path / "scans/notes.txt").write_text("x")
+    return tmp_path / "scans"
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from basicsr_m2trans.inference.batch import Job, run_jobs
+from basicsr_m2trans.inference.batch import run_jobs
 from basicsr_m2trans.inference.image_files import read_image
+from basicsr_m2trans.inference.jobs import Job
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")

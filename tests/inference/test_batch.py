@@ -1,69 +1,18 @@
-import re
+import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+import torch
 from PIL import Image
 
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference import batch
-from basicsr_m2trans.inference.batch import Job, plan_jobs, run_jobs
-
-
-@pytest.fixture
-def scans(tmp_path, noise):
-    for name in ("a.png", "sub/b.JPG", "sub/.hidden.png"):
-        (tmp_path / "scans" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise(4, 6, 3)).save(tmp_path / "scans" / name)
-    (tmp_path / "scans/notes.txt").write_text("x")
-    return tmp_path / "scans"
-
-
-def targets(jobs, out):
-    return [str(job.target.relative_to(out)) for job in jobs]
-
-
-def test_folders_keep_their_structure(scans, tmp_path, make_dicom, noise):
-    make_dicom(noise(1, 4, 4), name="scans/1.2.840")
-    assert targets(plan_jobs([str(scans)], tmp_path / "out"), tmp_path / "out") == ["1.2.840", "a.png", "sub/b.JPG"]
-
-
-def test_results_inside_the_input_are_passed_over(scans):
-    (scans / "out").mkdir()
-    (scans / "a.png").rename(scans / "out/a.png")
-    assert targets(plan_jobs([str(scans)], scans / "out"), scans / "out") == ["sub/b.JPG"]
-
-
-def test_patterns_and_files(scans, tmp_path):
-    out = tmp_path / "out"
-    assert targets(plan_jobs([f"{scans}/**/*.JPG", f"{scans}/a.png"], out), out) == ["b.JPG", "a.png"]
-    assert plan_jobs([f"{scans}/a.png"], tmp_path / "b.tif") == [Job(scans / "a.png", tmp_path / "b.tif")]
-
-
-def test_inputs_and_outputs_that_cannot_be(scans, tmp_path):
-    out = tmp_path / "out"
-    (tmp_path / "empty").mkdir()
-    for text, message in (
-        (f"{tmp_path}/empty", "nothing outside of .* that can be enlarged"),
-        (f"{tmp_path}/none", "there is no such file or folder"),
-        (f"{scans}/*.gif", "the pattern finds nothing"),
-        (f"{scans}/notes.txt", r"is no file that can be enlarged \(\.png"),
-    ):
-        with pytest.raises(InputError, match=message):
-            plan_jobs([text], out)
-    with pytest.raises(InputError, match=r"would both become .*a\.png"):
-        plan_jobs([str(scans), f"{scans}/a.png"], out)
-    with pytest.raises(InputError, match="would be replaced by its result"):
-        plan_jobs([f"{scans}/a.png"], scans)
-    with pytest.raises(InputError, match=r"cannot be written as \.mp4"):
-        plan_jobs([f"{scans}/a.png"], tmp_path / "a.mp4")
-
-
-def test_deidentified_results_have_names_of_their_own(scans, tmp_path, make_dicom, noise):
-    make_dicom(noise(1, 4, 4), name="scans/sub/DOE.dcm")
-    names = targets(plan_jobs([str(scans)], tmp_path / "out", deidentify=True), tmp_path / "out")
-    assert (names[0], names[2]) == ("a.png", "sub/b.JPG")
-    assert re.fullmatch(r"us_[0-9a-f]{16}\.dcm", names[1])
+from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.inference import image_files
+from basicsr_m2trans.inference.batch import run_jobs
+from basicsr_m2trans.inference.jobs import plan_jobs
+from basicsr_m2trans.inference.upscaler import Upscaler
 
 
 def test_one_failure_does_not_stop_the_rest(scans, tmp_path, repeat):
@@ -82,7 +31,7 @@ def test_errors_that_nobody_expects_concern_one_file(scans, tmp_path, repeat, mo
     def fail(*_):
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(batch, "upscale_image", fail)
+    monkeypatch.setattr(image_files, "_check_format", fail)
     results = list(run_jobs(repeat, plan_jobs([str(scans)], tmp_path / "out")))
     assert [result.status for result in results] == ["failed", "failed"]
     assert results[0].message == f"{scans / 'a.png'}: RuntimeError: out of memory"
@@ -104,3 +53,123 @@ def test_comparison_has_bicubic_on_the_left(scans, tmp_path, repeat, repeated):
     pixels = np.asarray(Image.open(job.source))
     expected = np.concatenate([repeat.bicubic(pixels), repeated(pixels)], axis=1)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out/a.png_compare.png")), expected)
+
+
+class Counting:
+    """An upscaler that repeats pixels, notes how many frames it gets at once and refuses those that begin with 13."""
+
+    device, scale, name = torch.device("cpu"), 2, "Counting"
+
+    def __init__(self, repeated):
+        self.repeated, self.calls = repeated, []
+
+    def enlarge_many(self, images):
+        self.calls.append([len(images), *images[0].shape])
+        if any(image.flat[0] == 13 for image in images):
+            raise RuntimeError("unlucky")
+        return [self.repeated(image) for image in images]
+
+
+@pytest.fixture
+def loops(tmp_path, make_dicom, noise):
+    """Two loops of 3 frames and, between them, an image of the same size and one of another."""
+    (tmp_path / "loops").mkdir()
+    frames = noise(6, 4, 6)
+    frames[:, 0, 0] = 0
+    make_dicom(frames[:3], name="loops/a.dcm")
+    Image.fromarray(noise(4, 6)).save(tmp_path / "loops/b.png")
+    Image.fromarray(noise(5, 6)).save(tmp_path / "loops/c.png")
+    make_dicom(frames[3:], name="loops/d.dcm")
+    return tmp_path / "loops"
+
+
+def content(path):
+    return np.squeeze(pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else np.asarray(Image.open(path)))
+
+
+def test_frames_of_one_size_are_computed_together(loops, tmp_path, repeated):
+    upscaler = Counting(repeated)
+    calls = []
+    report = lambda job: lambda *progress: calls.append((job.source.name, *progress))  # noqa: E731
+    jobs = plan_jobs([str(loops)], tmp_path / "out")
+    assert [result.status for result in run_jobs(upscaler, jobs, batch=3, report=report)] == ["done"] * 4
+    assert upscaler.calls == [[3, 4, 6, 1], [1, 4, 6, 1], [1, 5, 6, 1], [3, 4, 6, 1]]
+    assert calls == [
+        *(("a.dcm", number, 3) for number in (1, 2, 3)),
+        ("b.png", 1, 1),
+        ("c.png", 1, 1),
+        *(("d.dcm", number, 3) for number in (1, 2, 3)),
+    ]
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_batches_change_no_result(loops, tmp_path, batch):
+    torch.manual_seed(0)
+    upscaler = Upscaler(M2Trans(2, num_feat=8, num_block=1), 2, device="cpu")
+    for name, size in (("one", 1), ("many", batch)):
+        results = list(run_jobs(upscaler, plan_jobs([str(loops)], tmp_path / name), batch=size))
+        assert [result.frames for result in results] == [3, 1, 1, 3]
+    for path in (tmp_path / "one").iterdir():
+        assert np.array_equal(content(path), content(tmp_path / "many" / path.name))
+
+
+def test_a_frame_that_cannot_be_computed_fails_its_own_file_alone(loops, tmp_path, repeated):
+    dataset = pydicom.dcmread(loops / "a.dcm")
+    frames = dataset.pixel_array.copy()
+    frames[1, 0, 0] = 13
+    dataset.PixelData = frames.tobytes()
+    dataset.save_as(loops / "a.dcm")
+    results = list(run_jobs(Counting(repeated), plan_jobs([str(loops)], tmp_path / "out"), batch=8))
+    assert [result.status for result in results] == ["failed", "done", "done", "done"]
+    assert results[0].message.endswith("a.dcm: RuntimeError: unlucky")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "c.png", "d.dcm"]
+
+
+def test_results_that_cannot_be_written_fail_their_own_file_alone(loops, tmp_path, repeated, monkeypatch):
+    write_image = image_files.write_image
+
+    def fail(content, path, suffix):
+        if path.name.startswith("b.png"):
+            path.write_text("half")
+            raise OSError(28, "No space left on device")
+        write_image(content, path, suffix)
+
+    monkeypatch.setattr(image_files, "write_image", fail)
+    results = list(run_jobs(Counting(repeated), plan_jobs([str(loops)], tmp_path / "out"), batch=8))
+    assert [result.status for result in results] == ["done", "failed", "done", "done"]
+    assert results[1].message.endswith("b.png: [Errno 28] No space left on device")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.dcm", "c.png", "d.dcm"]
+
+
+def test_ctrl_c_tells_what_was_finished(scans, tmp_path, repeated):
+    class Interrupted(Counting):
+        def enlarge_many(self, images):
+            if self.calls:
+                raise KeyboardInterrupt
+            return super().enlarge_many(images)
+
+    results = run_jobs(Interrupted(repeated), plan_jobs([str(scans)], tmp_path / "out"))
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        told.extend(result.status for result in results)
+    assert len(list((tmp_path / "out").rglob("*.*"))) == len(told) <= 1
+    assert threading.active_count() == 1
+
+
+def test_only_the_main_threads_warnings_are_shown(scans, tmp_path, repeat, monkeypatch):
+    read_image = image_files.read_image
+
+    def warn(path):
+        warnings.warn("DOE^JANE", stacklevel=1)
+        return read_image(path)
+
+    class Noisy(Counting):
+        def enlarge_many(self, images):
+            warnings.warn("less memory", stacklevel=1)
+            return super().enlarge_many(images)
+
+    monkeypatch.setattr(image_files, "read_image", warn)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        list(run_jobs(Noisy(repeat), plan_jobs([f"{scans}/a.png"], tmp_path / "out")))
+    assert [str(warning.message) for warning in shown] == ["less memory"]

@@ -7,7 +7,6 @@ from pydicom.pixels import apply_color_lut, pixel_array
 from basicsr_m2trans.data.dicom import read_frames, read_header, scan_region
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import dicom_output
-from basicsr_m2trans.inference.dicom_output import upscale_dicom
 
 
 def stored(path):
@@ -19,10 +18,10 @@ def target(tmp_path):
     return tmp_path / "out/a.dcm"
 
 
-def test_frames_geometry_and_provenance(make_dicom, repeat, repeated, noise, target):
+def test_frames_geometry_and_provenance(make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file):
     frames = noise(3, 20, 31, 3)
-    calls = []
-    enlarged = upscale_dicom(repeat, make_dicom(frames), target, lambda *call: calls.append(call))
+    file = make_dicom_file(repeat, make_dicom(frames), target)
+    enlarged = enlarge(repeat, file)
     result = pydicom.dcmread(target)
     assert np.array_equal(result.pixel_array, [repeated(frame) for frame in frames])
     assert (result.Rows, result.Columns, result.NumberOfFrames) == (40, 62, 3)
@@ -37,30 +36,30 @@ def test_frames_geometry_and_provenance(make_dicom, repeat, repeated, noise, tar
     assert result.SOPInstanceUID == result.file_meta.MediaStorageSOPInstanceUID != "1.2.3"
     assert result.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3"
     assert (result.PatientName, result.StudyInstanceUID, result.SeriesInstanceUID) == ("DOE^JANE", "1.2.4", "1.2.5")
-    assert calls == [(1, 3), (2, 3), (3, 3)]
-    assert np.array_equal(enlarged.before, frames[0])
+    assert (file.total, file.notes) == (3, ())
+    assert np.array_equal([frame.before for frame in enlarged], frames)
     assert [path.name for path in target.parent.iterdir()] == ["a.dcm"]
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_12_stored_bits_stay(make_dicom, repeat, repeated, noise, target, silent, kind):
+def test_12_stored_bits_stay(make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file, kind):
     frames = noise(1, 5, 3, dtype=np.uint16) >> 4
     source = make_dicom(frames, BitsStored=12, HighBit=11, PhotometricInterpretation=kind, WindowCenter=2000)
-    upscale_dicom(repeat, source, target, silent)
+    enlarge(repeat, make_dicom_file(repeat, source, target))
     result = pydicom.dcmread(target)
     assert np.array_equal(result.pixel_array.reshape(10, 6), repeated(frames[0]))
     assert (result.BitsAllocated, result.BitsStored, result.HighBit) == (16, 12, 11)
     assert (result.PhotometricInterpretation, result.WindowCenter) == (kind, 2000)
 
 
-def test_an_odd_number_of_bytes_is_padded(make_dicom, noise, target, silent, bicubic):
-    upscale_dicom(bicubic, make_dicom(noise(1, 5, 3)), target, silent)
+def test_an_odd_number_of_bytes_is_padded(make_dicom, noise, target, enlarge, make_dicom_file, bicubic):
+    enlarge(bicubic, make_dicom_file(bicubic, make_dicom(noise(1, 5, 3)), target))
     assert len(pydicom.dcmread(target).PixelData) == 9 * 15 + 1
 
 
-def test_palettes_become_rgb(repeat, repeated, target, silent):
+def test_palettes_become_rgb(repeat, repeated, target, enlarge, make_dicom_file):
     source = get_testdata_file("examples_palette.dcm", download=False)
-    upscale_dicom(repeat, source, target, silent)
+    enlarge(repeat, make_dicom_file(repeat, source, target))
     result, original = pydicom.dcmread(target), pydicom.dcmread(source)
     assert not [element for element in result.group_dataset(0x0028) if "Palette" in element.name]
     assert (result.PhotometricInterpretation, result.SamplesPerPixel, result.BitsAllocated) == ("RGB", 3, 8)
@@ -69,16 +68,16 @@ def test_palettes_become_rgb(repeat, repeated, target, silent):
 
 
 @pytest.mark.parametrize("name", ["examples_rgb_color.dcm", "examples_jpeg2k.dcm", "ExplVR_BigEnd.dcm"])
-def test_sample_files(repeat, repeated, target, silent, name):
+def test_sample_files(repeat, repeated, target, enlarge, make_dicom_file, name):
     source = get_testdata_file(name, download=False)
-    upscale_dicom(repeat, source, target, silent)
+    enlarge(repeat, make_dicom_file(repeat, source, target))
     assert np.array_equal(stored(target), repeated(pixel_array(source)))
     assert pydicom.dcmread(target).file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
 
 
-def test_a_loop_in_jpeg(repeat, repeated, target, silent):
+def test_a_loop_in_jpeg(repeat, repeated, target, enlarge, make_dicom_file):
     source = get_testdata_file("examples_ybr_color.dcm", download=False)
-    upscale_dicom(repeat, source, target, silent)
+    enlarge(repeat, make_dicom_file(repeat, source, target))
     last = dict(read_frames(source, read_header(source, "x"), "x"))[30]
     assert np.array_equal(stored(target)[29], repeated(last)[..., ::-1])
     old, new = pydicom.dcmread(source), pydicom.dcmread(target)
@@ -87,26 +86,30 @@ def test_a_loop_in_jpeg(repeat, repeated, target, silent):
     assert ratio == pytest.approx(2)
 
 
-def test_overlays_are_left_out_and_noted(make_dicom, repeat, noise, target, silent):
+def test_overlays_are_left_out_and_noted(make_dicom, repeat, noise, target, enlarge, make_dicom_file):
     source = make_dicom(noise(1, 4, 4))
     dataset = pydicom.dcmread(source)
     dataset.add_new(0x60000010, "US", 4)
     dataset.add_new(0x60003000, "OW", b"\0\0")
     dataset.save_as(source)
-    assert "overlays" in upscale_dicom(repeat, source, target, silent).notes[0]
+    file = make_dicom_file(repeat, source, target)
+    enlarge(repeat, file)
+    assert "overlays" in file.notes[0]
     assert not pydicom.dcmread(target).group_dataset(0x6000)
 
 
-def test_results_that_fit_no_file_are_refused_at_once(make_dicom, repeat, noise, target, silent, monkeypatch):
+def test_results_that_fit_no_file_are_refused_at_once(
+    make_dicom, repeat, noise, target, enlarge, make_dicom_file, monkeypatch
+):
     monkeypatch.setattr(dicom_output, "LARGEST_PIXEL_DATA", 4 * 3 * 16 - 1)
     with pytest.raises(InputError, match=r"its 3 frames need 0.0 GiB"):
-        upscale_dicom(repeat, make_dicom(noise(3, 4, 4)), target, silent)
+        enlarge(repeat, make_dicom_file(repeat, make_dicom(noise(3, 4, 4)), target))
     assert not target.exists()
 
 
-def test_damaged_pixels_leave_nothing(make_dicom, repeat, noise, target, silent):
+def test_damaged_pixels_leave_nothing(make_dicom, repeat, noise, target, enlarge, make_dicom_file):
     source = make_dicom(noise(2, 30, 30))
     source.write_bytes(source.read_bytes()[:-1000])
     with pytest.raises(InputError, match="cannot be decoded"):
-        upscale_dicom(repeat, source, target, silent)
-    assert not list(target.parent.iterdir())
+        enlarge(repeat, make_dicom_file(repeat, source, target))
+    assert not list(target.parent.glob("*"))

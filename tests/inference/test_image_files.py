@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.image_files import ImageContent, read_image, upscale_image, write_image
+from basicsr_m2trans.inference.image_files import ImageContent, ImageFile, read_image, write_image
 
 
 @pytest.mark.parametrize(
@@ -77,24 +77,22 @@ def test_files_of_opencv_are_read_in_rgb(tmp_path, noise):
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, image[..., [2, 1, 0, 3]])
 
 
-def test_upscaling_keeps_format_depth_and_profile(tmp_path, repeat, repeated, noise, profile):
+def test_upscaling_keeps_format_depth_and_profile(tmp_path, enlarge, repeat, repeated, noise, profile):
     pixels = noise(6, 5, 3, dtype=np.uint16)
     write_image(ImageContent(pixels, profile), tmp_path / "a.png", ".png")
-    calls = []
-    enlarged = upscale_image(repeat, tmp_path / "a.png", tmp_path / "out/a.png", lambda *call: calls.append(call))
+    (frame,) = enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / "out/a.png"))
     read = read_image(tmp_path / "out/a.png")
     assert np.array_equal(read.pixels, repeated(pixels))
     assert read.profile == profile
-    assert np.array_equal(enlarged.before, pixels)
-    assert calls == [(1, 1)]
+    assert np.array_equal(frame.before, pixels)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(("suffix", "shape", "dtype"), [(".jpg", (4, 4, 4), np.uint8), (".bmp", (4, 4, 1), np.uint16)])
-def test_formats_that_would_lose_something_are_refused(tmp_path, repeat, noise, silent, suffix, shape, dtype):
+def test_formats_that_would_lose_something_are_refused(tmp_path, repeat, noise, enlarge, suffix, shape, dtype):
     write_image(ImageContent(noise(*shape, dtype=dtype), None), tmp_path / "a.png", ".png")
     with pytest.raises(InputError, match=rf"{suffix} cannot hold; name an output of .png or .tif"):
-        upscale_image(repeat, tmp_path / "a.png", tmp_path / f"b{suffix}", silent)
+        enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / f"b{suffix}"))
     assert not (tmp_path / f"b{suffix}").exists()
 
 

@@ -62,6 +62,26 @@ def test_16_bits_keep_their_levels(repeat, repeated, noise):
     np.testing.assert_allclose(repeat(values), repeated(values), atol=1e-6)
 
 
+@pytest.mark.parametrize("colour", ["luma", "rgb"])
+@pytest.mark.parametrize(("shape", "dtype"), [((9, 7), np.uint8), ((9, 7, 2), np.uint16), ((9, 7, 4), np.uint8)])
+def test_arrays_of_one_size_together_are_what_each_is_alone(net, noise, colour, shape, dtype):
+    upscaler = Upscaler(net, 2, device="cpu", colour=colour)
+    images = [noise(*shape, dtype=dtype) for _ in range(3)]
+    together = upscaler.enlarge_many(images)
+    assert all(np.array_equal(result, upscaler(image)) for result, image in zip(together, images, strict=True))
+    for other in (images[0][:5], images[0].astype(np.float32) / 70000):
+        with pytest.raises(InputError, match="must have one shape and type"):
+            upscaler.enlarge_many([*images, other])
+
+
+def test_tiles_of_several_arrays_are_those_of_each_to_rounding(noise):
+    torch.manual_seed(0)
+    upscaler = Upscaler(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), 2, 1, device="cpu")
+    images = [noise(300, 9) for _ in range(3)]
+    for result, image in zip(upscaler.enlarge_many(images), images, strict=True):
+        assert np.abs(result.astype(int) - upscaler(image)).max() <= 1
+
+
 def test_grey_pictures_in_three_channels_stay_grey(net, noise, device):
     image = noise(12, 12, 1).repeat(3, axis=2)
     upscaler = Upscaler(net, 2, device=device)
