@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from reporting import Report
+from samples import evenly_chosen
 
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.errors import InputError
@@ -22,7 +24,7 @@ CONTRASTS = (1, 0.5, 0.3, 0.25, 0.1, 0.0625, 0.03)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
+    args = parse_arguments(__doc__, argv, add_arguments=add_arguments, any_device=False)
     report = Report("dim", args)
     for model in args.model:
         trained = load_network(find_model(model))

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, evenly_chosen, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from reporting import Report
+from samples import evenly_chosen
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
@@ -23,7 +25,7 @@ CAPTION = "a clean, clear, sharp ultrasound image"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; each figure's spread is over the images."""
-    args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
+    args = parse_arguments(__doc__, argv, add_arguments=add_arguments, any_device=False)
     report = Report("gradient", args)
     patch = 64 if args.quick else args.patch
     if args.model:

@@ -1,17 +1,18 @@
 """Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the whole image.
 
-Each run has a process of its own, and both take turns. Peak memory is what the run adds to the network and its input;
-the result, in float32, counts. Of the largest image only the strips are measured.
+Both take turns; on a CPU each run has a process of its own. Peak memory is what the run adds to the network and its
+input; the result, in float32, counts. Of the largest image only the strips are measured.
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments, peak_memory, run_script
-from networks import networks
+from arguments import parse_arguments, run_script
+from measuring import peak_memory, seconds_of
+from networks import forward, networks
+from reporting import Report
 
 from basicsr_m2trans.inference import enlarge
 
@@ -23,10 +24,13 @@ QUICK_COMPARED = (96, 64, 1024)
 QUICK_STRIPS_ONLY = (128, 96, 2560)
 
 
-def make_run(path: str, quick: bool, width: int, height: int, max_memory: int, folder: Path) -> Callable[[], None]:
+def make_run(
+    device: torch.device, path: str, quick: bool, width: int, height: int, max_memory: int, folder: Path
+) -> Callable[[], None]:
     """One run, on weights and an image that are always the same.
 
     Args:
+        device: that computes it.
         path: 'whole image' or 'strips'.
         quick: a tiny network.
         width, height: of the LR image.
@@ -34,14 +38,19 @@ def make_run(path: str, quick: bool, width: int, height: int, max_memory: int, f
         folder: where the run leaves its seconds and its result.
     """
     torch.manual_seed(0)
-    _, net = networks(UPSCALE, quick)
-    images = torch.rand(1, 3, height, width)
+    _, net = networks(UPSCALE, quick, device)
+    images = torch.rand(1, 3, height, width).to(device)
+    # The first pass of a process loads libraries.
+    forward(net, images[..., :32, :32])()
 
     def run() -> None:
-        start = time.perf_counter()
-        with torch.no_grad():
-            result = net(images) if path == "whole image" else enlarge(net, images, max_memory)
-        torch.save((time.perf_counter() - start, result), folder / path)
+        results = []
+
+        def compute() -> None:
+            with torch.no_grad():
+                results.append(net(images) if path == "whole image" else enlarge(net, images, max_memory))
+
+        torch.save((seconds_of(compute, device), results[0]), folder / path)
 
     return run
 
@@ -56,7 +65,8 @@ def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, 
         for _ in range(report.repetitions):
             results = []
             for path in paths:
-                peaks[path].append(peak_memory(make_run, path, quick, *case, Path(folder)))
+                arguments = (report.device, path, quick, *case, Path(folder))
+                peaks[path].append(peak_memory(report.device, make_run, *arguments))
                 seconds, result = torch.load(Path(folder, path))
                 times[path].append(seconds)
                 results.append(result)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from floors import measure_rates
 from networks import forward, training_step
+from reporting import Report
 
 from basicsr_m2trans.report.methods import base_files
 from basicsr_m2trans.report.plan import read_plan
@@ -28,16 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from basicsr.archs import build_network
 
     logging.disable(logging.INFO)  # BasicSR tells of every network
-    report = Report("plan", args)
+    report = Report("plan", args, measure_rates(args.device, args.quick))
     for scale in settings.scales:
         options = {name: file.opt for name, file in files.items() if file.opt["scale"] == scale}
-        nets = {name: build_network(opt["network_g"]) for name, opt in options.items()}
+        nets = {name: build_network(opt["network_g"]).to(args.device) for name, opt in options.items()}
         steps, passes = {}, {}
         for name, opt in options.items():
             train = opt["datasets"]["train"]
             side = 32 if args.quick else train["gt_size"] // scale
-            steps[name] = training_step(nets[name], torch.rand(train["batch_size_per_gpu"], 3, side, side))
-            passes[name] = forward(nets[name], torch.rand(1, 3, *((32, 32) if args.quick else LR_SIZE)))
+            patches = torch.rand(train["batch_size_per_gpu"], 3, side, side, device=args.device)
+            image = torch.rand(1, 3, *((32, 32) if args.quick else LR_SIZE), device=args.device)
+            steps[name], passes[name] = training_step(nets[name], patches), forward(nets[name], image)
         report.compare(f"training step x{scale}", steps)
         report.compare(f"forward x{scale}", passes)
     return report.finish()

@@ -5,11 +5,13 @@ A slope of 1 is proportional growth. Ratios compare time or memory per pixel wit
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from measuring import Report, parse_arguments, peak_memory, run_script, time_in_turn
-from networks import forward, networks
+from arguments import parse_arguments, run_script
+from measuring import peak_memory, time_in_turn, warm_up
+from networks import NetworkRun, forward, networks
+from reporting import Report
 
 SCALE = 2
 Shape = tuple[int, int, int, int]
@@ -27,9 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(report: Report, variable: str, shapes: Sequence[Shape], quick: bool) -> None:
     """Figures of one series of shapes."""
-    runs = [make_forward(shape, quick) for shape in shapes]
-    times = time_in_turn(runs, report.repetitions)
-    memory = [[peak_memory(make_forward, shape, quick)] for shape in shapes]
+    runs = [make_forward(shape, quick, report.device) for shape in shapes]
+    for run in runs:
+        warm_up(run, report.device, report.budget)
+    times = time_in_turn(runs, report.repetitions, report.device)
+    memory = [[peak_memory(report.device, make_forward, shape, quick, report.device)] for shape in shapes]
     sizes = [math.prod(shape) / math.prod(shapes[0]) for shape in shapes]
     for quantity, unit, series in (("time", "s", times), ("peak memory", "MiB", memory)):
         case = f"{quantity} of the forward pass x{SCALE} against {variable}"
@@ -41,12 +45,12 @@ def measure(report: Report, variable: str, shapes: Sequence[Shape], quick: bool)
         report.add(case, "log-log slope", "", [slope])
 
 
-def make_forward(shape: Shape, quick: bool) -> Callable[[], torch.Tensor]:
+def make_forward(shape: Shape, quick: bool, device: torch.device) -> NetworkRun:
     """The fast path on random input."""
-    network = networks(SCALE, quick)[1]
+    network = networks(SCALE, quick, device)[1]
     # The first pass of a process loads libraries, which does not grow with the image.
-    forward(network, torch.rand(1, 3, 32, 32))()
-    return forward(network, torch.rand(shape))
+    forward(network, torch.rand(1, 3, 32, 32, device=device))()
+    return forward(network, torch.rand(shape, device=device))
 
 
 if __name__ == "__main__":

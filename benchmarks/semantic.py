@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, parse_arguments, peak_memory, run_script
-from networks import networks, training_step
+from arguments import parse_arguments, run_script
+from floors import measure_rates
+from measuring import peak_memory
+from networks import NetworkRun, networks, training_step
+from reporting import Report
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.encoders.base import ImageTextEncoder
+from basicsr_m2trans.encoders.base import ImageTextEncoder, resize
 from basicsr_m2trans.encoders.medclip import MedCLIPEncoder, MedCLIPModel
 from basicsr_m2trans.encoders.open_clip import OpenCLIPEncoder
 from basicsr_m2trans.encoders.quality_clip import QualityCLIPEncoder
@@ -51,32 +54,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             "MedCLIP": functools.partial(random_medclip, args.quick),
             "OpenCLIP": functools.partial(OpenCLIPEncoder, f"local-dir:{folder}"),
         }
-        return measure(Report("semantic", args), encoders, args.quick)
+        return measure(Report("semantic", args, measure_rates(args.device, args.quick)), encoders, args.quick)
 
 
 def measure(report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]], quick: bool) -> int:
     """The loss alone, captions, and training steps; `encoders` are made by their names' functions."""
-    patch = 64 if quick else 384
-    losses = {name: ImageTextSemanticLoss(make()) for name, make in encoders.items()}
+    patch, device = 64 if quick else 384, report.device
+    losses = {name: ImageTextSemanticLoss(make()).to(device) for name, make in encoders.items()}
     shape = (len(CAPTIONS), 3, patch, patch)
     case = f"loss, forward and backward, batch {len(CAPTIONS)}, HR {patch}, K = 3"
-    report.compare(case, {name: loss_alone(loss, shape) for name, loss in losses.items()})
+    report.compare(case, {name: loss_alone(loss, shape, device) for name, loss in losses.items()})
     for name, make in encoders.items():
         weights = sum(weight.nbytes for weight in losses[name].state_dict().values())
         report.add(case, f"{name}, weights", "MiB", [weights / 2**20])
-        report.add(case, f"{name}, peak memory beside the weights", "MiB", [peak_memory(make_loss_alone, make, shape)])
+        peak = peak_memory(device, make_loss_alone, make, shape, device)
+        report.add(case, f"{name}, peak memory beside the weights", "MiB", [peak])
 
     medclip = losses["MedCLIP"]
     report.compare(
         f"text features of {len(CAPTIONS)} captions, MedCLIP",
         {
             "encoded": functools.partial(medclip.encoder.encode_text, CAPTIONS),
-            "seen before": functools.partial(medclip._encode_captions, CAPTIONS, torch.device("cpu")),
+            "seen before": functools.partial(medclip._encode_captions, CAPTIONS, device),
         },
     )
 
-    _, network = networks(2, quick)
-    x = torch.rand(len(CAPTIONS), 3, patch // 2, patch // 2)
+    _, network = networks(2, quick, device)
+    x = torch.rand(len(CAPTIONS), 3, patch // 2, patch // 2, device=device)
     steps = {"L1": training_step(network, x)}
     for name, loss in losses.items():
         semantic = functools.partial(loss, captions=CAPTIONS)
@@ -106,22 +110,51 @@ def write_open_clip(folder: Path, quick: bool) -> None:
     torch.save(open_clip.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
 
 
-def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...]) -> Callable[[], None]:
+def literal_semantic_loss(
+    encoder: ImageTextEncoder,
+    sr: torch.Tensor,
+    hr: torch.Tensor,
+    captions: Sequence[str],
+    corners: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`ImageTextSemanticLoss` by Eq. 11-14 as they stand: patch by patch, the captions encoded anew.
+
+    Args:
+        encoder: of images and captions.
+        sr, hr: (N, 3, H, W).
+        captions: N texts.
+        corners: (N, K - 1, 2), top and left pixel of each crop; random ones, K = 3, if not given.
+    """
+    size = min(224, *hr.shape[-2:])
+    if corners is None:
+        corners = torch.stack([torch.randint(length - size + 1, (len(hr), 2)) for length in hr.shape[-2:]], dim=-1)
+    text = encoder.encode_text(captions)
+    loss = torch.zeros((), device=sr.device)
+    for k in range(-1, corners.shape[1]):
+        similarities = []
+        for images in (sr, hr):
+            if k >= 0:
+                places = zip(images, corners[:, k].tolist(), strict=True)
+                images = torch.stack([image[:, top : top + size, left : left + size] for image, (top, left) in places])
+            similarities.append((encoder.encode_image(resize(images, 224)) * text).sum(dim=-1))
+        loss = loss + (similarities[0] - similarities[1]).abs().sum() / (corners.shape[1] + 1)
+    return 0.01 * loss
+
+
+def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...], device: torch.device) -> NetworkRun:
     """Value and gradient to the SR image."""
-    hr = torch.rand(shape)
-    sr = torch.rand(shape, requires_grad=True)
-
-    def run() -> None:
-        loss(sr, hr, CAPTIONS).backward()
-
-    return run
+    hr = torch.rand(shape, device=device)
+    sr = torch.rand(shape, device=device, requires_grad=True)
+    return NetworkRun(lambda: loss(sr, hr, CAPTIONS).backward())
 
 
-def make_loss_alone(make_encoder: Callable[[], ImageTextEncoder], shape: tuple[int, ...]) -> Callable[[], None]:
+def make_loss_alone(
+    make_encoder: Callable[[], ImageTextEncoder], shape: tuple[int, ...], device: torch.device
+) -> NetworkRun:
     """The same in a fresh process, with the captions' features in memory, as they are after the first step."""
-    loss = ImageTextSemanticLoss(make_encoder())
-    loss._encode_captions(CAPTIONS, torch.device("cpu"))
-    return loss_alone(loss, shape)
+    loss = ImageTextSemanticLoss(make_encoder()).to(device)
+    loss._encode_captions(CAPTIONS, device)
+    return loss_alone(loss, shape, device)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from measuring import Report, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from reporting import Report
 
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
@@ -55,7 +56,7 @@ class Sample(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, watch and judge."""
-    args = parse_arguments(__doc__, argv, add_arguments=_add_arguments)
+    args = parse_arguments(__doc__, argv, add_arguments=_add_arguments, any_device=False)
     iterations = 2 * VALIDATIONS if args.quick else args.iterations
     report = Report("soak", args)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from measuring import Report, evenly_chosen, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from reporting import Report
+from samples import evenly_chosen
 
 from basicsr_m2trans.inference import tiling_difference
 from basicsr_m2trans.inference.network_file import find_model, load_network
@@ -21,7 +23,7 @@ TILE = 128
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
+    args = parse_arguments(__doc__, argv, add_arguments=add_arguments, any_device=False)
     report = Report("tiles", args)
     trained = load_network(find_model(args.model))
     side = 48 if args.quick else 512

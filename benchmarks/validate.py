@@ -1,6 +1,7 @@
 """What validation does with one image after the network: each metric against BasicSR's or piq's, and the rest.
 
-The difference of values is printed beside each pair of times.
+The difference of values is printed beside each pair of times. The metrics of both compute on the CPU; with a GPU piq's
+on it are measured too, and the copies from it are in the time of BasicSR's `tensor2img`.
 """
 
 import functools
@@ -12,7 +13,8 @@ from unittest import mock
 import cv2
 import numpy as np
 import torch
-from measuring import Report, parse_arguments, run_script
+from arguments import parse_arguments, run_script
+from reporting import Report
 
 from basicsr_m2trans import compat
 from basicsr_m2trans.data.phantom import make_phantom
@@ -33,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = metric_pairs()
     for name, (reference, ours) in metrics.items():
         case = f"{name}, {width}x{height}"
-        report.compare(case, {"library": functools.partial(reference, sr, hr), "here": functools.partial(ours, sr, hr)})
+        runs = {"library": functools.partial(reference, sr, hr), "here": functools.partial(ours, sr, hr)}
+        if args.device.type == "cuda" and name in ("FSIM", "GMSD"):
+            runs["library on the GPU"] = functools.partial(piq_metric, name, sr, hr, device=args.device)
+        report.compare(case, runs)
         report.add(case, "difference of values", "", [abs(reference(sr, hr) - ours(sr, hr))])
     report.compare(
         f"all four, {width}x{height}",
@@ -46,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from basicsr.utils import imwrite, tensor2img
 
     with tempfile.TemporaryDirectory() as folder:
-        x = torch.rand(1, 3, height, width)
+        x = torch.rand(1, 3, height, width, device=args.device)
         rest = {
             "tensor2img of SR and HR": lambda: (tensor2img([x]), tensor2img([x])),
             "save PNG": lambda: imwrite(sr, str(Path(folder, "sr.png"))),
@@ -59,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def metric_pairs() -> dict[str, tuple[Metric, Metric]]:
     """By name, the library's metric of SR and HR and ours, with the settings of the option files."""
     compat.apply()
-    import piq
     from basicsr.metrics import psnr_ssim
 
     def psnr(sr: np.ndarray, hr: np.ndarray) -> float:
@@ -74,15 +78,20 @@ def metric_pairs() -> dict[str, tuple[Metric, Metric]]:
         with mock.patch.multiple(psnr_ssim, **parts):
             return metric(sr, hr)
 
-    def on_tensors(metric: Callable[..., torch.Tensor], sr: np.ndarray, hr: np.ndarray) -> float:
-        return metric(as_tensor(sr), as_tensor(hr)).item()
-
     return {
         "PSNR": (psnr, functools.partial(accelerated, psnr)),
         "SSIM": (ssim, functools.partial(accelerated, ssim)),
-        "FSIM": (functools.partial(on_tensors, piq.fsim), functools.partial(calculate_fsim, crop_border=0)),
-        "GMSD": (functools.partial(on_tensors, piq.gmsd), functools.partial(calculate_gmsd, crop_border=0)),
+        "FSIM": (functools.partial(piq_metric, "FSIM"), functools.partial(calculate_fsim, crop_border=0)),
+        "GMSD": (functools.partial(piq_metric, "GMSD"), functools.partial(calculate_gmsd, crop_border=0)),
     }
+
+
+def piq_metric(name: str, sr: np.ndarray, hr: np.ndarray, device: torch.device | None = None) -> float:
+    """piq's FSIM or GMSD of two images, computed on a device."""
+    import piq
+
+    metric = {"FSIM": piq.fsim, "GMSD": piq.gmsd}[name]
+    return metric(as_tensor(sr).to(device), as_tensor(hr).to(device)).item()
 
 
 def as_tensor(image: np.ndarray) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """`m2trans bench`: the scripts of the folder `benchmarks/`, each in a process of its own."""
 
 import argparse
+from pathlib import Path
 
 HELP = "measure speed and memory against reference paths in one run, as table and JSON (needs a checkout)"
 
@@ -9,6 +10,7 @@ BENCHMARKS = {
     "forward": "inference by the fast path against the literal computation",
     "operators": "where the time of both goes, by operator",
     "train": "a training step on the fast path against the literal computation",
+    "attention": "the implementations of the window attention, at the sizes of the networks",
     "options": "a training step with each option of the loop, such as bfloat16, against the plain step",
     "loader": "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network consumes",
     "semantic": "the semantic loss alone and its share of a training step",
@@ -25,32 +27,54 @@ BENCHMARKS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Name of the benchmark; what follows it goes to its script."""
-    parser.add_argument("benchmark", nargs="?", choices=tuple(BENCHMARKS), help="without one: list them")
+    """Names of benchmarks; what follows them goes to their scripts."""
+    parser.add_argument("benchmarks", nargs="*", type=_name, metavar="NAME", help="one or more; without one: list them")
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,
         metavar="...",
-        help="of the benchmark: --threads, --repetitions, --json FILE; see `m2trans bench NAME --help`",
+        help="of each benchmark: --device cpu|cuda, --threads, --repetitions, --quick, --no-rivals, --json FILE (with "
+        "several benchmarks a folder, for a file of each); see `m2trans bench NAME --help`",
     )
 
 
+def _name(text: str) -> str:
+    if text not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"there is no benchmark {text!r}; choose from {', '.join(BENCHMARKS)}")
+    return text
+
+
 def run(args: argparse.Namespace) -> int:
-    """Run one benchmark, or list them all; returns the script's exit status."""
+    """Run benchmarks one after the other, or list them all; returns the first exit status that is not 0."""
     import subprocess
     import sys
-    from pathlib import Path
 
     import basicsr_m2trans
     from basicsr_m2trans.errors import InputError
 
-    if args.benchmark is None:
+    if not args.benchmarks:
         print("\n".join(f"m2trans bench {name:10}{meaning}" for name, meaning in BENCHMARKS.items()))
         return 0
-    script = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks" / f"{args.benchmark}.py"
-    if not script.is_file():
+    folder = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
+    if not folder.is_dir():
         raise InputError(
-            f"{script} does not exist: the benchmarks are scripts of the project's repository and are not installed "
+            f"{folder} does not exist: the benchmarks are scripts of the project's repository and are not installed "
             "with the package; clone the repository, run `make install` there and use its m2trans"
         )
-    return subprocess.run([sys.executable, str(script), *args.arguments], check=False).returncode
+    file = _json_file(args.arguments)
+    if len(args.benchmarks) > 1 and file and not file.is_dir():
+        raise InputError(f"--json {file}: name a folder that exists, for a file of each of the benchmarks")
+    failures: dict[str, int] = {}
+    for name in args.benchmarks:
+        command = [sys.executable, str(folder / f"{name}.py"), *args.arguments]
+        if status := subprocess.run(command, check=False).returncode:
+            failures[name] = status
+            print(f"m2trans bench: {name} failed with status {status}", file=sys.stderr)
+    return next(iter(failures.values()), 0)
+
+
+def _json_file(arguments: list[str]) -> Path | None:
+    """Where the scripts write their figures."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_known_args(arguments)[0].json

@@ -1,6 +1,5 @@
 """The benchmarks run and their figures are consistent; nothing here depends on how long anything takes."""
 
-import functools
 import json
 import os
 import statistics
@@ -16,18 +15,24 @@ from basicsr_m2trans.cli.bench import BENCHMARKS
 from basicsr_m2trans.report.training_log import TrainingLog
 
 FOLDER = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
+QUICK = ("--quick", "--repetitions", "3", "--threads", "1")
+# They measure no speed, or that of whole trainings.
+WITHOUT_DEVICE = ("gradient", "dim", "tiles", "soak")
 
 
 def figures_of(name: str, folder: Path, *arguments: str) -> dict[tuple[str, str], dict]:
     """Run a benchmark on tiny sizes; its figures by case and name."""
-    file = folder / "figures.json"
-    assert (
-        main(["bench", name, "--quick", "--repetitions", "3", "--threads", "1", "--json", str(file), *arguments]) == 0
-    )
+    device = () if name in WITHOUT_DEVICE else ("--device", "cpu")
+    assert main(["bench", name, *device, *QUICK, "--json", str(folder / "figures.json"), *arguments]) == 0
     assert [path.name for path in folder.iterdir()] == ["figures.json"]
+    return figures_in(folder / "figures.json", name)
+
+
+def figures_in(file: Path, name: str) -> dict[tuple[str, str], dict]:
+    """The figures of a JSON file by case and name."""
     content = json.loads(file.read_text())
     assert content["benchmark"] == name
-    assert content["settings"] == {"threads": 1, "repetitions": 3, "quick": True}
+    assert content["settings"] == {"device": "cpu", "threads": 1, "repetitions": 3, "budget": 20, "quick": True}
     assert set(content["machine"]) == {"processor", "cores", "GPU"}
     assert content["versions"]["basicsr"] == "1.4.2"
     for figure in content["figures"]:
@@ -46,23 +51,57 @@ def check_ratios(figures: dict, case: str, reference: str, name: str) -> None:
     assert "ratio" not in figures[case, reference]
 
 
+def check_floors(figures: dict, case: str, name: str) -> None:
+    """The share of the nearer limit."""
+    figure = figures[case, name]
+    floor = max(figure["by_bytes"], figure["by_operations"])
+    assert floor > 0
+    assert figure["reached"] == pytest.approx(floor / figure["median"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "cases"),
-    [
-        ("forward", ("forward x2, LR 32x32", "forward x4, LR 32x32")),
-        ("train", ("training step x2, batch 2, LR 32x32",)),
-    ],
-)
-def test_network(name, cases, tmp_path, capfd):
-    figures = figures_of(name, tmp_path)
-    assert list(figures) == [(case, path) for case in cases for path in ("literal", "fast", "fast, bfloat16")]
-    for case in cases:
-        check_ratios(figures, case, "literal", "fast")
-        check_ratios(figures, case, "literal", "fast, bfloat16")
+def test_forward_and_attention_with_rivals(tmp_path, capfd):
+    """In one call, with one file for each."""
+    assert main(["bench", "forward", "attention", "--device", "cpu", *QUICK, "--json", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["attention.json", "forward.json"]
     table = capfd.readouterr().out
-    assert all(case in table for case in cases)
-    assert "torch 2" in table
+    assert "measured rates: copy" in table
+    figures = figures_in(tmp_path / "forward.json", "forward")
+    names = ["literal", "fast", "fast, bfloat16", "literal, torch.compile", "M2Trans_open"]
+    names += ["EDSR", "SwinIR", "ELAN", "HAT", "fast, all in bfloat16"]
+    case = "forward x2, LR 32x32"
+    assert list(figures) == [(case, name) for name in names]
+    assert case in table
+    check_ratios(figures, case, "literal", "fast, bfloat16")
+    for name in names:
+        check_floors(figures, case, name)
+    figures = figures_in(tmp_path / "attention.json", "attention")
+    names = ["literal", "explicit", "fused", "literal, bfloat16", "explicit, bfloat16", "fused, bfloat16"]
+    names += ["projected", "flex", "projected, bfloat16", "flex, bfloat16"]
+    case = "forward, M2Trans, level 2, width 64, LR 32x32"
+    assert [name for each, name in figures if each == case] == names
+    # PyTorch has no backward of flex_attention on a CPU, which stops nothing else.
+    failures = json.loads((tmp_path / "attention.json").read_text())["failures"]
+    assert [entry["name"] for entry in failures] == ["flex", "flex, bfloat16"] * 3
+
+
+@pytest.mark.slow
+def test_train_and_cine_without_rivals(tmp_path):
+    arguments = ("--device", "cpu", "--no-rivals", *QUICK, "--json", str(tmp_path))
+    assert main(["bench", "train", "cine", *arguments]) == 0
+    figures = figures_in(tmp_path / "train.json", "train")
+    step, both = "training step x2, batch 2, LR 32x32", "training step x2, batch 2, HR 64"
+    names = {step: ("literal", "fast", "fast, bfloat16")}
+    names[both] = ("literal, both losses", "fast, both losses", "fast, both losses, bfloat16")
+    assert list(figures) == [(case, name) for case in names for name in names[case]]
+    check_ratios(figures, step, "literal", "fast")
+    check_floors(figures, both, "fast, both losses")
+    figures = figures_in(tmp_path / "cine.json", "cine")
+    assert [name for _, name in figures] == ["literal, bfloat16", "fast, bfloat16"] * 2 + ["decoding", "encoding"]
+    assert all(figure["unit"] == "frames/s" and figure["min"] > 0 for figure in figures.values())
+    figure = figures["x2, 64x48, batch 8, cpu", "fast, bfloat16"]
+    limit = min(figure["by_bytes"], figure["by_operations"])
+    assert figure["reached"] == pytest.approx(figure["median"] / limit)
 
 
 @pytest.mark.slow
@@ -97,13 +136,6 @@ def test_memory(tmp_path):
         check_ratios(figures, case, f"{quantity}, whole image", f"{quantity}, strips")
     assert figures[case, "largest difference"]["max"] < 1e-5
     assert ("x4, LR 128x96, max_memory 2560 MiB", "peak, strips") in figures
-
-
-@pytest.mark.slow
-def test_cine(tmp_path):
-    figures = figures_of("cine", tmp_path)
-    assert [name for _, name in figures] == ["enlarging", "enlarging", "decoding", "encoding"]
-    assert all(figure["unit"] == "frames/s" and figure["min"] > 0 for figure in figures.values())
 
 
 def test_validate(tmp_path):
@@ -176,12 +208,13 @@ def test_tiles(tmp_path):
 @pytest.mark.slow
 def test_loader(tmp_path):
     figures = figures_of("loader", tmp_path)
-    (pairs, step) = dict.fromkeys(case for case, _ in figures)
+    pairs, step, supply = dict.fromkeys(case for case, _ in figures)
     png, raw = figures[pairs, "PNG LMDB"], figures[pairs, "raw LMDB"]
     rates = zip(raw["values"], png["values"], strict=True)
     assert raw["ratio"]["values"] == pytest.approx([a / b for a, b in rates])
-    supply = figures[step, "networks that one process feeds from raw LMDB"]["median"]
-    assert supply == raw["median"] / figures[step, "network on this machine"]["median"]
+    assert (step, "prefetch_mode: cpu") in figures
+    consumed = figures[step, "patches on the device"]["median"]
+    assert figures[supply, "networks that one process feeds from raw LMDB"]["median"] == raw["median"] / consumed
 
 
 @pytest.mark.slow
@@ -224,7 +257,8 @@ def test_soak(tmp_path):
 def test_growth_is_found(leak, growing, monkeypatch):
     """Memory in MiB and files that 1,000 iterations leave behind, among what comes and goes."""
     monkeypatch.syspath_prepend(FOLDER)
-    import measuring
+    import arguments
+    import reporting
     import soak
 
     samples = [
@@ -232,7 +266,7 @@ def test_growth_is_found(leak, growing, monkeypatch):
         for i in range(0, 2000, 5)
     ]
     log = TrainingLog(durations=dict.fromkeys(range(10, 2001, 10), 0.1))
-    report = measuring.Report("soak", measuring.parse_arguments("", ["--threads", "1"]))
+    report = reporting.Report("soak", arguments.parse_arguments("", ["--threads", "1"], any_device=False))
     assert soak.judge(report, 2000, samples, log) == growing
     assert report.median("without validation") == pytest.approx(10)
     assert report.median("with validations and checkpoints") == pytest.approx(0.1)
@@ -252,7 +286,7 @@ def test_usage_counts_children(monkeypatch):
 
 @pytest.mark.parametrize("environment", [None, "1"])
 def test_threads_are_those_of_the_environment(environment):
-    code = "import cv2, measuring, torch; args = measuring.parse_arguments('', []); "
+    code = "import arguments, cv2, torch; args = arguments.parse_arguments('', []); "
     code += "print(args.threads, torch.get_num_threads(), cv2.getNumThreads())"
     env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     env |= {"OMP_NUM_THREADS": environment} if environment else {}
@@ -262,16 +296,18 @@ def test_threads_are_those_of_the_environment(environment):
 
 def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(FOLDER)
-    import measuring
+    import arguments
+    import reporting
     import scaling
 
-    def proportional(runs, repetitions):
+    def proportional(runs, repetitions, device):
+        assert device.type == "cpu"
         return [[4.0**index] * repetitions for index in range(len(runs))]
 
-    args = measuring.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")])
-    report = measuring.Report("scaling", args)
+    args = arguments.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")], any_device=False)
+    report = reporting.Report("scaling", args)
     monkeypatch.setattr(scaling, "time_in_turn", proportional)
-    monkeypatch.setattr(scaling, "peak_memory", lambda _make, shape, _quick: 7.0 * shape[2] ** 2)
+    monkeypatch.setattr(scaling, "peak_memory", lambda _device, _make, shape, *_: 7.0 * shape[2] ** 2)
     scaling.measure(report, "image area", [(1, 3, side, side) for side in (32, 64, 128)], quick=True)
     figures = {(figure["case"].split(" of ")[0], figure["name"]): figure for figure in report.figures}
     for quantity in ("time", "peak memory"):
@@ -279,13 +315,6 @@ def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
         assert figures[quantity, "LR 1x128x128"]["ratio"]["median"] == pytest.approx(1)
     assert report.finish() == 0
     assert json.loads((tmp_path / "f.json").read_text())["figures"] == report.figures
-
-
-def test_peak_memory_is_that_of_the_run(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    import measuring
-
-    assert measuring.peak_memory(functools.partial, bytearray, 64 << 20) == pytest.approx(64, abs=1)
 
 
 def test_without_a_name_all_are_listed(capsys):
@@ -303,15 +332,42 @@ def test_an_installation_without_checkout_is_explained(monkeypatch, tmp_path, ca
     monkeypatch.setattr(basicsr_m2trans, "__file__", str(tmp_path / "basicsr_m2trans/__init__.py"))
     assert main(["bench", "forward"]) == 2
     error = capsys.readouterr().err
-    assert f"{tmp_path}/benchmarks/forward.py does not exist" in error
+    assert f"{tmp_path}/benchmarks does not exist" in error
     assert "clone the repository" in error
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--json", "nowhere/f.json"], "its folder does not exist"), (["--repetitions", "0"], "must be at least 1")],
+    [
+        (["--json", "nowhere/f.json"], "its folder does not exist"),
+        (["--repetitions", "0"], "must be at least 1"),
+        (["--device", "nope"], "--device nope cannot be used"),
+    ],
 )
 def test_mistakes_are_named_before_measuring(arguments, message, monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "forward", *arguments]) == 2
     assert message in capfd.readouterr().err
+
+
+def test_a_failing_benchmark_stops_no_other(monkeypatch, tmp_path, capfd):
+    (tmp_path / "benchmarks").mkdir()
+    for name, status in (("forward", 0), ("train", 3), ("cine", 0)):
+        script = f"import sys; print('ran {name}', *sys.argv[1:], flush=True); sys.exit({status})"
+        (tmp_path / f"benchmarks/{name}.py").write_text(script)
+    monkeypatch.setattr(basicsr_m2trans, "__file__", str(tmp_path / "basicsr_m2trans/__init__.py"))
+    assert main(["bench", "forward", "train", "cine", "--quick", "--json", str(tmp_path)]) == 3
+    out, error = capfd.readouterr()
+    assert out.splitlines() == [f"ran {name} --quick --json {tmp_path}" for name in ("forward", "train", "cine")]
+    assert error == "m2trans bench: train failed with status 3\n"
+
+
+def test_several_benchmarks_want_a_folder_for_their_files(tmp_path, capsys):
+    assert main(["bench", "forward", "train", "--json", str(tmp_path / "f.json")]) == 2
+    assert "name a folder that exists" in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "forward", "nope"])
+    assert "there is no benchmark 'nope'; choose from forward, " in capsys.readouterr().err

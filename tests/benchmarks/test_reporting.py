@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+
+@pytest.fixture
+def report():
+    import arguments
+    import reporting
+
+    return reporting.Report("forward", arguments.parse_arguments("", ["--threads", "1"], any_device=False))
+
+
+def test_a_rival_that_fails_is_told(report, capsys):
+    def out_of_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    rivals = {"large": lambda: out_of_memory, "not there": lambda: __import__("nowhere"), "small": lambda: int}
+    report.compare("case", {"literal": int}, rivals=rivals)
+    assert [figure["name"] for figure in report.figures] == ["literal", "small"]
+    assert [(each["name"], each["failure"]) for each in report.failures] == [
+        ("large", "OutOfMemoryError: CUDA out of memory."),
+        ("not there", "ModuleNotFoundError: No module named 'nowhere'"),
+    ]
+    table = capsys.readouterr().out
+    assert table.splitlines().count("case") == 1
+    assert "failed: OutOfMemoryError: CUDA out of memory." in table
+    report.with_rivals = False
+    report.compare("another case", {"literal": int}, rivals=rivals)
+    assert len(report.failures) == 2
+
+
+def test_goals_are_for_a_gpu(report, capsys):
+    report.add("case", "fast", "frames/s", [50, 70, 90], [3, 3.5, 4])
+    assert not report.missed("case", "fast", 100, "frames/s")
+    assert "goal" not in capsys.readouterr().out
+    report.device = torch.device("cuda")
+    assert not report.missed("case", "fast", 60, "frames/s")
+    assert report.missed("case", "fast", 4, "times the reference")
+    assert report.missed("case", "compiled", 60, "frames/s")
+    assert capsys.readouterr().out.splitlines() == [
+        "  goal of fast: 60 frames/s: 70, reached",
+        "  goal of fast: 4 times the reference: 3.5, MISSED",
+        "  goal of compiled: 60 frames/s: MISSED, because it failed",
+    ]
