@@ -67,8 +67,9 @@ step() {
     elif ((status == 124 && limit == 0)); then
         postponed=1
     else
+        ((status == 124)) && status="124 (it took longer than $limit s)"
         echo "status $status" >"$WORK/failed/$name"
-        printf 'campaign: %s failed with status %d; its last lines (%s):\n' "$name" "$status" "$RESULTS/logs/$name.txt"
+        printf 'campaign: %s failed with status %s; its last lines (%s):\n' "$name" "$status" "$RESULTS/logs/$name.txt"
         tail -n 5 "$RESULTS/logs/$name.txt"
     fi
 }
@@ -104,7 +105,7 @@ if ((!postponed)); then
     step bench-plan 120 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" $QUICK --json "$RESULTS/bench/plan.json"
     step tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider tests
     for name in $BENCHMARKS; do
-        step "bench-$name" 120 "${m2trans[@]}" bench "$name" --device "$DEVICE" $QUICK --json "$RESULTS/bench/$name.json"
+        step "bench-$name" 150 "${m2trans[@]}" bench "$name" --device "$DEVICE" --budget 5 $QUICK --json "$RESULTS/bench/$name.json"
     done
     # Once, because a training's length cannot change.
     if [ -f "$RESULTS/bench/plan.json" ] && [ ! -s "$WORK/lengths" ]; then
