@@ -78,7 +78,8 @@ class _ExplicitAttention(torch.autograd.Function):
         probabilities, outputs = [], []
         # No autocast: softmax would go to float32 and back, which takes longer than both products.
         with torch.autocast(query.device.type, enabled=False):
-            for q, k in zip(*(t.split(WINDOWS_AT_ONCE) for t in (query.flatten(0, 1), keys)), strict=True):
+            at_once = WINDOWS_AT_ONCE if query.is_cpu else len(keys)
+            for q, k in zip(*(t.split(at_once) for t in (query.flatten(0, 1), keys)), strict=True):
                 probabilities.append(torch.bmm(q, k.transpose(1, 2)).softmax(-1))
                 outputs.append(torch.bmm(probabilities[-1], k[..., :dim]))
         ctx.save_for_backward(query, keys, *probabilities)
