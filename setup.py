@@ -19,6 +19,8 @@ EXTRAS = {
     "page": ["gradio>=6.31"],
     "video": ["av>=14"],
 }
+# For `pytest -m gpu` alone, where little can be carried (docs/campaign.md).
+GPU_TESTS = ["hypothesis>=6", "pydicom>=3.0", "pytest>=8"]
 TEST_TOOLS = [
     "hypothesis>=6",
     "jsonschema>=4.20",
@@ -68,6 +70,6 @@ setup(
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require=EXTRAS | {"test": [*itertools.chain(*EXTRAS.values()), *TEST_TOOLS]},
+    extras_require=EXTRAS | {"gpu-tests": GPU_TESTS, "test": [*itertools.chain(*EXTRAS.values()), *TEST_TOOLS]},
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

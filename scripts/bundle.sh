@@ -32,6 +32,7 @@ while [ $# -gt 0 ]; do
             while [ $# -gt 0 ] && [[ $1 != -* ]]; do without+=("$1") && shift; done
             [ ${#without[@]} -gt 0 ] || fail "--without needs the names of packages"
             ;;
+        --help) exec sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
         -*) fail "unknown option $1; there are --python, --extras and --without" ;;
         *)
             [ -z "$out" ] || fail "one folder is needed, not both $out and $1"
@@ -47,11 +48,12 @@ command -v "$PYTHON" >/dev/null || fail "$PYTHON does not exist; run make instal
 [ -n "$version" ] || version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [[ $version =~ ^3\.[0-9]+$ ]] || fail "--python is '$version'; write a version such as 3.12"
 
-stage=$out.partial
+mkdir -p "$(dirname "$out")"
+stage=$(mktemp -d "$out.partial.XXXXXX")
 source=$(mktemp -d)
 trap 'rm -rf "$stage" "$source"' EXIT
-rm -rf "$stage"
-mkdir -p "$stage/wheels"
+mkdir "$stage/wheels"
+chmod 755 "$stage"
 
 # Built from a copy: setuptools would take what an older build has left in the project.
 cp -r "$PROJECT"/{setup.py,pyproject.toml,README.md,LICENSE,basicsr_m2trans} "$source"

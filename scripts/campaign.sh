@@ -4,8 +4,7 @@
 #   scripts/campaign.sh MINUTES
 #
 # Works for at most ten minutes and is then repeated with the same number until it says that it is complete. What counts
-# afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN, WORK; for
-# rehearsals also QUICK and LEAST.
+# afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN, WORK; for rehearsals QUICK and LEAST.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -14,31 +13,40 @@ fail() {
     exit 2
 }
 
-PIECE=570   # seconds; the rest of ten minutes is for what starts and ends a piece
-COLLECT=25  # seconds that are kept for collecting results
-LARGEST=15  # MB of one file, and
-TOTAL=60    # MB of all files of results
-BENCHMARKS=${BENCHMARKS:-forward train attention cine semantic memory scaling loader validate operators}
+PIECE=560        # seconds of a piece; the rest of ten minutes is for trainings that are slow to stop
+COLLECT=25       # seconds that are kept for collecting results
+LARGEST=15000000 # bytes of one file, and
+TOTAL=60000000   # of all files of results
+BENCHMARKS=(forward train attention cine semantic memory scaling loader validate operators)
 
 [[ ${1-} =~ ^[1-9][0-9]*$ && $# == 1 ]] || fail 'give the minutes of the whole campaign, e.g. scripts/campaign.sh 28'
-PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PLAN=${PLAN:-plans/campaign.yml} WORK=${WORK:-campaign} QUICK=${QUICK-}
+PYTHON=${PYTHON:-python3} DEVICE=${DEVICE:-cuda} PLAN=${PLAN:-plans/campaign.yml} QUICK=${QUICK-}
+WORK=$(realpath --canonicalize-missing "${WORK:-campaign}")
 IMAGES=${IMAGES:-$WORK/images}
-RESULTS=$(realpath --canonicalize-missing "$WORK/results")
+RESULTS=$WORK/results
 m2trans=("$PYTHON" -m basicsr_m2trans.cli)
+# Trainings start in a folder of their own, and take the GPU that is there.
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+case $DEVICE in
+    cuda) ;;
+    cuda:*) export CUDA_VISIBLE_DEVICES=${DEVICE#cuda:} DEVICE=cuda ;;
+    cpu) export CUDA_VISIBLE_DEVICES= ;;
+    *) fail "DEVICE is $DEVICE; write cuda, cuda:1 or cpu" ;;
+esac
 
 for set in train val; do
     [ -d "$IMAGES/$set" ] || fail "$IMAGES/$set is missing; put the images there, or name another folder by IMAGES"
 done
 [ -f "$PLAN" ] || fail "PLAN: there is no file $PLAN"
-"$PYTHON" - "$DEVICE" <<'PYTHON' || fail "$PYTHON cannot be used; docs/offline.md says how to install"
+"$PYTHON" - "$DEVICE" <<'END' || fail "$PYTHON cannot be used; docs/offline.md says how to install"
 import sys
 import torch
 import basicsr_m2trans
 basicsr_m2trans.register()
 torch.zeros(1, device=sys.argv[1])
-name = torch.cuda.get_device_name(sys.argv[1]) if sys.argv[1].startswith("cuda") else "processor"
+name = torch.cuda.get_device_name() if sys.argv[1] == "cuda" else "the processor"
 print(f"campaign: PyTorch {torch.__version__} on {name}")
-PYTHON
+END
 
 mkdir -p "$WORK/done" "$WORK/failed" "$RESULTS"/{logs,bench,weights,comparison}
 exec 9>"$WORK/lock"
@@ -46,7 +54,9 @@ flock -n 9 || fail "another campaign works in $WORK"
 used=$(cat "$WORK/seconds" 2>/dev/null || echo 0)
 left=$(($1 * 60 - used))
 end=$(((left < PIECE ? left : PIECE) - COLLECT))
-trap 'echo $((used + SECONDS)) >"$WORK/seconds"' EXIT
+note_time() { echo $((used + SECONDS)) >"$WORK/seconds"; }
+trap note_time EXIT
+trap 'printf "campaign: interrupted; repeat the command to go on\n"; exit 130' INT TERM
 
 # Runs a step that is not done yet: its name, the most seconds that it may take, and the command. Steps that would not
 # fit into this piece are left to the next one; trainings, which have no limit, go on where they were.
@@ -60,11 +70,14 @@ step() {
         return
     fi
     printf 'campaign: %s, %d s used\n' "$name" $((used + SECONDS))
-    timeout --signal=TERM --kill-after=20 $((limit ? limit : remaining)) "$@" >>"$RESULTS/logs/$name.txt" 2>&1
+    # In the foreground, so that Ctrl-C reaches the step; without the lock, which its processes could outlive it with.
+    timeout --foreground --signal=TERM --kill-after=45 $((limit ? limit : remaining)) "$@" \
+        >>"$RESULTS/logs/$name.txt" 2>&1 9>&- </dev/null
     status=$?
+    note_time
     if ((status == 0)); then
         touch "$WORK/done/$name"
-    elif ((status == 124 && limit == 0)); then
+    elif ((limit == 0 && (status == 124 || status == 137))); then
         postponed=1
     else
         ((status == 124)) && status="124 (it took longer than $limit s)"
@@ -74,9 +87,14 @@ step() {
     fi
 }
 
+leave_out() {
+    printf '%s %s bytes\n' "$(basename "$1" .safetensors)" "$(stat -c %s "$1")" >>"$RESULTS/left_out.txt"
+    rm "$1"
+}
+
 # Copies what shall be kept to results: tables and values, and the weights of finished trainings in half precision.
 collect() {
-    local run weights size
+    local run weights file
     (cd "$WORK/comparison" 2>/dev/null && find . -path ./experiments -prune -o -type f \
         \( -name '*.json' -o -name '*.csv' -o -name '*.txt' -o -name '*.md' -o -name '*.yml' -o -path './figures/*' \) \
         -print0 | xargs -0r cp --parents -t "$RESULTS/comparison")
@@ -89,10 +107,11 @@ collect() {
                 --format safetensors --fp16 -o "$weights" >>"$RESULTS/logs/export.txt" 2>&1
         fi
     done
-    find "$RESULTS" -type f -size +$((LARGEST * 1000 - 1))k -printf '%P %s bytes\n' -delete |
-        sed -E 's#^weights/(.*)\.safetensors#\1#' >>"$RESULTS/left_out.txt"
-    size=$(du -sm "$RESULTS" | cut -f1)
-    ((size <= TOTAL)) || printf 'campaign: %s has %d MB, more than %d\n' "$RESULTS" "$size" "$TOTAL"
+    while read -r file; do leave_out "$file"; done < <(find "$RESULTS" -type f -size +$((LARGEST - 1))c)
+    while (($(du -sb "$RESULTS" | cut -f1) >= TOTAL)); do
+        file=$(find "$RESULTS" -type f -printf '%s %p\n' | sort -rn | awk 'NR == 1 { sub(/^[0-9]+ /, ""); print }')
+        leave_out "$file"
+    done
 }
 
 postponed=0
@@ -100,34 +119,33 @@ for folder in "$IMAGES"/*/; do
     set=$(basename "$folder")
     step "prepare-$set" 0 "${m2trans[@]}" prepare "$folder" "$WORK/data/$set" --lmdb raw
 done
-compare=("${m2trans[@]}" compare "$PLAN" --data "$WORK/data" --out "$WORK/comparison" --test "val=$WORK/data/val")
 if ((!postponed)); then
-    step bench-plan 120 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" $QUICK --json "$RESULTS/bench/plan.json"
+    step bench-plan 120 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" --json "$RESULTS/bench/plan.json"
     step tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider tests
-    for name in $BENCHMARKS; do
-        step "bench-$name" 150 "${m2trans[@]}" bench "$name" --device "$DEVICE" --budget 5 $QUICK --json "$RESULTS/bench/$name.json"
+    for name in "${BENCHMARKS[@]}"; do
+        step "bench-$name" 150 "${m2trans[@]}" bench "$name" --device "$DEVICE" --budget 5 $QUICK --json "$RESULTS/bench"
     done
-    # Once, because a training's length cannot change.
-    if [ -f "$RESULTS/bench/plan.json" ] && [ ! -s "$WORK/lengths" ]; then
-        "$PYTHON" scripts/campaign_lengths.py "$RESULTS/bench/plan.json" $((left - SECONDS)) ${LEAST-} >"$WORK/lengths.partial" &&
-            mv "$WORK/lengths.partial" "$WORK/lengths"
-    fi
-    if [ -s "$WORK/lengths" ]; then
-        while read -r scale methods iterations; do
-            step "train-x$scale-${methods//,/-}" 0 "${compare[@]}" --scales "$scale" --methods "bicubic,$methods" --iters "$iterations" </dev/null
-            ((postponed)) && break
-        done <"$WORK/lengths"
-    else
-        postponed=1
-    fi
+fi
+# Once and when everything before is over, because a training's length cannot change.
+if ((!postponed)) && [ ! -e "$WORK/groups" ]; then
+    step lengths 30 "$PYTHON" scripts/campaign_plan.py "$PLAN" "$RESULTS/bench/plan.json" $((left - SECONDS)) "$WORK" ${LEAST-}
+fi
+if ((!postponed)) && [ -e "$WORK/groups" ]; then
+    number=0
+    while read -r scales methods; do
+        number=$((number + 1))
+        step "train-$number" 0 "${m2trans[@]}" compare "$WORK/plan.yml" --scales "$scales" --methods "$methods"
+        ((postponed)) && break
+    done <"$WORK/groups"
 fi
 collect
+note_time
 
-failures=$(ls "$WORK/failed")
 total=$((used + SECONDS))
 if ((postponed && total < $1 * 60 - 60)); then
     printf 'campaign: %d of %d s used; repeat the command to go on\n' "$total" $(($1 * 60))
     exit 75
 fi
-printf 'campaign: complete after %d s; results in %s (%s MB)\n' "$total" "$RESULTS" "$(du -sm "$RESULTS" | cut -f1)"
+printf 'campaign: complete after %d s; results in %s\n' "$total" "$RESULTS"
+failures=$(ls "$WORK/failed")
 [ -z "$failures" ] || { printf 'failed: %s\n' $failures && exit 1; }

@@ -79,5 +79,5 @@ cd "$bundle"  # Python looks for modules in the current folder first.
     fail "everything is installed, but basicsr_m2trans cannot be imported; the messages are above"
 "$python" -m pip --isolated check || printf 'Note: the packages above do not suit each other, says pip; not all need matter.\n'
 printf 'Installed and tried. Next:\n'
-[ -z "$target" ] || printf '  export PYTHONPATH=%s\n' "$target"
-printf '  %s -m basicsr_m2trans.cli upscale IMAGE --scale 2 -o OUT\n' "$python"
+[ -z "$target" ] || printf '  export PYTHONPATH=%q\n' "$target"
+printf '  %q -m basicsr_m2trans.cli upscale IMAGE --scale 2 -o OUT\n' "$python"

@@ -4,145 +4,229 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from basicsr_m2trans.report.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts/campaign.sh"
 
 
 @pytest.fixture(scope="module")
-def campaign_lengths():
-    spec = importlib.util.spec_from_file_location("campaign_lengths", ROOT / "scripts/campaign_lengths.py")
+def campaign_plan():
+    spec = importlib.util.spec_from_file_location("campaign_plan", ROOT / "scripts/campaign_plan.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["campaign_lengths"] = module  # dataclasses look their module up
+    sys.modules["campaign_plan"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["campaign_lengths"]
+    del sys.modules["campaign_plan"]
 
 
 def steps_of(module, seconds):
-    return {f"{method}_x{group.scale}": seconds for group in module.GROUPS for method in group.methods}
+    return {setting: seconds for group in module.GROUPS for setting in group.settings}
 
 
-def test_time_is_shared_out_by_the_steps(campaign_lengths):
-    found = dict(enumerate(campaign_lengths.lengths(steps_of(campaign_lengths, 0.01), 1601)))
+def test_time_is_shared_out_by_the_steps(campaign_plan):
+    found = campaign_plan.lengths(steps_of(campaign_plan, 0.01), 1601)
     # 1601 s x 0.75 in steps: 35% for two methods, 10% for one, 15% for two, and so on, in thousands.
-    assert found == {0: 21000, 1: 12000, 2: 9000, 3: 6000, 4: 21000, 5: 6000, 6: 6000, 7: 6000, 8: 2000}
+    assert list(found.values()) == [21000, 12000, 9000, 6000, 21000, 6000, 6000, 6000, 2000]
 
 
-def test_the_first_group_has_its_least_number(campaign_lengths):
-    found = campaign_lengths.lengths(steps_of(campaign_lengths, 0.5), 1601)
+def test_the_first_group_has_its_least_number(campaign_plan):
+    found = list(campaign_plan.lengths(steps_of(campaign_plan, 0.5), 1601).values())
     assert (found[0], found[1], found[4]) == (20000, 240, 20000)
-    assert campaign_lengths.lengths(steps_of(campaign_lengths, 0.5), 1601, least=10)[0] == 420
+    assert next(iter(campaign_plan.lengths(steps_of(campaign_plan, 0.5), 1601, least=10).values())) == 420
 
 
-def test_groups_are_the_methods_of_the_plans(campaign_lengths):
+def test_groups_are_the_methods_of_the_plans(campaign_plan):
     for name in ("campaign", "campaign_rehearsal"):
         plan = yaml.safe_load((ROOT / f"plans/{name}.yml").read_text())
         methods = {method: definition or {} for method, definition in plan["methods"].items() if method != "bicubic"}
-        trained = {(method, scale) for method in methods for scale in methods[method].get("scales", plan["scales"])}
-        assert trained == {(method, group.scale) for group in campaign_lengths.GROUPS for method in group.methods}
-        for group in campaign_lengths.GROUPS:
+        trained = {
+            f"{method}_x{scale}" for method in methods for scale in methods[method].get("scales", plan["scales"])
+        }
+        assert trained == {setting for group in campaign_plan.GROUPS for setting in group.settings}
+        for group in campaign_plan.GROUPS:
             assert {len(methods[method].get("seeds", [0])) for method in group.methods} == {group.seeds}
+
+
+def test_both_losses_weigh_as_in_the_papers_batch():
+    """The semantic loss is summed over the images of a batch, L1 is their mean."""
+    plan = yaml.safe_load((ROOT / "plans/campaign.yml").read_text())
+    loss = plan["methods"]["L1_and_semantic"]["changes"]["train"]["semantic_opt"]
+    batch = plan["changes"]["datasets"]["train"]["batch_size_per_gpu"]
+    assert (loss["reduction"], loss["loss_weight"] * batch) == ("sum", 0.01 * 2)
+
+
+def test_the_written_plan_has_lengths_and_folders(campaign_plan, tmp_path, monkeypatch):
+    figures = [
+        {"case": f"{case} x{name[-1]}", "name": name, "median": median}
+        for name in steps_of(campaign_plan, 0)
+        for case, median in (("training step", 0.01), ("forward", 9))
+    ]
+    (tmp_path / "steps.json").write_text(json.dumps({"figures": figures}))
+    arguments = ["campaign_plan.py", str(ROOT / "plans/campaign.yml"), str(tmp_path / "steps.json"), "1601"]
+    monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path)])
+    campaign_plan.main()
+    monkeypatch.chdir(ROOT)
+    settings, out = read_plan(tmp_path / "plan.yml")
+    assert (settings.data, out) == (tmp_path / "data", tmp_path / "comparison")
+    assert settings.tests == {"val": tmp_path / "data/val"}
+    assert settings.methods["EDSR_open"].lengths == {4: 21000, 2: 9000, 3: 6000}
+    lines = (tmp_path / "groups").read_text().splitlines()
+    assert lines[0] == "4 bicubic,M2Trans_open,EDSR_open"
+    assert lines[2] == "4,2 bicubic,M2Trans_open,EDSR_open,M2Trans_skip"
+    # The last call has all there is, so that its tables have it, too.
+    scales, methods = lines[-1].split()
+    given = {"scales": (list(map(int, scales.split(","))), ""), "methods": (methods.split(","), "")}
+    assert read_plan(tmp_path / "plan.yml", given) == (settings, out)
 
 
 # Records every call; benchmarks leave a figure, trainings a network, and names in FAIL fail.
 PYTHON = """\
 #!{python}
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 work, call = Path(os.environ["WORK"]), " ".join(sys.argv[1:])
 if sys.argv[1] == "-":
     sys.exit()
-if sys.argv[1] == "scripts/campaign_lengths.py":
+if sys.argv[1] == "scripts/campaign_plan.py":
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with (work.parent / "calls.txt").open("a") as stream:
     stream.write(call + "\\n")
+(work.parent / "visible.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+if os.environ.get("SLEEP", "never") in sys.argv:
+    (work.parent / "sleeping").touch()
+    time.sleep(60)
 if any(name in call for name in os.environ.get("FAIL", "nothing fails").split(",")):
     sys.exit("something is wrong")
-if "--json" in sys.argv:
+if "compare" in sys.argv and "KILLED" in os.environ:
+    sys.exit(137)
+if "bench" in sys.argv:
+    file = Path(sys.argv[sys.argv.index("--json") + 1])
     steps = {{"figures": [{{"case": "training step x4", "name": name, "median": 0.5}} for name in {names!r}]}}
-    Path(sys.argv[sys.argv.index("--json") + 1]).write_text(json.dumps(steps))
+    (file / f"{{sys.argv[4]}}.json" if file.is_dir() else file).write_text(json.dumps(steps))
 if "export" in sys.argv:
     Path(sys.argv[sys.argv.index("-o") + 1]).write_bytes(bytes(int(os.environ.get("WEIGHTS", "1000"))))
 if "compare" in sys.argv:
-    scale = sys.argv[sys.argv.index("--scales") + 1]
-    for method in sys.argv[sys.argv.index("--methods") + 1].split(",")[1:]:
-        models = work / "comparison/experiments" / f"{{method}}_x{{scale}}_seed0/models"
+    methods = sys.argv[sys.argv.index("--methods") + 1].split(",")[1:]
+    for method in methods:
+        models = work / f"comparison/experiments/{{method}}_seed0/models"
         models.mkdir(parents=True, exist_ok=True)
         (models / "net_g_latest.pth").touch()
-    (work / "comparison/tables.md").write_text("# Comparison")
+    (work / "comparison/tables.md").write_text(" ".join(methods))
 """
 
 
 @pytest.fixture
-def campaign(tmp_path, campaign_lengths):
+def campaign(tmp_path, campaign_plan):
     """Runs a piece in a folder of its own: the process, and the calls so far."""
     for name in ("train", "val"):
         (tmp_path / "work/images" / name).mkdir(parents=True)
     python = tmp_path / "python"
-    python.write_text(PYTHON.format(python=sys.executable, names=sorted(steps_of(campaign_lengths, 0))))
+    python.write_text(PYTHON.format(python=sys.executable, names=sorted(steps_of(campaign_plan, 0))))
     python.chmod(0o755)
 
-    def run(*arguments, **variables):
+    def run(*arguments, started=False, **variables):
         names = {"PYTHON": str(python), "WORK": str(tmp_path / "work"), "DEVICE": "cpu"}
-        done = subprocess.run(
-            ["bash", str(SCRIPT), *arguments], env=os.environ | names | variables, capture_output=True, text=True
-        )
+        command, env = ["bash", str(SCRIPT), *arguments], os.environ | names | variables
+        if started:
+            return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
         calls = tmp_path / "calls.txt"
         return done, calls.read_text().splitlines() if calls.is_file() else []
 
     return run
 
 
+def verbs(calls):
+    return [call.split()[2] if call.startswith("-m basicsr_m2trans.cli") else "pytest" for call in calls]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs GNU's tools and flock")
 class TestPieces:
     def test_everything_once_in_its_order(self, campaign, tmp_path):
-        done, calls = campaign("10")
+        done, calls = campaign("20")
         assert done.returncode == 0, done.stdout + done.stderr
-        verbs = [call.split()[2] if call.startswith("-m basicsr_m2trans.cli") else "pytest" for call in calls]
-        benches = ["bench"] * 10
-        assert verbs == ["prepare"] * 2 + ["bench", "pytest", *benches] + ["compare"] * 9 + ["export"] * 13
-        assert "--scales 4 --methods bicubic,M2Trans_open,EDSR_open --iters 20000" in calls[14]
-        assert {path.name for path in (tmp_path / "work/results/weights").iterdir()} >= {
-            "HAT_skip_x4_seed0.safetensors"
-        }
-        assert (tmp_path / "work/results/comparison/tables.md").read_text() == "# Comparison"
-        again, calls_again = campaign("10")
+        assert verbs(calls) == ["prepare"] * 2 + ["bench", "pytest", *["bench"] * 10] + ["compare"] * 9 + ["export"] * 9
+        assert calls[14].endswith("--scales 4 --methods bicubic,M2Trans_open,EDSR_open")
+        results = tmp_path / "work/results"
+        assert {path.name for path in (results / "weights").iterdir()} >= {"HAT_skip_seed0.safetensors"}
+        assert (results / "comparison/tables.md").read_text().endswith("HAT_skip L1_alone L1_and_semantic")
+        assert {path.stem for path in (results / "bench").iterdir()} >= {"plan", "cine", "operators"}
+        again, calls_again = campaign("20")
         assert (again.returncode, calls_again) == (0, calls)
 
     def test_what_fails_is_named_and_the_rest_goes_on(self, campaign):
-        done, calls = campaign("10", FAIL="bench cine,EDSR_open")
+        done, calls = campaign("20", FAIL="bench cine,ELAN_skip --")
         assert done.returncode == 1
         assert "bench-cine failed with status 1; its last lines" in done.stdout
         assert "something is wrong" in done.stdout
-        assert done.stdout.endswith(
-            "failed: bench-cine\nfailed: train-x2-M2Trans_open-EDSR_open\nfailed: train-x3-M2Trans_open-EDSR_open\n"
-            "failed: train-x4-M2Trans_open-EDSR_open\n"
-        )
-        assert any("bicubic,HAT_skip" in call for call in calls)
+        assert done.stdout.endswith("failed: bench-cine\n")
+        assert verbs(calls).count("compare") == 9
 
-    def test_a_piece_without_time_is_to_be_repeated(self, campaign, tmp_path):
-        (tmp_path / "work").joinpath("seconds").write_text("480")
-        done, calls = campaign("10")  # 120 s are left: enough for images, not for tests and benchmarks
+    def test_without_the_steps_there_are_no_trainings_and_an_end(self, campaign):
+        done, calls = campaign("20", FAIL="bench plan")
+        assert done.returncode == 1
+        assert done.stdout.endswith("failed: bench-plan\nfailed: lengths\n")
+        assert "compare" not in verbs(calls)
+        assert campaign("20")[1] == calls
+
+    def test_a_training_that_had_to_be_killed_goes_on(self, campaign):
+        done, calls = campaign("20", KILLED="1")
+        assert (done.returncode, verbs(calls)[-1]) == (75, "compare")
+        done, calls = campaign("20")
+        assert (done.returncode, verbs(calls).count("compare")) == (0, 10)
+
+    def test_lengths_wait_for_the_benchmarks(self, campaign, tmp_path):
+        """Their time is not the trainings'."""
+        (tmp_path / "work/seconds").write_text("1000")
+        done, calls = campaign("20")  # 200 s are left: enough for images and steps, not for the tests
         assert done.returncode == 75
-        assert re.search(r"48\d of 600 s used; repeat the command", done.stdout)
-        assert [call.split()[2] for call in calls] == ["prepare", "prepare"]
+        assert re.search(r"10\d\d of 1200 s used; repeat the command", done.stdout)
+        assert verbs(calls) == ["prepare", "prepare", *["bench"] * 11]
+        assert not (tmp_path / "work/groups").exists()
         (tmp_path / "work/seconds").write_text("0")
-        assert campaign("10")[0].returncode == 0
+        assert campaign("20")[0].returncode == 0
+
+    def test_the_device_reaches_trainings_and_tests(self, campaign, tmp_path):
+        campaign("20")
+        assert (tmp_path / "visible.txt").read_text() == ""
 
     def test_files_that_are_too_large_are_left_out_and_named(self, campaign, tmp_path):
-        done, calls = campaign("10", WEIGHTS="16000000")
+        done, calls = campaign("20", WEIGHTS="15000000")
         assert done.returncode == 0
         results = tmp_path / "work/results"
         assert not list(results.glob("weights/*"))
-        assert "EDSR_open_x2_seed0 16000000 bytes" in (results / "left_out.txt").read_text().splitlines()
-        assert campaign("10", WEIGHTS="16000000")[1] == calls  # not exported again
+        assert "EDSR_open_seed0 15000000 bytes" in (results / "left_out.txt").read_text().splitlines()
+        assert campaign("20", WEIGHTS="15000000")[1] == calls  # not exported again
+
+    def test_the_largest_are_left_out_where_all_are_too_much(self, campaign, tmp_path):
+        done, _ = campaign("20", WEIGHTS="14999999")
+        assert done.returncode == 0
+        files = [path for path in (tmp_path / "work/results").rglob("*") if path.is_file()]
+        assert len(list((tmp_path / "work/results/weights").iterdir())) == 3
+        assert sum(path.stat().st_size for path in files) < 60e6
+
+    def test_ctrl_c_ends_the_piece_and_its_step(self, campaign, tmp_path):
+        process = campaign("20", started=True, SLEEP="pytest")
+        for _ in range(600):
+            if (tmp_path / "sleeping").exists():
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert out.endswith("campaign: interrupted; repeat the command to go on\n")
+        assert int((tmp_path / "work/seconds").read_text()) >= 0
+        assert campaign("20")[0].returncode == 0
 
     @pytest.mark.parametrize(
         ("arguments", "variables", "message"),
@@ -152,6 +236,7 @@ class TestPieces:
             (("10", "20"), {}, "give the minutes"),
             (("10",), {"IMAGES": "nowhere"}, "nowhere/train is missing; put the images there, or name another folder"),
             (("10",), {"PLAN": "nothing.yml"}, "PLAN: there is no file nothing.yml"),
+            (("10",), {"DEVICE": "tpu"}, "DEVICE is tpu; write cuda, cuda:1 or cpu"),
             (("10",), {"PYTHON": "false"}, "false cannot be used; docs/offline.md"),
         ],
     )
@@ -159,16 +244,3 @@ class TestPieces:
         done, calls = campaign(*arguments, **variables)
         assert (done.returncode, calls) == (2, [])
         assert message in done.stderr
-
-
-def test_figures_of_the_plan_benchmark_are_understood(campaign_lengths, tmp_path, monkeypatch, capsys):
-    figures = [
-        {"case": f"{case} x{name[-1]}", "name": name, "median": median}
-        for name in steps_of(campaign_lengths, 0)
-        for case, median in (("training step", 0.01), ("forward", 9))
-    ]
-    file = tmp_path / "steps.json"
-    file.write_text(json.dumps({"figures": figures}))
-    monkeypatch.setattr(sys, "argv", ["campaign_lengths.py", str(file), "1601"])
-    campaign_lengths.main()
-    assert capsys.readouterr().out.splitlines()[0] == "4 M2Trans_open,EDSR_open 21000"

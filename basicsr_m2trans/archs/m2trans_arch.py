@@ -102,6 +102,8 @@ class M2Trans(nn.Module):
         self.in_strips = fast and reconstruction == "paper"
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect", bias=bias)
         self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast, norm, bias, num_res_block) for _ in range(num_block))
+        for block in self.blocks[1:]:
+            block.wavelet = self.blocks[0].wavelet  # one set of constants is enough
         build = paper_reconstruction if reconstruction == "paper" else conv_reconstruction
         self.tail = build(upscale, num_feat, num_out_ch, bias)
         # Otherwise networks without the skip or with normalisation would load these weights and give wrong images.

@@ -169,7 +169,7 @@ class M2TransModel(ResumableModel):
         if self.opt["dist"]:
             # What is not finite in one process is not finite in the sum.
             torch.distributed.all_reduce(total)
-        # The one time in a step that the processor waits for a GPU.
+        # The one time in a step that the processor waits for a GPU; from here on the batch's memory may be used again.
         means = (total / self.opt["world_size"]).tolist()
         if all(map(math.isfinite, means)):
             return dict(zip(losses, means[:-1], strict=True))

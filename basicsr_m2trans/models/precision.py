@@ -16,10 +16,12 @@ def float32_products(tf32: bool | None) -> Iterator[None]:
         tf32: True for convolutions and matrix products in TF32, False for neither, None for what PyTorch is set to;
             by default that is convolutions alone.
     """
+    if tf32 is None:  # also reading the settings fails where a program has set them by PyTorch's newer names
+        yield
+        return
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     before = convolutions.allow_tf32, products.allow_tf32
-    if tf32 is not None:
-        convolutions.allow_tf32 = products.allow_tf32 = tf32
+    convolutions.allow_tf32 = products.allow_tf32 = tf32
     try:
         yield
     finally:

@@ -272,3 +272,7 @@ def test_gradients_against_finite_differences():
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         M2Trans(**settings)
+
+
+def test_modules_share_the_constants_of_their_transform():
+    assert len(list(M2Trans(2, num_feat=8, num_block=3).buffers())) == 3

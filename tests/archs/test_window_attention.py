@@ -65,3 +65,27 @@ def test_half_precision_stays_close(device):
     expected = definition(query.double(), windows.double(), 1)
     for attention in (explicit_attention, fused_attention):
         assert (attention(query, windows, 1).double() - expected).abs().max() < 0.05
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dim", [8, 16, 32, 64, 128, 256])
+def test_fused_kernels_take_the_widths_of_the_networks(dim, dtype):
+    """Of the paper's network and the searched one, forward and backward; without these kernels scores are written."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    query, windows = (tensor.detach() for tensor in inputs(dim))
+    query = query * dim**-0.5
+    weight = torch.randn(*query.shape[:-1], dim, dtype=torch.float64)
+
+    def run(attention, *tensors):
+        tensors = [tensor.requires_grad_() for tensor in tensors]
+        out = attention(*tensors, 1)
+        return [each.double().cpu() for each in (out, *torch.autograd.grad(out, tensors, weight.to(out)))]
+
+    expected = run(explicit_attention, query.clone(), windows.clone())
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]):
+        values = run(fused_attention, query.to("cuda", dtype), windows.to("cuda", dtype))
+    for value, correct in zip(values, expected, strict=True):
+        assert (value - correct).norm() / correct.norm() < {torch.float32: 1e-4}.get(dtype, 3e-2)
