@@ -2,11 +2,12 @@
 
 MedCLIP and OpenCLIP have random weights: speed does not depend on them, and nothing is downloaded. MedCLIP has its real
 size. OpenCLIP has BiomedCLIP's image tower, a ViT-B/16 for 224x224 pixels, but a small text tower, which runs once for
-each caption and takes no part in a step.
+each caption and takes no part in a step; it is left out where the extra `open-clip` is not installed.
 """
 
 import copy
 import functools
+import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -46,14 +47,15 @@ QUICK_OPEN_CLIP = OPEN_CLIP | {"embed_dim": 16, "vision_cfg": {"image_size": 32,
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     args = parse_arguments(__doc__, argv)
+    encoders: dict[str, Callable[[], ImageTextEncoder]] = {
+        "SeededCLIP": SeededCLIPEncoder,
+        "QualityCLIP": QualityCLIPEncoder,
+        "MedCLIP": functools.partial(random_medclip, args.quick),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        write_open_clip(Path(folder), args.quick)
-        encoders: dict[str, Callable[[], ImageTextEncoder]] = {
-            "SeededCLIP": SeededCLIPEncoder,
-            "QualityCLIP": QualityCLIPEncoder,
-            "MedCLIP": functools.partial(random_medclip, args.quick),
-            "OpenCLIP": functools.partial(OpenCLIPEncoder, f"local-dir:{folder}"),
-        }
+        if importlib.util.find_spec("open_clip"):
+            write_open_clip(Path(folder), args.quick)
+            encoders["OpenCLIP"] = functools.partial(OpenCLIPEncoder, f"local-dir:{folder}")
         return measure(Report("semantic", args, measure_rates(args.device, args.quick)), encoders, args.quick)
 
 
