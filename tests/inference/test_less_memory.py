@@ -39,6 +39,10 @@ def limited(x, side):
     return x
 
 
+def without_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def limited_m2trans(**settings):
     torch.manual_seed(0)
     return LimitedM2Trans(2, num_feat=8, num_block=1, **settings).eval()
@@ -75,6 +79,26 @@ def test_images_that_do_not_fit_together_are_computed_one_by_one():
     assert notes == ["2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"]
 
 
+def test_after_a_compiled_network_the_network_itself_is_called_for_one_image_each():
+    def compiled(images):
+        calls.append(len(images))
+        without_memory()
+
+    net, calls, images = limited_m2trans(), [], torch.rand(3, 3, 20, 32)
+    with torch.no_grad():
+        Enlarger(net, 2, lambda _: None, whole=compiled)(images)
+    assert calls == [3]
+
+
+def test_after_strips_that_max_memory_refuses_tiles_follow():
+    net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 33)
+    enlarger = Enlarger(net, 2, notes.append, whole=without_memory, max_memory=1)
+    net.forward = super(LimitedM2Trans, net).forward
+    for _ in range(2):
+        assert torch.equal(enlarger(images), enlarge_tiled(net, images, 2))
+    assert notes == ["33x20 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
+
+
 def test_max_memory_is_that_of_the_strips():
     net = limited_m2trans()
     with pytest.raises(InputError, match="max_memory is 1 MiB"):
@@ -82,15 +106,12 @@ def test_max_memory_is_that_of_the_strips():
 
 
 def test_tiles_come_last(monkeypatch):
-    def without_memory(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
     monkeypatch.setattr(less_memory, "enlarge", without_memory)
     torch.manual_seed(0)
     net, notes, images = M2Trans(2, num_feat=8, num_block=1), [], torch.rand(1, 3, 12, 14)
     result = Enlarger(net, 2, notes.append, whole=without_memory)(images)
     assert torch.equal(result, enlarge_tiled(net, images, 2))
-    assert [note.partition("computed ")[2][:8] for note in notes] == ["in strip", "in tiles"]
+    assert notes == ["14x12 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
 
 
 @pytest.mark.parametrize("net", [LimitedLocal(224), limited_m2trans(wavelet="db2")], ids=["local", "long wavelet"])

@@ -62,28 +62,29 @@ def test_errors_of_any_stage_are_passed_on_and_leave_no_thread(stage):
     assert threading.active_count() == 1
 
 
-def test_ctrl_c_while_computing_gives_what_is_finished_first():
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+def test_after_an_error_while_computing_what_is_finished_comes_first(error):
     written = threading.Event()
 
     def compute(items):
         yield next(items)
         assert written.wait(10)
-        raise KeyboardInterrupt
+        raise error
 
     def write(items):
         yield next(items)
         written.set()
         yield from items
 
-    told = []
-    with pytest.raises(KeyboardInterrupt):
-        told.extend(pipeline(count(), compute, write, 1))
+    reported = []
+    with pytest.raises(error):
+        reported.extend(pipeline(count(), compute, write, 1))
     # The list keeps what came before the error.
-    assert told == [0]
+    assert reported == [0]
     assert threading.active_count() == 1
 
 
-def test_a_result_that_is_finished_during_ctrl_c_is_told():
+def test_a_result_that_is_finished_during_ctrl_c_is_reported():
     taken, interrupted = threading.Event(), threading.Event()
 
     def compute(items):
@@ -99,10 +100,10 @@ def test_a_result_that_is_finished_during_ctrl_c_is_told():
         time.sleep(0.05)
         yield first
 
-    told = []
+    reported = []
     with pytest.raises(KeyboardInterrupt):
-        told.extend(pipeline(count(), compute, write, 1))
-    assert told == [0]
+        reported.extend(pipeline(count(), compute, write, 1))
+    assert reported == [0]
 
 
 def test_closing_early_ends_the_stages_where_they_are():
