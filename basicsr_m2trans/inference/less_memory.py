@@ -22,14 +22,14 @@ class _Way(NamedTuple):
 class Enlarger:
     """A network that computes an image again in less memory where a GPU's memory is used up.
 
-    First whole images if wanted, together and then one by one, then strips (M2Trans with wavelet 'haar' or 'none'),
-    then overlapping tiles. What did not fit once is not tried again for batches of that shape.
+    First whole images if wanted, together and then one by one and not compiled, then strips (M2Trans with wavelet
+    'haar' or 'none'), then overlapping tiles. What did not fit once is not tried again for batches of that shape.
 
     Args:
         network: maps (N, C, h, w) in [0, 1] to (N, C', upscale * h, upscale * w).
         upscale: its scale.
         note: called with one line for the user when a batch of a new shape was computed in less memory.
-        whole: computes whole images, tried first; None begins with strips or tiles.
+        whole: computes whole images, tried first: the network or a compiled one; None begins with strips or tiles.
         max_memory: most memory in MiB for strips; see `enlarge`.
     """
 
@@ -80,8 +80,8 @@ class Enlarger:
         """Ways to compute `count` images, each of which needs less memory than the one before."""
         if self.whole is not None:
             yield _Way("as they are", self.whole)
-            if count > 1:
-                yield _Way("one by one", self._one_by_one)
+            if count > 1 or self.whole is not self.network:
+                yield _Way("one by one" if count > 1 else "without compilation", self._one_by_one)
         if isinstance(self.network, M2Trans) and isinstance(self.network.blocks[0].wavelet, HaarTransform):
             yield _Way("in strips (the same result, to rounding)", self._in_strips)
         yield _Way("in tiles (nearly the same result)", self._in_tiles)

@@ -52,10 +52,6 @@ class Upscaler:
             is worth it for many images of one size. The CPU then computes whole images as well, so that `max_memory`
             does not bound them.
 
-    Attributes:
-        note: called with one line for the user when a GPU's memory did not suffice for whole images; by default
-            `warnings.warn`.
-
     Raises:
         InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds no compiler.
     """
@@ -88,14 +84,13 @@ class Upscaler:
         self.scale, self.channels, self.precision = scale, channels, PRECISIONS[precision]
         self.name = name or f"{type(network).__name__} x{scale}"
         self.self_ensemble, self.colour = self_ensemble, colour
-        self.note: Callable[[str], object] = warnings.warn
         self._bicubic = Bicubic(scale)
         # Made once: a copy to a GPU would wait for it.
         self._luma_weights = torch.tensor(LUMA_WEIGHTS, device=self.device).view(3, 1, 1)
         whole: Callable[[Tensor], Tensor] | None = None if self.device.type == "cpu" else self.network
         if compile:
             whole = CompiledNetwork(self.network, self.device)
-        self._enlarge = Enlarger(self.network, scale, lambda text: self.note(text), whole, max_memory)
+        self._enlarge = Enlarger(self.network, scale, warnings.warn, whole, max_memory)
 
     @classmethod
     def from_checkpoint(
@@ -162,6 +157,15 @@ class Upscaler:
         if isinstance(image, np.ndarray):
             return self._enlarge_array(image)
         raise InputError(f"give an array, a Pillow image or a tensor, not a {type(image).__name__}")
+
+    @property
+    def note(self) -> Callable[[str], object]:
+        """Called with one line for the user when images do not fit into a GPU's memory; at first `warnings.warn`."""
+        return self._enlarge.note
+
+    @note.setter
+    def note(self, note: Callable[[str], object]) -> None:
+        self._enlarge.note = note
 
     def enlarge_many(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Enlarge arrays of one shape and type together, which on a GPU is faster than one by one.

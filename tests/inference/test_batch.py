@@ -154,7 +154,7 @@ def test_ctrl_c_reports_what_was_finished(scans, tmp_path, repeated):
     with pytest.raises(KeyboardInterrupt):
         reported.extend(result.status for result in results)
     assert len(list((tmp_path / "out").rglob("*.*"))) == len(reported) <= 1
-    assert threading.active_count() == 1
+    assert not {"read", "write"} & {thread.name for thread in threading.enumerate()}
 
 
 def test_warnings_of_decoders_are_not_shown(scans, tmp_path, repeat, monkeypatch):
@@ -185,7 +185,7 @@ def test_what_a_gpu_cannot_hold_is_noted_for_the_files_of_the_batch(loops, tmp_p
     assert [(result.status, result.message) for result in results] == [
         ("done", f"{loops / 'a.dcm'}: 4 images of 6x4 {text} one by one"),
         ("done", f"{loops / 'b.png'}: 4 images of 6x4 {text} one by one"),
-        ("done", f"{loops / 'c.png'}: 6x5 {text} in tiles (nearly the same result)"),
+        ("done", f"{loops / 'c.png'}: 6x5 {text} without compilation"),
         ("done", f"{loops / 'd.dcm'}: 3 images of 6x4 {text} one by one"),
     ]
     assert repeat.note is note
