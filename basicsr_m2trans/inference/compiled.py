@@ -46,9 +46,9 @@ class CompiledNetwork:
         return torch.cat([self._compute(part, count) for part in images.split(count)])
 
     def _compute(self, images: Tensor, count: int) -> Tensor:
-        missing = images[-1:].expand(count - len(images), -1, -1, -1)
-        # Another layout in memory would be compiled anew.
-        filled = torch.cat([images, missing]).contiguous()
+        # Always in one memory layout: another would be compiled anew.
+        filled = images.new_empty(count, *images.shape[1:])
+        filled[: len(images)], filled[len(images) :] = images, images[-1]
         # A CUDA graph writes every result to the same place.
         return self._compiled(filled)[: len(images)].clone()
 

@@ -28,7 +28,8 @@ def sizes(monkeypatch):
     compiled_for = []
 
     def backend(graph, inputs):
-        compiled_for.append(next(tuple(x.shape[-2:]) for x in inputs if x.dim() == 4 and x.shape[1] == 3))
+        images = next(x for x in inputs if x.dim() == 4 and not isinstance(x, torch.nn.Parameter))
+        compiled_for.append(tuple(images.shape[-2:]))
         return graph.forward
 
     stock = torch.compile
@@ -55,16 +56,24 @@ def test_batches_of_any_number_are_computed_as_many_at_once_as_the_first(net, si
     assert sizes == [(9, 10)]
 
 
+@torch.no_grad()
 def test_another_layout_in_memory_is_not_compiled_anew(net, sizes):
     network = CompiledNetwork(net, torch.device("cpu"))
-    luma = torch.rand(2, 1, 9, 10)
-    with torch.no_grad():
-        for images in (
-            luma.expand(-1, 3, -1, -1),
-            torch.rand(2, 3, 9, 10),
-            torch.rand(2, 3, 9, 10).contiguous(memory_format=torch.channels_last),
-        ):
-            torch.testing.assert_close(network(images), net(images), atol=1e-5, rtol=0)
+    for layout in (
+        torch.rand(1, 1, 9, 10).expand(-1, 3, -1, -1),
+        torch.rand(1, 3, 9, 10),
+        torch.rand(1, 9, 10, 3).permute(0, 3, 1, 2),
+    ):
+        torch.testing.assert_close(network(layout), net(layout), atol=1e-5, rtol=0)
+    assert sizes == [(9, 10)]
+
+
+@torch.no_grad()
+def test_grey_images_are_compiled_once_whatever_the_layout_of_their_one_channel(sizes):
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.PixelShuffle(2))
+    network = CompiledNetwork(net, torch.device("cpu"))
+    for layout in (torch.rand(2, 1, 9, 10), torch.rand(2, 9, 10, 1).permute(0, 3, 1, 2)):
+        torch.testing.assert_close(network(layout), net(layout))
     assert sizes == [(9, 10)]
 
 
