@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="FILE|NAME", help="your own network, e.g. experiments/NAME/models/net_g_latest.pth"
     )
-    settings = parser.add_argument_group("what your own network is, if its file does not say it (--scale does, too)")
+    settings = parser.add_argument_group("what your own network is, if its file does not say it (with --scale)")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
     settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
     parser.add_argument(
@@ -64,7 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     precision.add_argument("--bf16", action="store_const", dest="precision", const="bfloat16", help="bfloat16")
     parser.add_argument(
-        "--max-memory", type=int, default=2048, metavar="MIB", help="memory for M2Trans on one image (default: 2048)"
+        "--max-memory",
+        type=int,
+        default=2048,
+        metavar="MIB",
+        help="memory for M2Trans on one image where it is computed in strips: on the CPU, and on a GPU that cannot "
+        "hold the whole image (default: 2048)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the network first (minutes), for many images of one size"
@@ -133,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
             upscaler = make(device=devices[0] if devices else None)
             name, place, enlarge = upscaler.name, str(upscaler.device), functools.partial(run_jobs, upscaler, **options)
         print(f"{name} on {place}; {DISCLAIMER}")
-        # After Ctrl-C too: it says what has been done.
+        # Also after Ctrl-C: it says what has been done.
         if args.json:
             stack.callback(lambda: _write_report(args.json, name, results))
         bar = stack.enter_context(tqdm(total=len(jobs), unit="file", disable=None))

@@ -1,7 +1,6 @@
 """Enlarging many files: while one is computed, the next is read and the one before is written."""
 
 import contextlib
-import threading
 import time
 import warnings
 from collections import deque
@@ -60,7 +59,8 @@ def run_jobs(
 ) -> Generator[Result, None, None]:
     """Enlarge files; one that fails does not stop the others.
 
-    At most twice `batch` frames wait to be computed, and as many to be written.
+    At most twice `batch` frames wait to be computed, and as many to be written. Python's warnings are ignored
+    meanwhile; what the user should know is in the results.
 
     Args:
         upscaler: the network.
@@ -78,25 +78,15 @@ def run_jobs(
     """
     batch = batch or (1 if upscaler.device.type == "cpu" else GPU_BATCH)
     run = _Run(upscaler, force, compare, deidentifier, batch, report)
-    with _only_warnings_of_this_thread():
-        yield from pipeline(run.read(jobs), run.compute, run.write, limit=2 * batch)
-
-
-@contextlib.contextmanager
-def _only_warnings_of_this_thread() -> Iterator[None]:
-    """Drop warnings of other threads: those of decoders, which quote fields of DICOM files.
-
-    `catch_warnings` in two threads at a time lets some through and restores the filters in the wrong order.
-    """
+    note = upscaler.note
     with warnings.catch_warnings():
-        show, here = warnings.showwarning, threading.current_thread()
-
-        def show_from_here(*args, **kwargs):  # type: ignore[no-untyped-def]  # passed on as they are
-            if threading.current_thread() is here:
-                show(*args, **kwargs)
-
-        warnings.showwarning = show_from_here
-        yield
+        # Those of decoders quote fields of DICOM files. Their threads cannot ignore them safely: `catch_warnings` in
+        # two threads at a time lets some through and restores the filters in the wrong order.
+        warnings.simplefilter("ignore")
+        try:
+            yield from pipeline(run.read(jobs), run.compute, run.write, limit=2 * batch)
+        finally:
+            upscaler.note = note
 
 
 class _Task:
@@ -111,9 +101,10 @@ class _Task:
         self.sizes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self.comparison: np.ndarray | None = None
         self.frames = 0
+        self.notes: list[str] = []
 
     def fail(self, error: Exception) -> None:
-        """The first error is told; the others follow from it."""
+        """The first error is reported; the others follow from it."""
         self.error = self.error or error
 
     def result(self) -> Result:
@@ -128,11 +119,12 @@ class _Task:
             return Result(*names, "failed", f"{names[0]}: {text}")
         assert self.file is not None  # a file that was not opened is skipped or has failed
         assert self.sizes is not None  # every file has a frame
-        message = f"{names[0]}: {'; '.join(self.file.notes)}" if self.file.notes else ""
+        notes = (*self.file.notes, *self.notes)
+        message = f"{names[0]}: {'; '.join(notes)}" if notes else ""
         return Result(*names, "done", message, *self.sizes, self.frames, time.perf_counter() - self.start)
 
 
-# A frame of a file on its way; None tells the file's end.
+# A frame of a file on its way; None marks the file's end.
 _Read = tuple[_Task, Frame | None]
 _Computed = tuple[_Task, EnlargedFrame | None]
 
@@ -189,6 +181,12 @@ class _Run:
         """The frames' results, None where there is none; what does not work together is tried one by one."""
         if not frames:
             return []
+
+        def note(text: str) -> None:
+            for task in dict.fromkeys(task for task, _ in frames):
+                task.notes.append(text)
+
+        self.upscaler.note = note
         try:
             return list(self.upscaler.enlarge_many([frame.pixels for _, frame in frames]))
         except Exception as error:
@@ -201,7 +199,10 @@ class _Run:
         if task.frames == 0:
             task.sizes = frame.pixels.shape[1::-1], after.shape[1::-1]
             if self.compare:
-                task.comparison = np.concatenate([self.upscaler.bicubic(frame.pixels), after], axis=1)
+                try:
+                    task.comparison = np.concatenate([self.upscaler.bicubic(frame.pixels), after], axis=1)
+                except Exception as error:
+                    task.fail(error)
         task.frames += 1
         assert task.file is not None  # the frame was read from it
         task.report(task.frames, task.file.total)

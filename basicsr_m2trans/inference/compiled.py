@@ -16,6 +16,9 @@ MOST_SIZES = 4
 class CompiledNetwork:
     """`network(images)`, compiled for the first sizes that it gets; images of other sizes are computed without.
 
+    All batches of one size of images are computed in parts of as many images as the first had; a smaller part is filled
+    up with copies, because compiling for another number takes longer.
+
     On a GPU kernels are chosen by measurement and started as one CUDA graph (mode 'max-autotune').
 
     Args:
@@ -31,16 +34,23 @@ class CompiledNetwork:
         self.network = network
         # Not with symbolic sizes: they give slower code, and CUDA graphs need fixed ones.
         self._compiled = torch.compile(network, dynamic=False, mode=None if device.type == "cpu" else "max-autotune")
-        self._shapes: set[torch.Size] = set()
+        # By channels and size of the images, with how many at once the compiled network is called.
+        self._counts: dict[torch.Size, int] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', scale * H, scale * W); the first call with a size compiles."""
-        if images.shape not in self._shapes:
-            if len(self._shapes) == MOST_SIZES:
-                return self.network(images)
-            self._shapes.add(images.shape)
+        size = images.shape[1:]
+        if size not in self._counts and len(self._counts) == MOST_SIZES:
+            return self.network(images)
+        count = self._counts.setdefault(size, len(images))
+        return torch.cat([self._compute(part, count) for part in images.split(count)])
+
+    def _compute(self, images: Tensor, count: int) -> Tensor:
+        # Always in one memory layout: another would be compiled anew.
+        filled = images.new_empty(count, *images.shape[1:])
+        filled[: len(images)], filled[len(images) :] = images, images[-1]
         # A CUDA graph writes every result to the same place.
-        return self._compiled(images).clone()
+        return self._compiled(filled)[: len(images)].clone()
 
 
 def require_compiler(device: torch.device) -> None:

@@ -92,30 +92,31 @@ class Devices:
     ) -> Generator[Result, None, None]:
         """Enlarge files as `run_jobs` of one device does; can be called once.
 
-        The files of a process that is killed have failed, and the other processes go on.
+        The files of a process that is killed are marked as failed, and the other processes go on. If none is left, so
+        are the files that were not tried.
         """
-        waiting, results, told = deque(jobs), dict[Job, Result](), 0
+        waiting, results, reported = deque(jobs), dict[Job, Result](), 0
         try:
             while working := [worker for worker in self._workers if not worker.ended]:
                 speaking = wait([worker.connection for worker in working])
                 for worker in working:
                     if worker.connection in speaking:
                         results |= _react(worker, worker.receive(), waiting, report)
-                while told < len(jobs) and jobs[told] in results:
-                    yield results[jobs[told]]
-                    told += 1
+                while reported < len(jobs) and jobs[reported] in results:
+                    yield results[jobs[reported]]
+                    reported += 1
         except KeyboardInterrupt:
             results |= self._interrupt()
-            yield from (results[job] for job in jobs[told:] if job in results)
+            yield from (results[job] for job in jobs[reported:] if job in results)
             raise
         results |= {job: _failed(job, "no process is left to enlarge it") for job in waiting}
-        yield from (results[job] for job in jobs[told:])
+        yield from (results[job] for job in jobs[reported:])
 
 
 def _react(
     worker: "_Worker", message: tuple[Any, ...] | None, waiting: deque[Job], report: Callable[[Job], Report]
 ) -> dict[Job, Result]:
-    """Do what a process asks for by its message; the results that it tells, or that follow from its end."""
+    """Do what a process asks for by its message; the results that it reports, or that follow from its end."""
     match message:
         case None:
             return {job: _failed(job, f"not done, because {worker.end()}") for job in worker.held}
@@ -182,7 +183,7 @@ class _Worker:
         """Answer the question for the next file; None if there is none."""
         if job is not None:
             self.held.append(job)
-        with contextlib.suppress(OSError):  # the process has ended, which `receive` will tell
+        with contextlib.suppress(OSError):  # the process has ended, which `receive` will report
             self.connection.send(job)
 
     def interrupt(self) -> None:
@@ -218,7 +219,7 @@ def _work(
         return lambda done, total: say("progress", job, done, total)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `_Worker.interrupt`
-    # Without the main process there is nobody to tell: the file that is being written is given up.
+    # Without the main process nobody takes results: the file that is being written is given up.
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
         try:
             upscaler = make(device=device)

@@ -58,7 +58,7 @@ class ImageFile(MediaFile):
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
         """Write the image in the format of `target`."""
-        # This waits for the end of the frames: after Ctrl-C an image is either told as done or not there.
+        # This waits for the end of the frames: after Ctrl-C an image is either reported as done or not there.
         (frame,) = frames
         with replacing(self.target) as partial:
             write_image(ImageContent(frame.after, frame.context), partial, self.target.suffix.lower())

@@ -1,7 +1,7 @@
 """A GPU's memory has a fixed end: where a whole image does not fit, strips or tiles of it do."""
 
-import itertools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,29 +9,27 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.archs.wavelet import HaarTransform
+from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, enlarge
 from basicsr_m2trans.inference.tiles import enlarge_tiled
 
 
 class _Way(NamedTuple):
-    """One way to compute images: what is said of it, the computation, and whether it differs for several only."""
-
     description: str
     compute: Callable[[Tensor], Tensor]
-    of_several: bool = False
 
 
 class Enlarger:
     """A network that computes an image again in less memory where a GPU's memory is used up.
 
-    First whole images if wanted, together and then one by one, then strips (M2Trans with wavelet 'haar' or 'none'),
-    then overlapping tiles. What did not fit once is not tried again for batches of that shape.
+    First whole images if wanted, together and then one by one and not compiled, then strips (M2Trans with wavelet
+    'haar' or 'none'), then overlapping tiles. What did not fit once is not tried again for batches of that shape.
 
     Args:
         network: maps (N, C, h, w) in [0, 1] to (N, C', upscale * h, upscale * w).
         upscale: its scale.
-        note: called with one line for the user whenever less memory is taken.
-        whole: computes whole images, tried first; None begins with strips or tiles.
+        note: called with one line for the user when a batch of a new shape was computed in less memory.
+        whole: computes whole images, tried first: the network or a compiled one; None begins with strips or tiles.
         max_memory: most memory in MiB for strips; see `enlarge`.
     """
 
@@ -43,47 +41,63 @@ class Enlarger:
         whole: Callable[[Tensor], Tensor] | None = None,
         max_memory: int = DEFAULT_MEMORY,
     ) -> None:
-        self.note = note
-        self._ways: list[_Way] = []
-        if whole is not None:
-            self._ways.append(_Way("as they are", whole))
-            self._ways.append(
-                _Way(
-                    "one by one", lambda images: torch.cat([whole(image) for image in images.split(1)]), of_several=True
-                )
-            )
-        if isinstance(network, M2Trans) and isinstance(network.blocks[0].wavelet, HaarTransform):
-            self._ways.append(
-                _Way("in strips (the same result, to rounding)", lambda images: enlarge(network, images, max_memory))
-            )
-        self._ways.append(
-            _Way("in tiles (nearly the same result)", lambda images: enlarge_tiled(network, images, upscale))
-        )
-        self._too_large: set[tuple[torch.Size, _Way]] = set()
+        self.network, self.upscale, self.note = network, upscale, note
+        self.whole, self.max_memory = whole, max_memory
+        # How many of the ways to compute batches of a shape have failed.
+        self._failed: Counter[torch.Size] = Counter()
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W); without gradient.
 
+        The result has the type of `images`, also under autocast.
+
         Raises:
-            InputError: see `enlarge`.
+            InputError: see `enlarge`; not where whole images were tried before.
             torch.OutOfMemoryError: not even tiles fit.
         """
         count, _, height, width = images.shape
-        ways = [
-            way
-            for way in self._ways
-            if (images.shape, way) not in self._too_large and (count > 1 or not way.of_several)
-        ]
-        for way, smaller in itertools.pairwise(ways):
+        known = self._failed[images.shape]
+        *ways, last = list(self._ways(count))[known:]
+        for way in ways:
             try:
-                return way.compute(images)
+                result = way.compute(images)
+                break
             except torch.OutOfMemoryError:
                 # Nothing more here: the error's traceback holds what fills the memory until this block is left.
                 pass
             torch.cuda.empty_cache()
+            self._failed[images.shape] += 1
+        else:
+            way = last
+            result = way.compute(images)
+        if self._failed[images.shape] > known:
             number = f"{count} images of " if count > 1 else ""
-            self.note(
-                f"{number}{width}x{height} pixels do not fit into the GPU's memory; computed {smaller.description}"
-            )
-            self._too_large.add((images.shape, way))
-        return ways[-1].compute(images)
+            self.note(f"{number}{width}x{height} pixels do not fit into the GPU's memory; computed {way.description}")
+        # Autocast's types have too few levels for pixels.
+        return result.to(images.dtype)
+
+    def _ways(self, count: int) -> Iterator[_Way]:
+        """Ways to compute `count` images, each of which needs less memory than the one before."""
+        if self.whole is not None:
+            yield _Way("as they are", self.whole)
+            if count > 1 or self.whole is not self.network:
+                yield _Way("one by one" if count > 1 else "without compilation", self._one_by_one)
+        if isinstance(self.network, M2Trans) and isinstance(self.network.blocks[0].wavelet, HaarTransform):
+            yield _Way("in strips (the same result, to rounding)", self._in_strips)
+        yield _Way("in tiles (nearly the same result)", self._in_tiles)
+
+    def _one_by_one(self, images: Tensor) -> Tensor:
+        # Not by `whole`: compiling for another shape takes memory itself.
+        return torch.cat([self.network(image) for image in images.split(1)])
+
+    def _in_strips(self, images: Tensor) -> Tensor:
+        assert isinstance(self.network, M2Trans)  # `_ways` has looked
+        try:
+            return enlarge(self.network, images, self.max_memory)
+        except InputError as error:
+            if self.whole is None:
+                raise
+            raise torch.OutOfMemoryError(str(error)) from error
+
+    def _in_tiles(self, images: Tensor) -> Tensor:
+        return enlarge_tiled(self.network, images, self.upscale)

@@ -67,7 +67,7 @@ class MediaFile(ABC):
         """
 
     def close(self) -> None:  # noqa: B027  # most files have nothing open
-        """Let go of `source`; after `read` and `write` have ended."""
+        """Close `source`, after `read` and `write` have ended."""
 
 
 @contextlib.contextmanager

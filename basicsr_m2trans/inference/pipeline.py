@@ -30,8 +30,8 @@ def pipeline(
         What `write` yields, in its order. A result may wait here for the next item that `compute` yields.
 
     Raises:
-        The exception of any stage, at once: items that wait are dropped. After it and after Ctrl-C the results that
-        were finished come first. No thread is left when it is raised, or when the iterator is closed early.
+        The exception of any stage, Ctrl-C among them, at once: items that wait are dropped, but the results that were
+        finished come first. No thread is left when it is raised, or when the iterator is closed early.
     """
     switch = _Switch()
     sources, computed = _Channel[Source](switch, limit), _Channel[Computed](switch, limit)
@@ -48,7 +48,9 @@ def pipeline(
             yield from results.take_all()
         computed.finish()
         yield from results
-    except (KeyboardInterrupt, Stopped) as error:
+    except GeneratorExit:  # nobody takes results any more
+        raise
+    except BaseException as error:
         switch.stop(error)
         _join(threads)
         yield from results.take_all()

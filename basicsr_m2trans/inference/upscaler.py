@@ -22,7 +22,7 @@ from basicsr_m2trans.inference.pillow_images import from_array, to_array
 Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
 
 # ITU-R BT.601, the luma of the field's PSNR.
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COLOURS = ("luma", "rgb")
 
@@ -49,8 +49,8 @@ class Upscaler:
             with a network that was trained on grey images. 'rgb': the network enlarges the three colours.
         max_memory: most memory in MiB that M2Trans takes for one image where it is computed in strips; see `enlarge`.
         compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes up to minutes and
-            is worth it for many images of one size. Whole images are computed then on the CPU, too, so that
-            `max_memory` does not bound them.
+            is worth it for many images of one size. The CPU then computes whole images as well, so that `max_memory`
+            does not bound them.
 
     Raises:
         InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds no compiler.
@@ -85,6 +85,8 @@ class Upscaler:
         self.name = name or f"{type(network).__name__} x{scale}"
         self.self_ensemble, self.colour = self_ensemble, colour
         self._bicubic = Bicubic(scale)
+        # Made once: a copy to a GPU would wait for it.
+        self._luma_weights = torch.tensor(LUMA_WEIGHTS, device=self.device).view(3, 1, 1)
         whole: Callable[[Tensor], Tensor] | None = None if self.device.type == "cpu" else self.network
         if compile:
             whole = CompiledNetwork(self.network, self.device)
@@ -156,6 +158,15 @@ class Upscaler:
             return self._enlarge_array(image)
         raise InputError(f"give an array, a Pillow image or a tensor, not a {type(image).__name__}")
 
+    @property
+    def note(self) -> Callable[[str], object]:
+        """Called with one line for the user when images do not fit into a GPU's memory; at first `warnings.warn`."""
+        return self._enlarge.note
+
+    @note.setter
+    def note(self, note: Callable[[str], object]) -> None:
+        self._enlarge.note = note
+
     def enlarge_many(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Enlarge arrays of one shape and type together, which on a GPU is faster than one by one.
 
@@ -186,15 +197,16 @@ class Upscaler:
             if (image.shape, image.dtype) != (first.shape, first.dtype):
                 raise InputError("images that are enlarged together must have one shape and type")
         white = 1.0 if first.dtype.kind == "f" else float(np.iinfo(first.dtype).max)
-        stacked = np.stack([np.atleast_3d(image).transpose(2, 0, 1) for image in images])
+        stacked = np.stack([np.atleast_3d(image) for image in images])
         if white == 1:
             stacked = stacked.astype(np.float32)
-        # Whole numbers cross to a GPU and back as they are, which is less to copy.
-        stored = torch.from_numpy(np.ascontiguousarray(stacked)).to(self.device)
-        result = compute(stored.float() / white).clamp_(0, 1).mul_(white)
-        pixels = (result if white == 1 else result.round_()).to(stored.dtype).cpu().numpy()
-        pixels = pixels.astype(first.dtype, copy=False).transpose(0, 2, 3, 1)
-        return [np.ascontiguousarray(image if first.ndim == 3 else image[..., 0]) for image in pixels]
+        # They cross to a GPU and back as they are stored, which is less to copy and to do here.
+        stored = torch.from_numpy(stacked).to(self.device)
+        planes = stored.permute(0, 3, 1, 2).contiguous().float() / white
+        result = compute(planes).clamp_(0, 1).mul_(white)
+        result = (result if white == 1 else result.round_()).to(stored.dtype).permute(0, 2, 3, 1)
+        pixels = result.contiguous().cpu().numpy().astype(first.dtype, copy=False)
+        return [image if first.ndim == 3 else image[..., 0] for image in pixels]
 
     def _enlarge_planes(self, planes: Tensor) -> Tensor:
         """(N, c, h, w) -> (N, c, scale * h, scale * w), c = 1 to 4 as in `__call__`."""
@@ -208,14 +220,18 @@ class Upscaler:
             result = result.reshape(-1, colours, *result.shape[-2:])
         else:
             interpolated = self._bicubic(picture)
-            difference = self._enlarge_luma(_luma(picture)) - _luma(interpolated)
+            difference = self._enlarge_luma(self._luma(picture)) - self._luma(interpolated)
             result = interpolated.add_(difference)
         return torch.cat([result, self._bicubic(alpha)], dim=1) if alpha.shape[1] else result
 
     def _enlarge_luma(self, luma: Tensor) -> Tensor:
         """(N, 1, h, w) -> (N, 1, scale * h, scale * w)."""
         result = self._enlarge_batch(luma.expand(-1, self.channels, -1, -1))
-        return result if self.channels == 1 else _luma(result)
+        return result if self.channels == 1 else self._luma(result)
+
+    def _luma(self, picture: Tensor) -> Tensor:
+        """(N, 3, h, w) -> (N, 1, h, w)."""
+        return (picture * self._luma_weights).sum(1, keepdim=True)
 
     def _enlarge_tensor(self, images: Tensor) -> Tensor:
         if images.dim() not in (3, 4) or images.shape[-3] != self.channels or 0 in images.shape:
@@ -246,11 +262,6 @@ class Upscaler:
         reduced = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext():
             return self._enlarge(images)
-
-
-def _luma(picture: Tensor) -> Tensor:
-    """(N, 3, h, w) -> (N, 1, h, w)."""
-    return (picture * _LUMA.to(picture)).sum(1, keepdim=True)
 
 
 def _check_range(image: np.ndarray | Tensor) -> None:

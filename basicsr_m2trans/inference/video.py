@@ -29,7 +29,7 @@ _CODECS: dict[str, tuple[Literal["libx264", "mjpeg"], dict[str, str]]] = {
 
 
 class VideoFile(MediaFile):
-    """An MP4 or AVI file, whose extension `target` has, too.
+    """An MP4 or AVI file; `target` has the same extension.
 
     Frames are taken as RGB of 8 bits. MP4 is written as H.264, AVI as Motion JPEG. The context of a frame is its time
     and the packets of sound that precede it.

@@ -36,6 +36,8 @@ class M2TransModel(ResumableModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.training_options = TrainingOptions.from_section(opt["train"] if opt["is_train"] else {})
+        # They remember which shapes of images did not fit into the GPU's memory.
+        self._enlargers: dict[nn.Module, Enlarger] = {}
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -110,9 +112,10 @@ class M2TransModel(ResumableModel):
         training = net.training
         net.eval()
         scale, tile = self.opt["scale"], (self.opt.get("val") or {}).get("tile")
-        whole = Enlarger(net, scale, get_root_logger().warning, whole=net)
+        if net not in self._enlargers:
+            self._enlargers[net] = Enlarger(net, scale, get_root_logger().warning, whole=net)
         with torch.no_grad():
-            self.output = (Tiled(net, scale, tile) if tile else whole)(self.lq)
+            self.output = (Tiled(net, scale, tile) if tile else self._enlargers[net])(self.lq)
         net.train(training)
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:

@@ -130,8 +130,8 @@ def test_ctrl_c_ends_all_processes_and_leaves_what_is_finished(scans, devices):
     assert (process.returncode, error) == (130, "m2trans upscale: interrupted\n")
     files = json.loads((scans / "report.json").read_text())["files"]
     assert {file["status"] for file in files} == {"done"}
-    told = {Path(file["target"]).name for file in files}
+    reported = {Path(file["target"]).name for file in files}
     found = {path.name for path in (scans / "out").iterdir()}
-    assert told <= found <= {f"{number:03}.png" for number in range(199)}
-    # The signal may come while a process tells of a file.
-    assert len(found) - len(told) <= len(devices.split(","))
+    assert reported <= found <= {f"{number:03}.png" for number in range(199)}
+    # The signal may come while a result is on its way here.
+    assert len(found) - len(reported) <= len(devices.split(","))

@@ -59,6 +59,7 @@ class Counting:
     """An upscaler that repeats pixels, notes how many frames it gets at once and refuses those that begin with 13."""
 
     device, scale, name = torch.device("cpu"), 2, "Counting"
+    note = staticmethod(warnings.warn)
 
     def __init__(self, repeated):
         self.repeated, self.calls = repeated, []
@@ -141,7 +142,7 @@ def test_results_that_cannot_be_written_fail_their_own_file_alone(loops, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.dcm", "c.png", "d.dcm"]
 
 
-def test_ctrl_c_tells_what_was_finished(scans, tmp_path, repeated):
+def test_ctrl_c_reports_what_was_finished(scans, tmp_path, repeated):
     class Interrupted(Counting):
         def enlarge_many(self, images):
             if self.calls:
@@ -149,27 +150,70 @@ def test_ctrl_c_tells_what_was_finished(scans, tmp_path, repeated):
             return super().enlarge_many(images)
 
     results = run_jobs(Interrupted(repeated), plan_jobs([str(scans)], tmp_path / "out"))
-    told = []
+    reported = []
     with pytest.raises(KeyboardInterrupt):
-        told.extend(result.status for result in results)
-    assert len(list((tmp_path / "out").rglob("*.*"))) == len(told) <= 1
-    assert threading.active_count() == 1
+        reported.extend(result.status for result in results)
+    assert len(list((tmp_path / "out").rglob("*.*"))) == len(reported) <= 1
+    assert not {"read", "write"} & {thread.name for thread in threading.enumerate()}
 
 
-def test_only_the_main_threads_warnings_are_shown(scans, tmp_path, repeat, monkeypatch):
+def test_warnings_of_decoders_are_not_shown(scans, tmp_path, repeat, monkeypatch):
+    """Those of another thread, whose `catch_warnings` may end while this thread warns."""
     read_image = image_files.read_image
 
     def warn(path):
         warnings.warn("DOE^JANE", stacklevel=1)
         return read_image(path)
 
-    class Noisy(Counting):
-        def enlarge_many(self, images):
-            warnings.warn("less memory", stacklevel=1)
-            return super().enlarge_many(images)
-
     monkeypatch.setattr(image_files, "read_image", warn)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
-        list(run_jobs(Noisy(repeat), plan_jobs([f"{scans}/a.png"], tmp_path / "out")))
-    assert [str(warning.message) for warning in shown] == ["less memory"]
+        filters = list(warnings.filters)
+        assert [result.status for result in run_jobs(repeat, plan_jobs([str(scans)], tmp_path / "out"))] == ["done"] * 2
+        assert warnings.filters == filters
+    assert shown == []
+
+
+def test_what_a_gpu_cannot_hold_is_noted_for_the_files_of_the_batch(loops, tmp_path, repeat):
+    def without_memory(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    repeat._enlarge.whole = without_memory
+    note = repeat.note
+    results = list(run_jobs(repeat, plan_jobs([str(loops)], tmp_path / "out"), batch=4))
+    text = "pixels do not fit into the GPU's memory; computed"
+    assert [(result.status, result.message) for result in results] == [
+        ("done", f"{loops / 'a.dcm'}: 4 images of 6x4 {text} one by one"),
+        ("done", f"{loops / 'b.png'}: 4 images of 6x4 {text} one by one"),
+        ("done", f"{loops / 'c.png'}: 6x5 {text} without compilation"),
+        ("done", f"{loops / 'd.dcm'}: 3 images of 6x4 {text} one by one"),
+    ]
+    assert repeat.note is note
+
+
+def test_a_comparison_that_does_not_fit_fails_its_own_file_alone(scans, tmp_path, repeat, monkeypatch):
+    calls = []
+
+    def bicubic(image):
+        calls.append(image)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return repeat._through_planes([image], repeat._bicubic)[0]
+
+    monkeypatch.setattr(repeat, "bicubic", bicubic)
+    results = list(run_jobs(repeat, plan_jobs([str(scans)], tmp_path / "out"), compare=True))
+    assert [result.status for result in results] == ["failed", "done"]
+    assert results[0].message == f"{scans / 'a.png'}: OutOfMemoryError: CUDA out of memory"
+    assert not (tmp_path / "out/a.png").exists()
+
+
+def test_a_loop_in_batches_on_any_device(tmp_path, make_dicom, noise, device):
+    torch.manual_seed(0)
+    upscaler = Upscaler(M2Trans(2, num_feat=8, num_block=1), 2, device=device)
+    frames = noise(11, 20, 24)
+    source = make_dicom(frames)
+    (result,) = run_jobs(upscaler, plan_jobs([str(source)], tmp_path / "out"), batch=8)
+    assert (result.status, result.message, result.frames) == ("done", "", 11)
+    expected = np.stack([upscaler(frame) for frame in frames]).astype(int)
+    # A GPU may add up a batch in another order.
+    assert np.abs(content(tmp_path / "out" / source.name) - expected).max() <= (device == "cuda")

@@ -10,7 +10,9 @@ from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import compiled
+from basicsr_m2trans.inference.batch import run_jobs
 from basicsr_m2trans.inference.compiled import CompiledNetwork
+from basicsr_m2trans.inference.jobs import plan_jobs
 
 
 @pytest.fixture
@@ -26,7 +28,8 @@ def sizes(monkeypatch):
     compiled_for = []
 
     def backend(graph, inputs):
-        compiled_for.append(next(tuple(x.shape[-2:]) for x in inputs if x.dim() == 4 and x.shape[1] == 3))
+        images = next(x for x in inputs if x.dim() == 4 and not isinstance(x, torch.nn.Parameter))
+        compiled_for.append(tuple(images.shape[-2:]))
         return graph.forward
 
     stock = torch.compile
@@ -42,6 +45,44 @@ def test_the_first_sizes_are_compiled_once_and_others_are_computed_without(net, 
             images = torch.rand(1, 3, height, 10)
             torch.testing.assert_close(network(images), net(images), atol=1e-5, rtol=0)
     assert sizes == [(9, 10), (12, 10)]
+
+
+def test_batches_of_any_number_are_computed_as_many_at_once_as_the_first(net, sizes):
+    network = CompiledNetwork(net, torch.device("cpu"))
+    with torch.no_grad():
+        for count in (4, 4, 3, 9, 1):
+            images = torch.rand(count, 3, 9, 10)
+            torch.testing.assert_close(network(images), net(images), atol=1e-5, rtol=0)
+    assert sizes == [(9, 10)]
+
+
+@torch.no_grad()
+def test_another_layout_in_memory_is_not_compiled_anew(net, sizes):
+    network = CompiledNetwork(net, torch.device("cpu"))
+    for layout in (
+        torch.rand(1, 1, 9, 10).expand(-1, 3, -1, -1),
+        torch.rand(1, 3, 9, 10),
+        torch.rand(1, 9, 10, 3).permute(0, 3, 1, 2),
+    ):
+        torch.testing.assert_close(network(layout), net(layout), atol=1e-5, rtol=0)
+    assert sizes == [(9, 10)]
+
+
+@torch.no_grad()
+def test_grey_images_are_compiled_once_whatever_the_layout_of_their_one_channel(sizes):
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 1), torch.nn.PixelShuffle(2))
+    network = CompiledNetwork(net, torch.device("cpu"))
+    for layout in (torch.rand(2, 1, 9, 10), torch.rand(2, 9, 10, 1).permute(0, 3, 1, 2)):
+        torch.testing.assert_close(network(layout), net(layout))
+    assert sizes == [(9, 10)]
+
+
+def test_a_loop_is_compiled_once_though_its_last_batch_is_smaller(net, sizes, make_dicom, noise, tmp_path):
+    upscaler = Upscaler(net, 2, device="cpu", compile=True)
+    source = make_dicom(noise(11, 20, 24))
+    (result,) = run_jobs(upscaler, plan_jobs([str(source)], tmp_path / "out"), batch=8)
+    assert (result.status, result.frames) == ("done", 11)
+    assert sizes == [(20, 24)]
 
 
 def test_an_upscaler_compiles_the_whole_network(net, sizes, noise):

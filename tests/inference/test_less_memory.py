@@ -10,7 +10,7 @@ from torch import nn
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference import enlarge, enlarge_tiled, less_memory
+from basicsr_m2trans.inference import enlarge, less_memory
 from basicsr_m2trans.inference.less_memory import Enlarger
 
 
@@ -37,6 +37,10 @@ def limited(x, side):
     if max(x.shape[-2:]) > side:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     return x
+
+
+def without_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def limited_m2trans(**settings):
@@ -75,6 +79,24 @@ def test_images_that_do_not_fit_together_are_computed_one_by_one():
     assert notes == ["2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_does_not_fit_compiled_is_computed_without(count):
+    net, notes, images = limited_m2trans(), [], torch.rand(count, 3, 20, 32)
+    with torch.no_grad():
+        result = Enlarger(net, 2, notes.append, whole=without_memory)(images)
+        assert torch.equal(result, torch.cat([net(image) for image in images.split(1)]))
+    assert [note.partition("computed ")[2] for note in notes] == ["one by one" if count > 1 else "without compilation"]
+
+
+def test_after_strips_that_max_memory_refuses_tiles_follow(monkeypatch):
+    monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
+    net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 33)
+    enlarger = Enlarger(net, 2, notes.append, whole=net, max_memory=1)
+    for _ in range(2):
+        assert torch.equal(enlarger(images), images * 2)
+    assert notes == ["33x20 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
+
+
 def test_max_memory_is_that_of_the_strips():
     net = limited_m2trans()
     with pytest.raises(InputError, match="max_memory is 1 MiB"):
@@ -82,15 +104,11 @@ def test_max_memory_is_that_of_the_strips():
 
 
 def test_tiles_come_last(monkeypatch):
-    def without_memory(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
     monkeypatch.setattr(less_memory, "enlarge", without_memory)
-    torch.manual_seed(0)
-    net, notes, images = M2Trans(2, num_feat=8, num_block=1), [], torch.rand(1, 3, 12, 14)
-    result = Enlarger(net, 2, notes.append, whole=without_memory)(images)
-    assert torch.equal(result, enlarge_tiled(net, images, 2))
-    assert [note.partition("computed ")[2][:8] for note in notes] == ["in strip", "in tiles"]
+    monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
+    net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 12, 34)
+    assert torch.equal(Enlarger(net, 2, notes.append, whole=net)(images), images * 2)
+    assert notes == ["34x12 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
 
 
 @pytest.mark.parametrize("net", [LimitedLocal(224), limited_m2trans(wavelet="db2")], ids=["local", "long wavelet"])

@@ -10,6 +10,7 @@ from torch import nn
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import Bicubic, M2Trans
 from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.less_memory import Enlarger
 
 
 @pytest.fixture
@@ -129,6 +130,27 @@ def test_reduced_precision_is_near(net, noise, precision, device):
     image = noise(20, 20)
     exact = Upscaler(net, 2, device=device)(image).astype(int)
     assert 0 < np.abs(Upscaler(net, 2, device=device, precision=precision)(image) - exact).max() < 16
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("levels", [np.arange(256, dtype=np.uint8), np.uint16([0, 65535])], ids=["8 bits", "16 bits"])
+def test_all_levels_of_8_bits_and_white_of_16_survive_reduced_precision(repeated, precision, levels, device):
+    """Of whole images, as a GPU gets them."""
+    convolution = nn.Conv2d(1, 4, 1, bias=False)
+    nn.init.ones_(convolution.weight)
+    net = nn.Sequential(convolution, nn.PixelShuffle(2))
+    upscaler = Upscaler(net, 2, 1, device=device, precision=precision)
+    upscaler._enlarge = Enlarger(net, 2, print, whole=upscaler.network)
+    assert np.array_equal(upscaler(levels[None]), repeated(levels[None]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_results_are_new_arrays_in_the_order_of_rows(repeat, repeated, noise, dtype):
+    image = (noise(6, 5, 3) / 255).astype(np.float32) if dtype == np.float32 else noise(6, 5, 3, dtype=dtype)
+    for given in (image, image[..., ::-1], image.transpose(1, 0, 2)):
+        result = repeat(given)
+        np.testing.assert_allclose(result, repeated(given), atol=1e-6)
+        assert result.flags.c_contiguous
 
 
 def test_pillow_images_keep_mode_and_profile(repeat, repeated, noise, profile):
