@@ -70,6 +70,8 @@ def parse_arguments(
     args = parser.parse_args(argv)
     if min(args.threads, args.repetitions) < 1:
         parser.error("--threads and --repetitions must be at least 1")
+    if not args.budget > 0:
+        parser.error("--budget must be above 0")
     if args.json and not args.json.absolute().parent.is_dir():
         parser.error(f"--json {args.json}: its folder does not exist; make it first")
     torch.set_num_threads(args.threads)

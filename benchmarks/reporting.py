@@ -52,7 +52,7 @@ class Report:
             self.content["rates"] = {"copy": rates.copy, "products": dict(rates.products)}
             products = ", ".join(f"{key} {value / 1e12:.3g}" for key, value in rates.products.items())
             print(f"measured rates: copy {rates.copy / 1e9:.4g} GB/s; matrix products {products} TFLOP/s")
-            header += f"{'bytes':>10}{'operations':>12}{'reached':>9}"
+            header += f"{'by bytes':>10}{'by operations':>14}{'reached':>9}"
         print(header + (f"{'peak MiB':>10}" if self.device.type == "cuda" else ""))
 
     def compare(
@@ -155,7 +155,7 @@ class Report:
         line = f"{line:107}"
         if "by_bytes" in figure:
             figure["reached"] = reached(figure["median"], figure["by_bytes"], figure["by_operations"], unit == "s")
-            line += f"{figure['by_bytes']:10.4g}{figure['by_operations']:12.4g}{figure['reached']:9.1%}"
+            line += f"{figure['by_bytes']:10.4g}{figure['by_operations']:14.4g}{figure['reached']:9.1%}"
         if "peak_MiB" in figure:
             line += f"{figure['peak_MiB']:10.0f}"
         self._print_case(case)

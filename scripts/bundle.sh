@@ -29,7 +29,10 @@ while [ $# -gt 0 ]; do
             ;;
         --without)
             shift
-            while [ $# -gt 0 ] && [[ $1 != -* ]]; do without+=("$1") && shift; done
+            while [ $# -gt 0 ] && [[ $1 != -* ]]; do
+                [[ $1 =~ ^[^=]+(=[^=]+)?$ ]] || fail "--without $1: write NAME or NAME=SUBSTITUTE"
+                without+=("$1") && shift
+            done
             [ ${#without[@]} -gt 0 ] || fail "--without needs the names of packages"
             ;;
         --help) exec sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;

@@ -56,24 +56,42 @@ left=$(($1 * 60 - used))
 end=$(((left < PIECE ? left : PIECE) - COLLECT))
 note_time() { echo $((used + SECONDS)) >"$WORK/seconds"; }
 trap note_time EXIT
-trap 'printf "campaign: interrupted; repeat the command to go on\n"; exit 130' INT TERM
+
+# Ctrl-C and SIGTERM end the step with all its processes; trainings save a checkpoint.
+child=''
+interrupt() {
+    trap '' INT TERM
+    [ -z "$child" ] || { kill -TERM "$child" && wait "$child"; } 2>/dev/null
+    printf 'campaign: interrupted; repeat the command to go on\n'
+    exit 130
+}
+trap interrupt INT TERM
 
 # Runs a step that is not done yet: its name, the most seconds that it may take, and the command. Steps that would not
-# fit into this piece are left to the next one; trainings, which have no limit, go on where they were.
+# fit into this piece are left to the next one, or given up in the last; trainings, which have no limit, go on where they
+# were.
 step() {
     local name=$1 limit=$2 status
     shift 2
     if [ -e "$WORK/done/$name" ] || [ -e "$WORK/failed/$name" ]; then return; fi
     local remaining=$((end - SECONDS))
     if ((remaining < 15 || limit > remaining)); then
-        postponed=1
+        if ((limit > remaining && left < PIECE)); then
+            printf 'campaign: no time is left for %s\n' "$name"
+        else
+            postponed=1
+        fi
         return
     fi
     printf 'campaign: %s, %d s used\n' "$name" $((used + SECONDS))
-    # In the foreground, so that Ctrl-C reaches the step; without the lock, which its processes could outlive it with.
-    timeout --foreground --signal=TERM --kill-after=45 $((limit ? limit : remaining)) "$@" \
-        >>"$RESULTS/logs/$name.txt" 2>&1 9>&- </dev/null
+    # In the background, because a shell hears no signal while it waits for a command; without the lock, which processes
+    # that outlive this one would keep.
+    timeout --signal=TERM --kill-after=45 $((limit ? limit : remaining)) "$@" \
+        >>"$RESULTS/logs/$name.txt" 2>&1 9>&- </dev/null &
+    child=$!
+    wait "$child"
     status=$?
+    child=''
     note_time
     if ((status == 0)); then
         touch "$WORK/done/$name"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs a bundle made by bundle.sh, without internet (docs/offline.md):
 #
-#   install_bundle.sh [--python PYTHON] [--target DIR] [--bundle DIR]
+#   install_bundle.sh --python PYTHON [--bundle DIR]                  into the environment of PYTHON
+#   install_bundle.sh --target DIR [--python PYTHON] [--bundle DIR]   into a new folder, used by PYTHONPATH=DIR
 #
-# --python     Python to install for (default: python3)
-# --target     new folder to install into, then used by PYTHONPATH=DIR (default: the environment of --python)
+# --python     Python to install for (with --target by default python3)
 # --bundle     folder of the bundle (default: the one that holds this script)
 set -euo pipefail
 
@@ -13,7 +13,7 @@ fail() {
     exit 1
 }
 
-bundle=$(dirname "$0") python=python3 target=''
+bundle=$(dirname "$0") python='' target=''
 while [ $# -gt 0 ]; do
     case $1 in
         --help) exec sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
@@ -25,6 +25,8 @@ while [ $# -gt 0 ]; do
         *) fail "unknown argument $1; there are --python, --target and --bundle" ;;
     esac
 done
+[ -n "$python$target" ] || fail "name where to install: --python PYTHON for its environment, or --target DIR"
+python=${python:-python3}
 [ -f "$bundle/SHA256SUMS" ] || fail "$bundle is no bundle: it has no SHA256SUMS; name one: --bundle DIR"
 bundle=$(realpath "$bundle")
 [ -z "$target" ] || target=$(realpath -m "$target")
@@ -73,6 +75,8 @@ if [ -n "$target" ]; then
 else
     "${pip[@]}" "${files[@]}" || fail "pip failed; its messages are above"
 fi
+# What else is on the path would be tried in its place.
+unset PYTHONPATH
 [ -z "$target" ] || export PYTHONPATH=$target
 cd "$bundle"  # Python looks for modules in the current folder first.
 "$python" -c 'import basicsr_m2trans; basicsr_m2trans.register()' ||

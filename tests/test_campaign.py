@@ -103,7 +103,7 @@ with (work.parent / "calls.txt").open("a") as stream:
     stream.write(call + "\\n")
 (work.parent / "visible.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 if os.environ.get("SLEEP", "never") in sys.argv:
-    (work.parent / "sleeping").touch()
+    (work.parent / "sleeping").write_text(str(os.getpid()))
     time.sleep(60)
 if any(name in call for name in os.environ.get("FAIL", "nothing fails").split(",")):
     sys.exit("something is wrong")
@@ -187,14 +187,19 @@ class TestPieces:
 
     def test_lengths_wait_for_the_benchmarks(self, campaign, tmp_path):
         """Their time is not the trainings'."""
-        (tmp_path / "work/seconds").write_text("1000")
-        done, calls = campaign("20")  # 200 s are left: enough for images and steps, not for the tests
-        assert done.returncode == 75
-        assert re.search(r"10\d\d of 1200 s used; repeat the command", done.stdout)
-        assert verbs(calls) == ["prepare", "prepare", *["bench"] * 11]
+        done, calls = campaign("20", SECONDS="400")  # of this piece
+        assert done.returncode == 75, done.stdout
+        assert re.search(r"4\d\d of 1200 s used; repeat the command", done.stdout)
+        assert verbs(calls) == ["prepare", "prepare", "bench"]
         assert not (tmp_path / "work/groups").exists()
-        (tmp_path / "work/seconds").write_text("0")
         assert campaign("20")[0].returncode == 0
+
+    def test_what_cannot_fit_any_more_is_given_up_for_trainings(self, campaign, tmp_path):
+        (tmp_path / "work/seconds").write_text("1000")
+        done, calls = campaign("20")  # 200 s are left: enough for steps and benchmarks, not for the tests
+        assert done.returncode == 0
+        assert "campaign: no time is left for tests\n" in done.stdout
+        assert verbs(calls).count("compare") == 9
 
     def test_the_device_reaches_trainings_and_tests(self, campaign, tmp_path):
         campaign("20")
@@ -215,16 +220,19 @@ class TestPieces:
         assert len(list((tmp_path / "work/results/weights").iterdir())) == 3
         assert sum(path.stat().st_size for path in files) < 60e6
 
-    def test_ctrl_c_ends_the_piece_and_its_step(self, campaign, tmp_path):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_ends_the_piece_and_its_step(self, campaign, tmp_path, number):
         process = campaign("20", started=True, SLEEP="pytest")
         for _ in range(600):
             if (tmp_path / "sleeping").exists():
                 break
             time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
+        process.send_signal(number)
         out, _ = process.communicate(timeout=20)
         assert process.returncode == 130
         assert out.endswith("campaign: interrupted; repeat the command to go on\n")
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "sleeping").read_text()), 0)
         assert int((tmp_path / "work/seconds").read_text()) >= 0
         assert campaign("20")[0].returncode == 0
 

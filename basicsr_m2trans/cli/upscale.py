@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.inference.devices import Devices, split_devices
     from basicsr_m2trans.inference.dicom_identity import Deidentifier
     from basicsr_m2trans.inference.jobs import Job, plan_jobs
-    from basicsr_m2trans.inference.outputs import DISCLAIMER, Report
+    from basicsr_m2trans.inference.outputs import DISCLAIMER, Report, require_writable
 
     if args.model is None:
         if args.arch or args.opt:
@@ -111,6 +111,12 @@ def run(args: argparse.Namespace) -> int:
     # A folder of its own for each scale: results that exist are not replaced.
     out = args.out or Path(f"upscaled_x{args.scale}" if args.scale else "upscaled")
     jobs = plan_jobs(args.inputs, out, args.deidentify)
+    # One file may be named itself.
+    require_writable(out.parent if jobs[0].target == out else out, f"-o {out}")
+    if args.json:
+        if args.json.is_dir():
+            raise InputError(f"--json {args.json}: is a folder; name a file")
+        require_writable(args.json.parent, f"--json {args.json}")
     make = functools.partial(
         Upscaler.from_checkpoint,
         args.model or f"m2trans-x{args.scale}",

@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from basicsr_m2trans.errors import InputError
 
 DISCLAIMER = "research use, not for diagnosis"
 
@@ -83,6 +86,24 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Check that files can be written to a folder, which need not exist yet; nothing is left of the attempt.
+
+    Args:
+        folder: where results shall go.
+        option: the command's option that names it, for the message.
+
+    Raises:
+        InputError: they cannot.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"{option}: {existing} cannot be written ({error.strerror}); name another folder") from error
 
 
 def partial_path(path: Path) -> Path:

@@ -282,4 +282,4 @@ def _logger() -> Section:
 
 def _nullable(section: Section) -> dict[str, Value]:
     """Keys of which `~` stands for the default."""
-    return {key: Value((*value.kinds, NoneType)) for key, value in section.keys.items()}
+    return {key: Value(tuple(dict.fromkeys((*value.kinds, NoneType)))) for key, value in section.keys.items()}

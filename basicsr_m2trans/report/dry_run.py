@@ -101,11 +101,15 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     for key, value in new.items():
         if old.get(key, ()) != value and not _is_of_the_data(key):
             yield f"{':'.join(key)}={'~' if value is None else value}"
+    lacking: dict[tuple[str, ...], None] = {}
     for key in old:
         # A section that has become a value, such as `~`, or a value that has become a section is named above.
         named = any(each[: len(key)] == key[: len(each)] for each in new)
         if not named and not _is_of_the_data(key):
-            yield f"without {':'.join(key)}"
+            # A section that is gone is named as a whole.
+            ends = (end for end in range(1, len(key)) if not any(each[:end] == key[:end] for each in new))
+            lacking[key[: next(ends, len(key))]] = None
+    yield from (f"without {':'.join(key)}" for key in lacking)
 
 
 def _is_of_the_data(key: tuple[str, ...]) -> bool:

@@ -179,17 +179,24 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
     if captions.is_file() or not captions.parent.is_dir():
         opt["datasets"]["train"]["captions"] = str(captions.resolve())
     sets = copy.deepcopy({phase: opt["datasets"][phase] for phase in ("train", "val")})
+    known = set(section(opt, "val", "metrics"))
     for changes in method.changes.get(scale, ()):
         file.merge(changes)
     for entry in settings.overrides:
         _override(file, method.name, entry, set(settings.methods))
     metrics = section(opt, "val", "metrics")
-    for name in [name for name, metric in metrics.items() if metric is None]:
+    left_out = [name for name, metric in metrics.items() if metric is None]
+    for name in set(left_out) & known:
         del metrics[name]  # an option file does not list what is not measured
     for phase, dataset in sets.items():
         _keep_data(section(opt, "datasets"), phase, dataset)
     make_paths_absolute(opt)
     problems = find_problems(file, "train", files=False)
+    problems += [
+        Problem(("val", "metrics", name), "is no metric of the option file", f"choose from {', '.join(sorted(known))}")
+        for name in left_out
+        if name not in known
+    ]
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
         problems.append(Problem(("val",), "is missing", "take it from another option file"))

@@ -341,6 +341,7 @@ def test_an_installation_without_checkout_is_explained(monkeypatch, tmp_path, ca
     [
         (["--json", "nowhere/f.json"], "its folder does not exist"),
         (["--repetitions", "0"], "must be at least 1"),
+        (["--budget", "0"], "--budget must be above 0"),
         (["--device", "nope"], "--device nope cannot be used"),
     ],
 )

@@ -73,6 +73,19 @@ def test_mistakes_are_told_before_anything_is_written(scans, capsys):
     assert not (scans / "out").exists()
 
 
+def test_places_that_cannot_be_written_are_told_before_any_work(scans, capsys):
+    (scans / "file").touch()
+    image = str(scans / "scans/a.png")
+    for arguments, message in (
+        (["-o", str(scans / "file/out")], "file cannot be written (Not a directory); name another folder"),
+        (["-o", str(scans / "out"), "--json", str(scans / "file/r.json")], "file cannot be written (Not a directory)"),
+        (["-o", str(scans / "out"), "--json", str(scans)], "is a folder; name a file"),
+    ):
+        assert main(["upscale", image, "--scale", "2", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert not (scans / "out").exists()
+
+
 def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scale(scans, monkeypatch, capsys):
     monkeypatch.chdir(scans)
     assert main(["upscale", "scans/a.png", "--scale", "2", "--device", "cpu"]) == 0

@@ -1,6 +1,7 @@
 import pytest
 
-from basicsr_m2trans.inference.outputs import replacing
+from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.inference.outputs import replacing, require_writable
 
 
 def test_a_file_appears_complete(tmp_path):
@@ -22,3 +23,11 @@ def test_errors_leave_what_was_there(tmp_path, error):
     with pytest.raises(error):
         write()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "old")]
+
+
+def test_folders_that_cannot_be_written_are_named_and_none_is_made(tmp_path):
+    require_writable(tmp_path / "new/sub", "-o new")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^-o file/sub: .*/file cannot be written \(Not a directory\); name another"):
+        require_writable(tmp_path / "file/sub", "-o file/sub")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -76,6 +76,7 @@ BROKEN = [
     ("ema_decay: 0.99", "accumulate: 3", "accumulate", "a batch of 8 does not divide into", "batch_size_per_gpu"),
     ("print_freq", "keep_best: lpips\n  print_freq", "keep_", "keep_best is 'lpips'", "one of val: metrics: psnr"),
     ("print_freq", "keep_last: all\n  print_freq", "keep_", "keep_last must be a whole number or ~", "write a whole"),
+    ("ema_decay: 0.99", "tf32: maybe", "tf32", "tf32 must be true or false or ~, but is 'maybe'", "true or false or ~"),
     ("ema_decay: 0.99", "amp: fp16", "amp", "train: amp is 'fp16'", "write bf16, or ~ for float32"),
     ("    captions:", "    # ", "semantic_opt", "train: semantic_opt needs captions", "add captions or default"),
     ("warmup_iter: -1", "total_iter: 5", "total_iter: 5", "total_iter is there already at", "remove one of them"),

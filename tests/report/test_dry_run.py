@@ -168,6 +168,8 @@ def test_all_losses_and_all_that_a_change_takes_away_are_printed(plan, options, 
 def test_a_section_that_is_taken_away_is_printed_once(plan, options, data, capsys):
     assert main(["compare", str(plan(data)), "--dry-run", "--set", "train:pixel_opt={type: L1Loss}"]) == 0
     assert "without train:pixel_opt:loss_weight, without train:pixel_opt:reduction" in capsys.readouterr().out
+    assert main(["compare", str(plan(data)), "--dry-run", "--set", "val:metrics:fsim=~"]) == 0
+    assert "without val:metrics:fsim\n" in capsys.readouterr().out
     file = options / "train_M2Trans_x2.yml"
     opt = yaml.safe_load(file.read_text())
     opt["datasets"]["train"]["degradation"] = {"probability": 0.2}

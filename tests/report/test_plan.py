@@ -342,6 +342,23 @@ def test_a_method_may_be_trained_at_some_of_the_scales(plan):
     assert runs == ["Bicubic_x2", "Bicubic_x3", "EDSR_x3_seed0"]
 
 
+@pytest.mark.parametrize("scales", ["[4]", "[]"])
+def test_a_method_needs_a_scale_of_the_comparison(plan, scales):
+    path = plan(("    iterations: 560\n", f"    iterations: 560\n    scales: {scales}\n"))
+    assert f"{path}:10: methods: EDSR: scales is none of the comparison's scales\n    -> name some of 2, 3" in refusal(
+        path
+    )
+
+
+def test_metrics_that_are_not_there_cannot_be_left_out(plan, options, data):
+    changes = ("  num_gpu: 0\n", "  val: {metrics: {psnrr: ~}}\n")
+    settings, _ = read_plan(plan(changes, ("datasets/open", str(data)), ("[2, 3]", "[2]")))
+    with pytest.raises(
+        InputError, match=r"psnrr is no metric of the option file\n +-> choose from fsim, gmsd, psnr, ssim"
+    ):
+        files_of(settings, options=options, methods={"EDSR": settings.methods["EDSR"]})
+
+
 def test_a_plan_may_leave_metrics_out(plan, options, data):
     changes = ("  num_gpu: 0\n", "  val: {metrics: {psnr: ~}}\n")
     settings, _ = read_plan(plan(changes, ("datasets/open", str(data)), ("[2, 3]", "[2]")))
