@@ -13,10 +13,12 @@ fail() {
     exit 2
 }
 
-PIECE=560        # seconds of a piece; the rest of ten minutes is for trainings that are slow to stop
+PIECE=540        # seconds of a piece; the rest of ten minutes is for trainings that are slow to stop
 COLLECT=25       # seconds that are kept for collecting results
 LARGEST=15000000 # bytes of one file, and
 TOTAL=60000000   # of all files of results
+BENCH_LIMIT=150  # seconds of a benchmark
+BENCH_PERCENT=45 # of the time, after which no benchmark begins: the rest is for trainings
 BENCHMARKS=(forward train attention cine semantic memory scaling loader validate operators)
 
 [[ ${1-} =~ ^[1-9][0-9]*$ && $# == 1 ]] || fail 'give the minutes of the whole campaign, e.g. scripts/campaign.sh 28'
@@ -29,7 +31,11 @@ m2trans=("$PYTHON" -m basicsr_m2trans.cli)
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 case $DEVICE in
     cuda) ;;
-    cuda:*) export CUDA_VISIBLE_DEVICES=${DEVICE#cuda:} DEVICE=cuda ;;
+    cuda:[0-9]*)
+        # Of those that this machine's scheduler has given.
+        IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES-}"
+        export CUDA_VISIBLE_DEVICES=${visible[${DEVICE#cuda:}]-${DEVICE#cuda:}} DEVICE=cuda
+        ;;
     cpu) export CUDA_VISIBLE_DEVICES= ;;
     *) fail "DEVICE is $DEVICE; write cuda, cuda:1 or cpu" ;;
 esac
@@ -141,7 +147,9 @@ if ((!postponed)); then
     step bench-plan 120 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" --json "$RESULTS/bench/plan.json"
     step tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider tests
     for name in "${BENCHMARKS[@]}"; do
-        step "bench-$name" 150 "${m2trans[@]}" bench "$name" --device "$DEVICE" --budget 5 $QUICK --json "$RESULTS/bench"
+        ((used + SECONDS + BENCH_LIMIT <= $1 * 60 * BENCH_PERCENT / 100)) || break
+        step "bench-$name" $BENCH_LIMIT \
+            "${m2trans[@]}" bench "$name" --device "$DEVICE" --budget 5 $QUICK --json "$RESULTS/bench"
     done
 fi
 # Once and when everything before is over, because a training's length cannot change.
@@ -149,11 +157,15 @@ if ((!postponed)) && [ ! -e "$WORK/groups" ]; then
     step lengths 30 "$PYTHON" scripts/campaign_plan.py "$PLAN" "$RESULTS/bench/plan.json" $((left - SECONDS)) "$WORK" ${LEAST-}
 fi
 if ((!postponed)) && [ -e "$WORK/groups" ]; then
-    number=0
-    while read -r scales methods; do
+    number=0 before_scales='' before_methods=bicubic
+    while read -r scale methods; do
         number=$((number + 1))
-        step "train-$number" 0 "${m2trans[@]}" compare "$WORK/plan.yml" --scales "$scales" --methods "$methods"
+        # Those before are named, too, so that the tables have them; what is trained is kept.
+        step "train-$number" 0 \
+            "${m2trans[@]}" compare "$WORK/plan.yml" --scales "$before_scales$scale" --methods "$before_methods,$methods"
         ((postponed)) && break
+        # A training that has failed would fail again.
+        if [ -e "$WORK/done/train-$number" ]; then before_scales+=$scale, before_methods+=,$methods; fi
     done <"$WORK/groups"
 fi
 collect

@@ -3,8 +3,8 @@
 python scripts/campaign_plan.py PLAN.yml STEPS.json SECONDS WORK [LEAST]
 
 STEPS.json is what `m2trans bench plan` has written; LEAST replaces the groups' least numbers. Writes WORK/plan.yml, the
-plan with lengths and with data and results in WORK, and WORK/groups: a line for each call of `m2trans compare`, with
-its scales and methods. Each call names all that came before, too, so that its tables have it; what is trained is kept.
+plan with lengths and with data and results in WORK, and WORK/groups: a line for each group, with its scale and methods.
+Groups without measured steps are left out.
 """
 
 import json
@@ -60,7 +60,7 @@ GROUPS = (
 
 
 def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None) -> dict[Group, int]:
-    """Iterations of each method of each group.
+    """Iterations of each method of each group, without groups of which a step is not known.
 
     Args:
         steps: seconds of a training step by method and scale, such as `EDSR_open_x4`.
@@ -69,6 +69,8 @@ def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None
     """
     found: dict[Group, int] = {}
     for group in GROUPS:
+        if not steps.keys() >= set(group.settings) or (group.share is None and GROUPS[0] not in found):
+            continue
         if group.share is None:
             found[group] = found[GROUPS[0]]
             continue
@@ -81,23 +83,15 @@ def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None
 
 
 def with_lengths(plan: dict[str, Any], found: Mapping[Group, int], work: Path) -> dict[str, Any]:
-    """The plan with the lengths of its trainings and its files in `work`."""
-    methods = {name: dict(definition or {}) for name, definition in plan["methods"].items()}
+    """The plan with the lengths of its trainings and its files in `work`; methods without a length are left out."""
+    methods: dict[str, Any] = {"bicubic": None}
     for group, number in found.items():
         for method in group.methods:
-            methods[method].setdefault("iterations", {})[f"x{group.scale}"] = number
+            definition = methods.setdefault(method, dict(plan["methods"][method] or {}, scales=[], iterations={}))
+            definition["scales"].append(group.scale)
+            definition["iterations"][f"x{group.scale}"] = number
     data = {"data": str(work / "data"), "out": str(work / "comparison"), "tests": {"val": str(work / "data/val")}}
     return {key: value for key, value in plan.items() if key != "iterations"} | data | {"methods": methods}
-
-
-def calls(groups: tuple[Group, ...] = GROUPS) -> list[str]:
-    """Scales and methods of each call: its own group's and those of all before."""
-    lines = []
-    for number in range(1, len(groups) + 1):
-        scales = dict.fromkeys(group.scale for group in groups[:number])
-        methods = dict.fromkeys(method for group in groups[:number] for method in group.methods)
-        lines.append(f"{','.join(map(str, scales))} bicubic,{','.join(methods)}")
-    return lines
 
 
 def main() -> None:
@@ -110,7 +104,8 @@ def main() -> None:
         print(f"{number:,} iterations: {', '.join(group.settings)}")
     content = with_lengths(yaml.safe_load(plan.read_text()), found, work)
     write_atomic(work / "plan.yml", yaml.safe_dump(content, sort_keys=False).encode())
-    write_atomic(work / "groups", ("\n".join(calls()) + "\n").encode())
+    lines = [f"{group.scale} {','.join(group.methods)}\n" for group in found]
+    write_atomic(work / "groups", "".join(lines).encode())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ needed=$(cat "$bundle/python-version")
 found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [ "$found" = "$needed" ] ||
     fail "the bundle is for Python $needed and $python is $found; name a Python $needed (--python PYTHON), or make a bundle with: scripts/bundle.sh OUT --python $found"
+# What is on this path now would be checked and tried in place of what is installed.
+unset PYTHONPATH
 # Settings of pip on this machine, such as an index or a folder of its own, have no say here.
 export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
 pip=("$python" -m pip --isolated install --quiet --no-index --no-deps)
@@ -75,8 +77,6 @@ if [ -n "$target" ]; then
 else
     "${pip[@]}" "${files[@]}" || fail "pip failed; its messages are above"
 fi
-# What else is on the path would be tried in its place.
-unset PYTHONPATH
 [ -z "$target" ] || export PYTHONPATH=$target
 cd "$bundle"  # Python looks for modules in the current folder first.
 "$python" -c 'import basicsr_m2trans; basicsr_m2trans.register()' ||

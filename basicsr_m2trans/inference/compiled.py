@@ -16,8 +16,8 @@ MOST_SIZES = 4
 class CompiledNetwork:
     """`network(images)`, compiled for the first sizes that it gets; images of other sizes are computed without.
 
-    All batches of one size of images are computed in parts of as many images as the first had; a smaller part is filled
-    up with copies, because compiling for another number takes longer.
+    All batches of one size of images are computed as if they had as many images as the largest so far: what is missing
+    is filled up with copies, because compiling for another number takes longer.
 
     On a GPU kernels are chosen by measurement and started as one CUDA graph (mode 'max-autotune').
 
@@ -34,23 +34,31 @@ class CompiledNetwork:
         self.network = network
         # Not with symbolic sizes: they give slower code, and CUDA graphs need fixed ones.
         self._compiled = torch.compile(network, dynamic=False, mode=None if device.type == "cpu" else "max-autotune")
-        # By channels and size of the images, with how many at once the compiled network is called.
+        # By channels and size of the images, how many at once the compiled network gets.
         self._counts: dict[torch.Size, int] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', scale * H, scale * W); the first call with a size compiles."""
+        """(N, C, H, W) -> (N, C', scale * H, scale * W); the first call with a size compiles.
+
+        Raises:
+            torch.OutOfMemoryError: a GPU's memory does not suffice, for compiling either.
+        """
         size = images.shape[1:]
         if size not in self._counts and len(self._counts) == MOST_SIZES:
             return self.network(images)
-        count = self._counts.setdefault(size, len(images))
-        return torch.cat([self._compute(part, count) for part in images.split(count)])
-
-    def _compute(self, images: Tensor, count: int) -> Tensor:
+        count = self._counts[size] = max(len(images), self._counts.get(size, 0))
         # Always in one memory layout: another would be compiled anew.
-        filled = images.new_empty(count, *images.shape[1:])
+        filled = images.new_empty(count, *size)
         filled[: len(images)], filled[len(images) :] = images, images[-1]
-        # A CUDA graph writes every result to the same place.
-        return self._compiled(filled)[: len(images)].clone()
+        try:
+            # A CUDA graph writes every result to the same place.
+            return self._compiled(filled)[: len(images)].clone()
+        except Exception as error:
+            # PyTorch wraps what ends a compilation.
+            cause = getattr(error, "inner_exception", None)
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from error
+            raise
 
 
 def require_compiler(device: torch.device) -> None:

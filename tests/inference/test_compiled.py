@@ -47,13 +47,25 @@ def test_the_first_sizes_are_compiled_once_and_others_are_computed_without(net, 
     assert sizes == [(9, 10), (12, 10)]
 
 
-def test_batches_of_any_number_are_computed_as_many_at_once_as_the_first(net, sizes):
+def test_batches_are_computed_as_the_largest_so_far(net, sizes):
+    """So a single image before a loop costs no more than one further compilation."""
     network = CompiledNetwork(net, torch.device("cpu"))
     with torch.no_grad():
-        for count in (4, 4, 3, 9, 1):
+        for count in (1, 4, 4, 3, 1):
             images = torch.rand(count, 3, 9, 10)
             torch.testing.assert_close(network(images), net(images), atol=1e-5, rtol=0)
-    assert sizes == [(9, 10)]
+    assert sizes == [(9, 10)] * 2
+
+
+def test_memory_that_ends_during_compilation_is_recognised(net, monkeypatch):
+    def backend(_graph, _inputs):
+        raise torch.OutOfMemoryError("too large")
+
+    torch._dynamo.reset()
+    stock = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **_: stock(net, backend=backend))
+    with torch.no_grad(), pytest.raises(torch.OutOfMemoryError, match="too large"):
+        CompiledNetwork(net, torch.device("cpu"))(torch.rand(1, 3, 9, 10))
 
 
 @torch.no_grad()
