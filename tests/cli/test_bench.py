@@ -91,8 +91,8 @@ def test_train_and_cine_without_rivals(tmp_path):
     assert main(["bench", "train", "cine", *arguments]) == 0
     figures = figures_in(tmp_path / "train.json", "train")
     step, both = "training step x2, batch 2, LR 32x32", "training step x2, batch 2, HR 64"
-    names = {step: ("literal", "fast", "fast, bfloat16")}
-    names[both] = ("literal, both losses", "fast, both losses", "fast, both losses, bfloat16")
+    names = {both: ("literal, both losses", "fast, both losses", "fast, both losses, bfloat16")}
+    names[step] = ("literal", "fast", "fast, bfloat16")
     assert list(figures) == [(case, name) for case in names for name in names[case]]
     check_ratios(figures, step, "literal", "fast")
     check_floors(figures, both, "fast, both losses")
