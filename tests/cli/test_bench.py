@@ -308,8 +308,9 @@ def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
     import reporting
     import scaling
 
-    def proportional(runs, repetitions, device):
+    def proportional(runs, repetitions, device, budget):
         assert device.type == "cpu"
+        assert budget == 20
         return [[4.0**index] * repetitions for index in range(len(runs))]
 
     args = arguments.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")], any_device=False)
