@@ -32,8 +32,9 @@ from basicsr_m2trans.report.methods import network_options
 LEVELS = (0, 1, 2)
 # flex_attention takes no narrower heads.
 LEAST_FLEX_WIDTH = 16
-# Its kernels take 64 queries or keys at a time, as many as a window has, or 32; for wide heads it would choose 128.
-FLEX_BLOCKS = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_M1": 32, "BLOCK_N1": 64, "BLOCK_M2": 64, "BLOCK_N2": 32}
+# Up to this width PyTorch would take more queries or keys at a time on some GPUs than the 64 of a window, which it then
+# refuses. Its backward in bfloat16, which it refuses likewise for heads of 64 to 128 channels, no option changes.
+FLEX_BLOCKS_WIDTH = 128
 WindowAttention = Callable[[Tensor, Tensor, int], Tensor]
 Branch = Callable[[Tensor, HaloAttention, Tensor], Tensor]
 
@@ -99,7 +100,9 @@ def flex(query: Tensor, windows: Tensor, halo: int, attend: Callable[..., Tensor
         row, column = (each.clamp(0, key_size - 1) for each in place(query_index, key_index))
         return score + position[batch, query_index, 0, row] + position[batch, query_index, 1, column]
 
-    out = attend(query, keys, keys, score_mod=with_position, block_mask=mask, scale=1.0, kernel_options=FLEX_BLOCKS)
+    blocks = {"fwd_BLOCK_M": 64, "fwd_BLOCK_N": 32 if query.dtype == torch.float32 else 64}
+    options = blocks if query.shape[-1] <= FLEX_BLOCKS_WIDTH else {}
+    out = attend(query, keys, keys, score_mod=with_position, block_mask=mask, scale=1.0, kernel_options=options)
     return out[..., :dim].reshape(n, rows * columns, area, dim)
 
 
