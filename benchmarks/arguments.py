@@ -23,7 +23,7 @@ def parse_arguments(
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None,
     any_device: bool = True,
 ) -> argparse.Namespace:
-    """The arguments that all benchmarks have, and those of one; also sets the number of threads and the GPU.
+    """The arguments that all benchmarks have, and those of one; also sets up threads and GPU.
 
     Args:
         description: the script's docstring.
@@ -77,8 +77,8 @@ def parse_arguments(
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
     args.device = _usable(args.device) if any_device else torch.device("cpu")
-    if args.device.type == "cpu" and MEMORY.is_file():
-        _limit_memory()
+    # As BasicSR's trainer does.
+    torch.backends.cudnn.benchmark = args.device.type == "cuda"
     return args
 
 
@@ -86,8 +86,13 @@ def _limit_memory() -> None:
     """Let an allocation beyond the free memory fail, so that one network too large does not end the whole run."""
     import resource
 
-    kilobytes = int(re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (1024 * kilobytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    free = 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())[1])
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (free if hard == resource.RLIM_INFINITY else min(free, hard), hard))
+
+
+def _device_name(name: str | None) -> str:
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _usable(name: str | None) -> torch.device:
@@ -97,7 +102,7 @@ def _usable(name: str | None) -> torch.device:
         InputError: PyTorch cannot use it.
     """
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(_device_name(name))
         if device.type not in ("cpu", "cuda"):
             raise InputError(f"--device {name}: benchmarks run on cpu, cuda or one of several GPUs, such as cuda:1")
         torch.zeros(1, device=device)
@@ -110,7 +115,15 @@ def _usable(name: str | None) -> torch.device:
 
 
 def run_script(main: Callable[[], int]) -> NoReturn:
-    """Run a benchmark as a program; a mistake in its input is told in one message, with status 2."""
+    """Run a benchmark as a program, on a CPU in the memory that is free now.
+
+    A mistake in its input is told in one message, with status 2.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    # A driver of a GPU reserves far more addresses than there is memory.
+    if _device_name(parser.parse_known_args()[0].device).startswith("cpu") and MEMORY.is_file():
+        _limit_memory()
     try:
         sys.exit(main())
     except InputError as error:

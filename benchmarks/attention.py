@@ -32,6 +32,9 @@ from basicsr_m2trans.report.methods import network_options
 LEVELS = (0, 1, 2)
 # flex_attention takes no narrower heads.
 LEAST_FLEX_WIDTH = 16
+# Up to this width PyTorch would take more queries or keys at a time on some GPUs than the 64 of a window, which it then
+# refuses. Its backward in bfloat16, which it refuses likewise for heads of 64 to 128 channels, no option changes.
+FLEX_BLOCKS_WIDTH = 128
 WindowAttention = Callable[[Tensor, Tensor, int], Tensor]
 Branch = Callable[[Tensor, HaloAttention, Tensor], Tensor]
 
@@ -97,7 +100,9 @@ def flex(query: Tensor, windows: Tensor, halo: int, attend: Callable[..., Tensor
         row, column = (each.clamp(0, key_size - 1) for each in place(query_index, key_index))
         return score + position[batch, query_index, 0, row] + position[batch, query_index, 1, column]
 
-    out = attend(query, keys, keys, score_mod=with_position, block_mask=mask, scale=1.0)
+    blocks = {"fwd_BLOCK_M": 64, "fwd_BLOCK_N": 32 if query.dtype == torch.float32 else 64}
+    options = blocks if query.shape[-1] <= FLEX_BLOCKS_WIDTH else {}
+    out = attend(query, keys, keys, score_mod=with_position, block_mask=mask, scale=1.0, kernel_options=options)
     return out[..., :dim].reshape(n, rows * columns, area, dim)
 
 
@@ -147,8 +152,10 @@ def implementations(device: torch.device, quick: bool) -> dict[str, Branch]:
     return branches
 
 
-def branch_run(branch: Branch, x: Tensor, attention: HaloAttention, haar: Tensor, precision: str) -> NetworkRun:
-    """Forward alone, or with backward where `x` requires a gradient."""
+def branch_run(
+    branch: Branch, x: Tensor, attention: HaloAttention, haar: Tensor, precision: str, floors: bool
+) -> NetworkRun:
+    """Forward alone, or with backward where `x` requires a gradient; `floors`: see `NetworkRun`."""
 
     def run(part: Branch) -> None:
         with torch.set_grad_enabled(x.requires_grad), autocast(x.device, precision):
@@ -158,9 +165,9 @@ def branch_run(branch: Branch, x: Tensor, attention: HaloAttention, haar: Tensor
             attention.zero_grad()
             out.backward(torch.ones_like(out))
 
-    # The least that the package's fused kernels compute is counted for `flex`, too, which is compiled.
+    # Of the package's implementations the least counts that one of them computes.
     counted = branch if branch in (literal, projected) else functools.partial(folded, attend=ATTENTIONS["fused"])
-    return NetworkRun(lambda: run(branch), precision, lambda: run(counted))
+    return NetworkRun(lambda: run(branch), precision, lambda: run(counted), floors)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,6 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     widths = {"M2Trans": 64, SEARCHED: network_options(SEARCHED, 2, OPTIONS)["num_feat"]}
     if args.quick:
         widths = {"M2Trans": 16}
+    others = []
     for network, width in widths.items():
         for level in LEVELS:
             channels = width // NUM_BRANCHES
@@ -179,19 +187,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             for part, gradient in (("forward", False), ("forward and backward", True)):
                 x = torch.randn(2, channels, side, side, device=args.device).requires_grad_(gradient)
                 case = f"{part}, {network}, level {level}, width {attention.dim}, LR {side}x{side}"
-                measure(report, case, functools.partial(branch_run, x=x, attention=attention, haar=haar), args.quick)
+                make_run = functools.partial(branch_run, x=x, attention=attention, haar=haar)
+                others.append((case, *measure(report, case, make_run, args.quick)))
+    # They may fail, and compiling takes long.
+    for case, makers, reference in others:
+        report.compare_rivals(case, makers, reference)
     return report.finish()
 
 
-def measure(report: Report, case: str, make_run: Callable[..., NetworkRun], quick: bool) -> None:
-    """All implementations in all precisions; those that are not in the package as rivals, which may fail."""
+def measure(
+    report: Report, case: str, make_run: Callable[..., NetworkRun], quick: bool
+) -> tuple[dict[str, Callable[[], NetworkRun]], NetworkRun]:
+    """All implementations of the package in all precisions.
+
+    Returns:
+        By name, what makes the runs of the others, and their reference.
+    """
     makers = {
-        named(name, precision): functools.partial(make_run, branch, precision=precision)
+        named(name, precision): functools.partial(make_run, branch, precision=precision, floors=name != "flex")
         for precision in precisions(report.device)
         for name, branch in implementations(report.device, quick).items()
     }
     packaged = {name: make() for name, make in makers.items() if name.split(", ")[0] in ("literal", *ATTENTIONS)}
-    report.compare(case, packaged, rivals={name: make for name, make in makers.items() if name not in packaged})
+    report.compare(case, packaged)
+    return {name: make for name, make in makers.items() if name not in packaged}, packaged["literal"]
 
 
 if __name__ == "__main__":

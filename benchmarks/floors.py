@@ -11,7 +11,7 @@ time.
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -125,5 +125,16 @@ class _Counter(TorchDispatchMode):
             operands = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             self.operations[operands[0].dtype] += formula(*args, **kwargs, out_val=result)
             results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-            self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in operands + results)
+            self.bytes += _bytes(operands) + _bytes(results)
         return result
+
+
+def _bytes(tensors: Sequence[torch.Tensor]) -> int:
+    """Memory of tensors, of which some may be views of others: no storage counts more than once."""
+    sums: Counter[int] = Counter()
+    sizes: dict[int, int] = {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        sums[storage.data_ptr()] += tensor.nbytes
+        sizes[storage.data_ptr()] = storage.nbytes()
+    return sum(min(count, sizes[place]) for place, count in sums.items())

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.data.prepare import prepare
+from basicsr_m2trans.models.precision import float32_products
 
 SCALE, BATCH = 2, 2
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             items=images * passes,
             unit="pairs/s",
         )
-        feed(report, training_set(data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch), patch, args.quick)
+        with float32_products(False):
+            feed(report, training_set(data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch), patch, args.quick)
     for source in ("PNG LMDB", "PNG files", "raw LMDB"):
         supply = report.median(source) / report.median("patches on the device")
         report.add("pairs read over pairs consumed", f"networks that one process feeds from {source}", "", [supply])

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 # A run is warm when two times in succession differ by no more than this share, or after this many runs or this share of
-# the budget.
+# the budget; on a GPU not before this many runs after the first, because a CUDA graph is recorded in the second.
 STABLE = 0.05
 MOST_WARM_UPS = 10
 WARM_UP_SHARE = 0.1
+LEAST_WARM_UPS = {"cpu": 1, "cuda": 3}
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
@@ -32,19 +33,20 @@ def _wait_for(device: torch.device) -> None:
 
 
 def warm_up(run: Callable[[], object], device: torch.device, budget: float = math.inf) -> None:
-    """Run until two times in succession agree, at least twice.
+    """Run until two times in succession agree, at least twice, and on a GPU four times.
 
     Args:
         run: what will be timed.
         device: that computes it.
-        budget: seconds for the repetitions of the run. After a tenth of it no further run starts; the first, which may
-            compile, does not count.
+        budget: seconds for the repetitions of the run. After a tenth of it no further run starts but the least that
+            there must be; the first, which may compile, does not count.
     """
     latest, total = seconds_of(run, device), 0.0
-    for _ in range(MOST_WARM_UPS - 1):
+    for count in range(1, MOST_WARM_UPS):
         previous, latest = latest, seconds_of(run, device)
         total += latest
-        if abs(latest - previous) <= STABLE * previous or total > WARM_UP_SHARE * budget:
+        warm = abs(latest - previous) <= STABLE * previous or total > WARM_UP_SHARE * budget
+        if warm and count >= LEAST_WARM_UPS[device.type]:
             return
 
 

@@ -1,7 +1,8 @@
 """Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the whole image.
 
-Both take turns; on a CPU each run has a process of its own. Peak memory is what the run adds to the network and its
-input; the result, in float32, counts. Of the largest image only the strips are measured.
+Both take turns; on a CPU each run has a process of its own, whose libraries are loaded but which is not warm; on a GPU
+it is warm. Peak memory is what the run adds to the network and its input; the result, in float32, counts. Of the
+largest image only the strips are measured.
 """
 
 import tempfile
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import torch
 from arguments import parse_arguments, run_script
-from measuring import peak_memory, seconds_of
+from measuring import peak_memory, seconds_of, warm_up
 from networks import forward, networks
 from reporting import Report
 
 from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.models.precision import float32_products
 
 UPSCALE = 4
 # Width and height of the LR image, and the memory allowed in MiB.
@@ -40,17 +42,20 @@ def make_run(
     torch.manual_seed(0)
     _, net = networks(UPSCALE, quick, device)
     images = torch.rand(1, 3, height, width).to(device)
+
+    def compute() -> torch.Tensor:
+        with torch.no_grad(), float32_products(False):
+            return net(images) if path == "whole image" else enlarge(net, images, max_memory)
+
     # The first pass of a process loads libraries.
     forward(net, images[..., :32, :32])()
+    if device.type == "cuda":
+        warm_up(compute, device)
 
     def run() -> None:
-        results = []
-
-        def compute() -> None:
-            with torch.no_grad():
-                results.append(net(images) if path == "whole image" else enlarge(net, images, max_memory))
-
-        torch.save((seconds_of(compute, device), results[0]), folder / path)
+        results: list[torch.Tensor] = []
+        seconds = seconds_of(lambda: results.append(compute()), device)
+        torch.save((seconds, results[0]), folder / path)
 
     return run
 
@@ -80,7 +85,8 @@ def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    args = parse_arguments(__doc__, argv, repetitions=1)
+    # On a CPU a repetition takes minutes.
+    args = parse_arguments(__doc__, argv, repetitions=3 if torch.cuda.is_available() else 1)
     report = Report("memory", args)
     compared, strips_only = (QUICK_COMPARED, QUICK_STRIPS_ONLY) if args.quick else (COMPARED, STRIPS_ONLY)
     measure(report, ("whole image", "strips"), args.quick, compared)

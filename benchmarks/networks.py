@@ -23,11 +23,15 @@ class NetworkRun:
         compute: what is timed.
         precision: 'float32', 'TF32' or 'bfloat16'.
         counted: the same work for the floors, where `compute` is compiled.
+        floors: whether the floors can be counted.
+        peak: whether PyTorch's allocator sees the memory at its peak; that of CUDA graphs it does not.
     """
 
     compute: Callable[[], object]
     precision: str = "float32"
     counted: Callable[[], object] | None = None
+    floors: bool = True
+    peak: bool = True
 
     def __call__(self) -> None:
         """Compute once."""

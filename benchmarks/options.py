@@ -4,17 +4,17 @@ M2Trans x2, LR 64x64, batch 2, L1 alone. `compile` is measured on a GPU alone: o
 the rest. Peak memory is what the first step adds, gradients and the state of Adam included.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from arguments import parse_arguments, run_script
 from measuring import peak_memory
+from model_step import model_step
 from networks import QUICK_NETWORK
 from reporting import Report
 
-import basicsr_m2trans
+from basicsr_m2trans.models.precision import float32_products
 
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -47,10 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_step(options: dict[str, Any], side: int, quick: bool, device: torch.device) -> Callable[[], None]:
     """One step of `M2TransModel` on random patches; `options` go into the section `train`."""
-    basicsr_m2trans.register()
-    from basicsr.models import build_model
-
-    logging.disable(logging.INFO)  # BasicSR prints every network
     # Blocks repeat from two on.
     network = {"type": "M2Trans", "upscale": 2, **(QUICK_NETWORK | {"num_block": 2} if quick else {})}
     train = {
@@ -59,11 +55,15 @@ def make_step(options: dict[str, Any], side: int, quick: bool, device: torch.dev
         "pixel_opt": {"type": "L1Loss"},
         **options,
     }
-    opt = {"model_type": "M2TransModel", "network_g": network, "path": {}, "train": train, "is_train": True}
-    one_process = {"num_gpu": int(device.type == "cuda"), "dist": False, "rank": 0, "world_size": 1, "manual_seed": 0}
-    model = build_model(opt | one_process)
-    model.feed_data({"lq": torch.rand(2, 3, side, side), "gt": torch.rand(2, 3, 2 * side, 2 * side)})
-    return lambda: model.optimize_parameters(1)
+    opt = {"model_type": "M2TransModel", "scale": 2, "network_g": network, "train": train}
+    step = model_step(opt, 2, side, device)
+
+    def run() -> None:
+        # The option `tf32` changes it for its own step.
+        with float32_products(False):
+            step()
+
+    return run
 
 
 if __name__ == "__main__":

@@ -1,24 +1,29 @@
 """Training step and forward pass of every method of a plan of `m2trans compare`, on random patches of its size.
 
 What equal training time is: a ratio times the first method's iterations is how many another one does in its time.
-Steps have the L1 loss and Adam; the forward pass is that of an LR image of 160x128.
+Steps are those of the methods' options: model, losses, optimizer and precision; floors are not known of them. The
+forward pass is that of an LR image of 160x128. A method that fails, such as one that runs out of memory, is a line that
+says so.
 """
 
 import argparse
-import logging
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from arguments import parse_arguments, run_script
 from floors import measure_rates
-from networks import forward, training_step
+from model_step import model_step
+from networks import NetworkRun, forward
 from reporting import Report
 
 from basicsr_m2trans.report.methods import base_files
 from basicsr_m2trans.report.plan import read_plan
 from basicsr_m2trans.report.settings import plan_runs
 
+QUICK_SIDE = 32
 LR_SIZE = (128, 160)
 
 
@@ -27,23 +32,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(__doc__, argv, add_arguments=add_arguments)
     settings, _ = read_plan(args.plan)
     files = base_files(settings, plan_runs(settings.methods.values(), settings.scales))
+    report = Report("plan", args, measure_rates(args.device, args.quick))
+    # Steps before all passes, because the lengths of trainings follow from them.
+    for part, make in (("training step", make_step), ("forward", make_pass)):
+        for scale in settings.scales:
+            makers = {
+                name: functools.partial(make, file.opt, args.quick, args.device)
+                for name, file in files.items()
+                if file.opt["scale"] == scale
+            }
+            report.compare_made(f"{part} x{scale}", makers)
+    return report.finish()
+
+
+def make_step(opt: dict[str, Any], quick: bool, device: torch.device) -> Callable[[], None]:
+    """A training step as the options have it."""
+    train = opt["datasets"]["train"]
+    side = QUICK_SIDE if quick else train["gt_size"] // opt["scale"]
+    return model_step(opt, train["batch_size_per_gpu"], side, device)
+
+
+def make_pass(opt: dict[str, Any], quick: bool, device: torch.device) -> NetworkRun:
+    """A forward pass of the network in float32."""
     from basicsr.archs import build_network
 
-    logging.disable(logging.INFO)  # BasicSR tells of every network
-    report = Report("plan", args, measure_rates(args.device, args.quick))
-    for scale in settings.scales:
-        options = {name: file.opt for name, file in files.items() if file.opt["scale"] == scale}
-        nets = {name: build_network(opt["network_g"]).to(args.device) for name, opt in options.items()}
-        steps, passes = {}, {}
-        for name, opt in options.items():
-            train = opt["datasets"]["train"]
-            side = 32 if args.quick else train["gt_size"] // scale
-            patches = torch.rand(train["batch_size_per_gpu"], 3, side, side, device=args.device)
-            image = torch.rand(1, 3, *((32, 32) if args.quick else LR_SIZE), device=args.device)
-            steps[name], passes[name] = training_step(nets[name], patches), forward(nets[name], image)
-        report.compare(f"training step x{scale}", steps)
-        report.compare(f"forward x{scale}", passes)
-    return report.finish()
+    network = build_network(opt["network_g"]).to(device)
+    return forward(network, torch.rand(1, 3, *((QUICK_SIDE, QUICK_SIDE) if quick else LR_SIZE), device=device))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,14 +55,7 @@ class Report:
             header += f"{'by bytes':>10}{'by operations':>14}{'reached':>9}"
         print(header + (f"{'peak MiB':>10}" if self.device.type == "cuda" else ""))
 
-    def compare(
-        self,
-        case: str,
-        runs: Mapping[str, Run],
-        items: int = 0,
-        unit: str = "s",
-        rivals: Mapping[str, Callable[[], Run]] | None = None,
-    ) -> None:
+    def compare(self, case: str, runs: Mapping[str, Run], items: int = 0, unit: str = "s") -> None:
         """Time all runs in turn; the first is the reference of the ratios.
 
         Args:
@@ -70,8 +63,6 @@ class Report:
             runs: by name, what is timed.
             items: where given, the figures are items per second instead of seconds.
             unit: of the figures.
-            rivals: by name, what makes further runs. Each is made, timed in turn with the reference and forgotten;
-                one that fails is reported and stops nothing.
         """
         floors = {name: self._floors(run, items) for name, run in runs.items()}
         for run in runs.values():
@@ -80,28 +71,57 @@ class Report:
         for (name, run), values in zip(runs.items(), times, strict=True):
             reference = None if values is times[0] else times[0]
             self._add_timed(case, name, unit, items, values, reference, floors[name] | self._peak(run))
-        for name, make in rivals.items() if rivals and self.with_rivals else ():
-            # Whatever a library raises; the other rivals are still worth measuring.
+        # Figures of a benchmark that is stopped later on are not lost.
+        self._write()
+
+    def compare_rivals(
+        self, case: str, makers: Mapping[str, Callable[[], Run]], reference: Run, items: int = 0, unit: str = "s"
+    ) -> None:
+        """The same as `compare_made`, unless rivals are to be left out."""
+        if self.with_rivals:
+            self.compare_made(case, makers, reference, items, unit)
+
+    def compare_made(
+        self,
+        case: str,
+        makers: Mapping[str, Callable[[], Run]],
+        reference: Run | None = None,
+        items: int = 0,
+        unit: str = "s",
+    ) -> None:
+        """Make, time and forget one run after the other; one that fails is reported and stops nothing.
+
+        Args:
+            case, items, unit: see `compare`.
+            makers: by name, what makes a run.
+            reference: of the ratios, timed in turn with each run; None for the first run that does not fail.
+        """
+        for name, make in makers.items():
+            # Whatever a library raises; the other runs are still worth measuring.
             try:
-                self._compare_rival(case, name, unit, items, next(iter(runs.values())), make)
+                reference = self._compare_made(case, name, unit, items, reference, make)
             except Exception as error:
                 self._fail(case, name, error)
-            # `torch.compile` keeps few versions of one function, and a GPU's memory is for the next rival.
+            # `torch.compile` keeps few versions of one function, and a GPU's memory is for the next run.
             torch.compiler.reset()
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            # Figures of a run that is stopped later on are not lost.
             self._write()
 
-    def _compare_rival(
-        self, case: str, name: str, unit: str, items: int, reference: Run, make: Callable[[], Run]
-    ) -> None:
+    def _compare_made(
+        self, case: str, name: str, unit: str, items: int, reference: Run | None, make: Callable[[], Run]
+    ) -> Run:
+        """Returns the reference, which is the run itself if there was none."""
         run = make()
         floors = self._floors(run, items)
-        warm_up(run, self.device, self.budget)
-        first, values = time_in_turn([reference, run], self.repetitions, self.device, self.budget)
-        self._add_timed(case, name, unit, items, values, first, floors | self._peak(run))
+        runs = [reference, run] if reference else [run]
+        # The reference, too: its memory and what was compiled for it went with the run before.
+        for each in runs:
+            warm_up(each, self.device, self.budget)
+        times = time_in_turn(runs, self.repetitions, self.device, self.budget)
+        self._add_timed(case, name, unit, items, times[-1], times[0] if reference else None, floors | self._peak(run))
+        return runs[0]
 
     def _add_timed(
         self,
@@ -119,15 +139,15 @@ class Report:
 
     def _floors(self, run: Run, items: int) -> dict[str, float]:
         """The floors of a network's run, in the unit of its figure: least seconds, or most items per second."""
-        if not self.rates or not isinstance(run, NetworkRun):
+        if not self.rates or not isinstance(run, NetworkRun) or not run.floors:
             return {}
         floors = self.rates.floors(count_work(run.counted or run), run.precision == "TF32")
         by_bytes, by_operations = (items / seconds if items else seconds for seconds in floors)
         return {"by_bytes": by_bytes, "by_operations": by_operations}
 
     def _peak(self, run: Run) -> dict[str, float]:
-        on_gpu = self.device.type == "cuda" and isinstance(run, NetworkRun)
-        return {"peak_MiB": allocator_peak(run, self.device)} if on_gpu else {}
+        known = self.device.type == "cuda" and isinstance(run, NetworkRun) and run.peak
+        return {"peak_MiB": allocator_peak(run, self.device)} if known else {}
 
     def add(
         self,
@@ -173,21 +193,22 @@ class Report:
             print(case)
         self.case = case
 
-    def missed(self, case: str, name: str, least: float, unit: str) -> bool:
+    def missed(self, case: str, name: str, least: float, unit: str, reference: str | None = None) -> bool:
         """Print whether a figure reaches its goal, which is one for a GPU; True if it was measured on one and does not.
 
         Args:
             case, name: of the figure.
             least: what it should be at least.
-            unit: of the figure, or 'times the reference' for its ratio.
+            unit: of the figure, or of the ratio.
+            reference: name of the figure, in seconds, of which the goal is a ratio; None if it is none.
         """
         if self.device.type != "cuda":
             return False
-        figure = next((each for each in self.figures if (each["case"], each["name"]) == (case, name)), None)
-        if figure is None:
+        medians = {figure["name"]: figure["median"] for figure in self.figures if figure["case"] == case}
+        if name not in medians:
             print(f"  goal of {name}: {least:g} {unit}: MISSED, because it failed")
             return True
-        value = (figure["ratio"] if unit == "times the reference" else figure)["median"]
+        value = medians[reference] / medians[name] if reference else medians[name]
         print(f"  goal of {name}: {least:g} {unit}: {value:.4g}, {'reached' if value >= least else 'MISSED'}")
         return value < least
 

@@ -32,13 +32,14 @@ def measure(report: Report, variable: str, shapes: Sequence[Shape], quick: bool)
     runs = [make_forward(shape, quick, report.device) for shape in shapes]
     for run in runs:
         warm_up(run, report.device, report.budget)
-    times = time_in_turn(runs, report.repetitions, report.device)
+    times = time_in_turn(runs, report.repetitions, report.device, report.budget)
     memory = [[peak_memory(report.device, make_forward, shape, quick, report.device)] for shape in shapes]
     sizes = [math.prod(shape) / math.prod(shapes[0]) for shape in shapes]
     for quantity, unit, series in (("time", "s", times), ("peak memory", "MiB", memory)):
         case = f"{quantity} of the forward pass x{SCALE} against {variable}"
         for shape, size, values in zip(shapes, sizes, series, strict=True):
-            ratios = [size * first / value for first, value in zip(series[0], values, strict=True)]
+            # A large image may have fewer repetitions than the first.
+            ratios = [size * first / value for first, value in zip(series[0], values, strict=False)]
             report.add(case, f"LR {shape[0]}x{shape[2]}x{shape[3]}", unit, values, ratios)
         medians = [statistics.median(values) for values in series]
         slope = statistics.linear_regression([math.log(s) for s in sizes], [math.log(m) for m in medians]).slope

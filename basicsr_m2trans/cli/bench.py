@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "arguments",
         nargs=argparse.REMAINDER,
         metavar="...",
-        help="of each benchmark: --device cpu|cuda, --threads, --repetitions, --quick, --no-rivals, --json FILE (with "
-        "several benchmarks a folder, for a file of each); see `m2trans bench NAME --help`",
+        help="of each benchmark: --device cpu|cuda (not of gradient, dim, tiles and soak), --threads, --repetitions, "
+        "--budget SECONDS, --quick, --no-rivals, --json FILE (with several benchmarks a folder, for a file of each); "
+        "see `m2trans bench NAME --help`",
     )
 
 

@@ -11,7 +11,8 @@ def test_work_of_a_convolution_and_of_its_backward():
     with torch.no_grad():
         work = count_work(lambda: F.relu(F.conv2d(x, weight, padding=1)))
     assert work == ({torch.float32: products}, bytes_moved)
-    work = count_work(lambda: F.conv2d(x, weight, padding=1).sum().backward())
+    gradient = torch.rand(2, 5, 8, 8)
+    work = count_work(lambda: F.conv2d(x, weight, padding=1).backward(gradient))
     # Gradients of input and weight take as many products each; the backward reads the gradient and both operands, and
     # writes both gradients.
     assert work.operations == {torch.float32: 3 * products}
@@ -28,6 +29,17 @@ def test_work_of_batched_products_in_place_and_of_attention():
     query, keys = (torch.rand(1, 2, length, 16, dtype=torch.bfloat16) for length in (64, 100))
     work = count_work(lambda: F.scaled_dot_product_attention(query, keys, keys))
     assert work.operations == {torch.bfloat16: 2 * 2 * 2 * 64 * 100 * 16}
+
+
+def test_views_of_one_storage_count_once():
+    from floors import count_work
+
+    query, keys = torch.rand(1, 2, 64, 16), torch.rand(1, 2, 100, 16)
+    work = count_work(lambda: F.scaled_dot_product_attention(query, keys, keys[..., :16]))
+    # The attention itself also gives the logarithm of the sum of each query's scores.
+    assert work.bytes == 4 * (2 * query.numel() + keys.numel() + 2 * 64)
+    halves = torch.rand(2, 8, 8)
+    assert count_work(lambda: halves[0] @ halves[1]).bytes == 4 * (halves.numel() + 64)
 
 
 def test_floors_go_by_the_type_and_tf32():

@@ -8,19 +8,21 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "budget", "count"),
+    ("device", "seconds", "budget", "count"),
     [
-        ((9, 1, 1.01), 100, 3),  # agree
-        ((9, 5), 40, 2),  # a tenth of the budget is over; the first run does not count
-        (tuple(2.0**-n for n in range(20)), 100, 10),  # never agree
+        ("cpu", (9, 1, 1.01), 100, 3),  # agree
+        ("cpu", (9, 5), 40, 2),  # a tenth of the budget is over; the first run does not count
+        ("cpu", tuple(2.0**-n for n in range(20)), 100, 10),  # never agree
+        ("cuda", (1, 1, 1, 1), 1, 4),  # a CUDA graph was recorded in between
+        ("cuda", (1, 1, 5, 1, 1.01), 100, 5),
     ],
 )
-def test_warm_up_ends(seconds, budget, count, monkeypatch):
+def test_warm_up_ends(device, seconds, budget, count, monkeypatch):
     import measuring
 
     times = iter(seconds)
     monkeypatch.setattr(measuring, "seconds_of", lambda *_: next(times))
-    measuring.warm_up(lambda: None, CPU, budget)
+    measuring.warm_up(lambda: None, torch.device(device), budget)
     assert list(times) == list(seconds[count:])
 
 

@@ -91,8 +91,8 @@ def test_train_and_cine_without_rivals(tmp_path):
     assert main(["bench", "train", "cine", *arguments]) == 0
     figures = figures_in(tmp_path / "train.json", "train")
     step, both = "training step x2, batch 2, LR 32x32", "training step x2, batch 2, HR 64"
-    names = {step: ("literal", "fast", "fast, bfloat16")}
-    names[both] = ("literal, both losses", "fast, both losses", "fast, both losses, bfloat16")
+    names = {both: ("literal, both losses", "fast, both losses", "fast, both losses, bfloat16")}
+    names[step] = ("literal", "fast", "fast, bfloat16")
     assert list(figures) == [(case, name) for case in names for name in names[case]]
     check_ratios(figures, step, "literal", "fast")
     check_floors(figures, both, "fast, both losses")
@@ -174,17 +174,25 @@ def test_dim(tmp_path):
 
 def test_plan(tmp_path):
     network = "{num_feat: 8, num_block: 1, num_res_block: 1}"
+    large = "datasets: {train: {batch_size_per_gpu: 1000000000000}}"
     (tmp_path / "plan.yml").write_text(
         "data: nowhere\nout: nowhere\nscales: [2]\niterations: 1\nmethods:\n"
         f"  M2Trans_open: {{changes: {{network_g: {network}}}}}\n"
         "  EDSR_open: {changes: {network_g: {network: {num_feat: 8, num_block: 1}}}}\n"
+        # So many patches fit into no memory.
+        f"  does_not_fit: {{base: M2Trans_open, changes: {{network_g: {network}, {large}}}}}\n"
     )
     (tmp_path / "out").mkdir()
     figures = figures_of("plan", tmp_path / "out", "--plan", str(tmp_path / "plan.yml"))
     names = ("M2Trans_open_x2", "EDSR_open_x2")
-    assert list(figures) == [(case, name) for case in ("training step x2", "forward x2") for name in names]
+    expected = [("training step x2", name) for name in names]
+    assert list(figures) == expected + [("forward x2", name) for name in (*names, "does_not_fit_x2")]
     for case in ("training step x2", "forward x2"):
-        check_ratios(figures, case, *names)
+        # Each is timed in turn with the first.
+        assert "ratio" not in figures[case, names[0]]
+        assert len(figures[case, names[1]]["ratio"]["values"]) == 3
+    failures = json.loads((tmp_path / "out/figures.json").read_text())["failures"]
+    assert [(each["case"], each["name"]) for each in failures] == [("training step x2", "does_not_fit_x2")]
 
 
 @pytest.mark.parametrize(
@@ -300,8 +308,9 @@ def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
     import reporting
     import scaling
 
-    def proportional(runs, repetitions, device):
+    def proportional(runs, repetitions, device, budget):
         assert device.type == "cpu"
+        assert budget == 20
         return [[4.0**index] * repetitions for index in range(len(runs))]
 
     args = arguments.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")], any_device=False)
