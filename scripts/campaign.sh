@@ -144,7 +144,8 @@ for folder in "$IMAGES"/*/; do
     step "prepare-$set" 0 "${m2trans[@]}" prepare "$folder" "$WORK/data/$set" --lmdb raw
 done
 if ((!postponed)); then
-    step bench-plan 120 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" --json "$RESULTS/bench/plan.json"
+    step bench-plan 180 "${m2trans[@]}" bench plan --plan "$PLAN" --device "$DEVICE" --budget 3 --repetitions 3 \
+        --json "$RESULTS/bench/plan.json"
     step tests 240 "$PYTHON" -m pytest -m gpu -q -p no:cacheprovider tests
     for name in "${BENCHMARKS[@]}"; do
         ((used + SECONDS + BENCH_LIMIT <= $1 * 60 * BENCH_PERCENT / 100)) || break

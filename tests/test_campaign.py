@@ -209,16 +209,16 @@ class TestPieces:
 
     def test_lengths_wait_for_the_benchmarks(self, campaign, tmp_path):
         """Their time is not the trainings'."""
-        done, calls = campaign("60", SECONDS="380")  # of this piece
+        done, calls = campaign("60", SECONDS="320")  # of this piece
         assert done.returncode == 75, done.stdout
-        assert re.search(r"3\d\d of 3600 s used; repeat the command", done.stdout)
-        assert verbs(calls) == ["prepare", "prepare", "bench"]
+        assert re.search(r"3[23]\d of 3600 s used; repeat the command", done.stdout)
+        assert verbs(calls) == ["prepare"] * 2 + ["bench"] * 11
         assert not (tmp_path / "work/groups").exists()
         assert campaign("60")[0].returncode == 0
 
     def test_what_cannot_fit_any_more_is_given_up_for_trainings(self, campaign, tmp_path):
-        (tmp_path / "work/seconds").write_text("3400")
-        done, calls = campaign("60")  # 200 s are left: enough for steps, not for the tests, nor is it for benchmarks
+        (tmp_path / "work/seconds").write_text("3350")
+        done, calls = campaign("60")  # 250 s are left: enough for steps, not for the tests, nor is it for benchmarks
         assert done.returncode == 0
         assert "campaign: no time is left for tests\n" in done.stdout
         assert verbs(calls)[:4] == ["prepare", "prepare", "bench", "compare"]
