@@ -103,3 +103,12 @@ def test_settings_are_found_in_the_checkpoint(tmp_path):
     option_file.write_text("name: test\n")
     with pytest.raises(InputError, match="no section network_g"):
         checkpoint_network(whole, option_file)
+
+
+def test_networks_enlarge_where_they_are_and_metrics_get_the_result_on_the_cpu(device):
+    torch.manual_seed(0)
+    network, lq = M2Trans(2, num_feat=8, num_block=1).eval(), torch.rand(1, 3, 20, 12)
+    expected = enlarge(network, lq)
+    result = enlarge(network.to(device), lq)
+    assert result.device.type == "cpu"
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)
