@@ -64,7 +64,7 @@ class Report:
             items: where given, the figures are items per second instead of seconds.
             unit: of the figures.
         """
-        floors = {name: self._floors(run, items) for name, run in runs.items()}
+        floors = {name: self.floors(run, items) for name, run in runs.items()}
         for run in runs.values():
             warm_up(run, self.device, self.budget)
         times = time_in_turn(list(runs.values()), self.repetitions, self.device, self.budget)
@@ -114,7 +114,7 @@ class Report:
     ) -> Run:
         """Returns the reference, which is the run itself if there was none."""
         run = make()
-        floors = self._floors(run, items)
+        floors = self.floors(run, items)
         runs = [reference, run] if reference else [run]
         # The reference, too: its memory and what was compiled for it went with the run before.
         for each in runs:
@@ -137,7 +137,7 @@ class Report:
         ratios = [a / b for a, b in zip(reference, seconds, strict=False)] if reference is not None else None
         self.add(case, name, unit, [items / value for value in seconds] if items else seconds, ratios, details)
 
-    def _floors(self, run: Run, items: int) -> dict[str, float]:
+    def floors(self, run: Run, items: int = 0) -> dict[str, float]:
         """The floors of a network's run, in the unit of its figure: least seconds, or most items per second."""
         if not self.rates or not isinstance(run, NetworkRun) or not run.floors:
             return {}

@@ -250,6 +250,7 @@ def test_scaling(tmp_path):
             assert figures[case, "LR 1x32x32"]["ratio"]["median"] == 1
             assert figures[case, large]["median"] > 0
             assert (case, "log-log slope") in figures
+        check_floors(figures, f"time of the forward pass x2 against {variable}", large)
 
 
 @pytest.mark.slow
