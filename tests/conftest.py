@@ -38,6 +38,34 @@ def files_no_larger_than():
 
 
 @pytest.fixture
+def model_options(tmp_path):
+    """Makes the options of a tiny `M2TransModel` on L1 alone; arguments go into the section `train`."""
+
+    def options(**train):
+        return {
+            "name": "tiny",
+            "model_type": "M2TransModel",
+            "scale": 2,
+            "num_gpu": 0,
+            "dist": False,
+            "rank": 0,
+            "world_size": 1,
+            "is_train": True,
+            "manual_seed": 0,
+            "network_g": {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1},
+            "path": {"models": str(tmp_path), "training_states": str(tmp_path)},
+            "train": {
+                "optim_g": {"type": "Adam", "lr": 1e-3},
+                "scheduler": {"type": "MultiStepLR", "milestones": [100]},
+                "pixel_opt": {"type": "L1Loss"},
+                **train,
+            },
+        }
+
+    return options
+
+
+@pytest.fixture
 def float32():
     """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told otherwise."""
     from basicsr_m2trans.models.precision import float32_products

@@ -30,7 +30,9 @@ class CompiledNetwork:
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
-        require_compiler(device)
+        missing = missing_for_compiling(device.type)
+        if missing:
+            raise InputError(f"compile needs {missing}, which is not here; install it, or leave out compile")
         self.network = network
         # Not with symbolic sizes: they give slower code, and CUDA graphs need fixed ones.
         self._compiled = torch.compile(network, dynamic=False, mode=None if device.type == "cpu" else "max-autotune")
@@ -61,17 +63,12 @@ class CompiledNetwork:
             raise
 
 
-def require_compiler(device: torch.device) -> None:
-    """Check before any work what `torch.compile` needs beside PyTorch.
-
-    Raises:
-        InputError: it is not here.
-    """
-    if device.type == "cpu":
+def missing_for_compiling(device_type: str) -> str:
+    """What `torch.compile` needs beside PyTorch and does not find, such as 'the compiler g++'; empty if it has all."""
+    if device_type == "cpu":
         names = [os.environ.get("CXX", "g++")]
     else:
         names = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang", "cc"]
         if importlib.util.find_spec("triton") is None:
-            raise InputError("compile needs the package triton on a GPU; install it, or leave out compile")
-    if not any(shutil.which(name) for name in names):
-        raise InputError(f"compile needs the compiler {' or '.join(names)}; install it, or leave out compile")
+            return "the package triton"
+    return "" if any(map(shutil.which, names)) else f"the compiler {' or '.join(names)}"

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,11 +75,13 @@ class TrainingOptions:
 
     def _compile_problems(self) -> list[str]:
         if self.compile is True:
-            compiler = os.environ.get("CXX", "g++")
-            if shutil.which(compiler) is None:
-                return [
-                    f"train: compile needs the C++ compiler {compiler}, which is not here; install it, or write false"
-                ]
+            import torch
+
+            from basicsr_m2trans.inference.compiled import missing_for_compiling
+
+            missing = missing_for_compiling("cuda" if torch.cuda.is_available() else "cpu")
+            if missing:
+                return [f"train: compile needs {missing}, which is not here; install it, or write false"]
         elif isinstance(self.compile, str):
             import torch
 

@@ -61,7 +61,7 @@ def test_failed_and_existing_files(scans, capsys):
 def test_compiling_needs_a_compiler_before_anything_is_written(scans, capsys, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert main(command(scans, "--device", "cpu", "--compile")) == 2
-    assert "compile needs the compiler no-such-compiler; install it" in capsys.readouterr().err
+    assert "compile needs the compiler no-such-compiler, which is not here; install it" in capsys.readouterr().err
     assert not (scans / "out").exists()
 
 

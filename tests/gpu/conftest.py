@@ -5,43 +5,25 @@ import torch
 
 import basicsr_m2trans
 
+SEMANTIC = {
+    "type": "ImageTextSemanticLoss",
+    "encoder": "QualityCLIPEncoder",
+    "patch_size": 16,
+    "loss_weight": 0.5,
+}
+NETWORK = {"type": "M2Trans", "upscale": 2, "num_feat": 16, "num_block": 2}
+
 
 @pytest.fixture
-def build(tmp_path):
+def build(model_options):
     """Builds an `M2TransModel`; arguments are options of the section `train`."""
     basicsr_m2trans.register()
     from basicsr.models import build_model
 
     def with_options(**train):
         torch.manual_seed(0)
-        return build_model(
-            {
-                "name": "tiny",
-                "model_type": "M2TransModel",
-                "scale": 2,
-                "num_gpu": 1,
-                "dist": False,
-                "rank": 0,
-                "world_size": 1,
-                "is_train": True,
-                "manual_seed": 0,
-                "network_g": {"type": "M2Trans", "upscale": 2, "num_feat": 16, "num_block": 2},
-                "path": {"models": str(tmp_path), "training_states": str(tmp_path)},
-                "train": {
-                    "ema_decay": 0.9,
-                    "optim_g": {"type": "Adam", "lr": 1e-3},
-                    "scheduler": {"type": "MultiStepLR", "milestones": [100]},
-                    "pixel_opt": {"type": "L1Loss"},
-                    "semantic_opt": {
-                        "type": "ImageTextSemanticLoss",
-                        "encoder": "QualityCLIPEncoder",
-                        "patch_size": 16,
-                        "loss_weight": 0.5,
-                    },
-                    **train,
-                },
-            }
-        )
+        options = model_options(**{"ema_decay": 0.9, "semantic_opt": dict(SEMANTIC), **train})
+        return build_model(options | {"num_gpu": 1, "network_g": dict(NETWORK)})
 
     return with_options
 

@@ -128,8 +128,8 @@ def test_inductor_with_cuda_graphs(net):
 @pytest.mark.parametrize(
     ("device", "variable", "message"),
     [
-        ("cpu", "CXX", "compile needs the compiler no-such-compiler"),
-        ("cuda", "CC", "compile needs the compiler no-such-compiler"),
+        ("cpu", "CXX", "compile needs the compiler no-such-compiler, which is not here"),
+        ("cuda", "CC", "compile needs the compiler no-such-compiler, which is not here"),
         ("cuda", None, "compile needs the package triton"),
     ],
 )

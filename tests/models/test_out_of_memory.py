@@ -12,29 +12,15 @@ basicsr_m2trans.register()
 from basicsr.models import build_model  # noqa: E402
 
 
-def build(tmp_path, **train):
-    torch.manual_seed(0)
-    return build_model(
-        {
-            "name": "tiny",
-            "model_type": "M2TransModel",
-            "scale": 2,
-            "num_gpu": 0,
-            "dist": False,
-            "rank": 0,
-            "world_size": 1,
-            "is_train": True,
-            "manual_seed": 0,
-            "network_g": {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1},
-            "path": {"models": str(tmp_path), "training_states": str(tmp_path)},
-            "train": {
-                "optim_g": {"type": "Adam", "lr": 1e-3},
-                "scheduler": {"type": "MultiStepLR", "milestones": [100]},
-                "pixel_opt": {"type": "L1Loss"},
-                **train,
-            },
-        }
-    )
+@pytest.fixture
+def build(model_options):
+    """Builds the model; arguments are options of the section `train`."""
+
+    def with_options(**train):
+        torch.manual_seed(0)
+        return build_model(model_options(**train))
+
+    return with_options
 
 
 def without_memory(*_):
@@ -53,9 +39,9 @@ def batch(size=2):
         ({"accumulate": 2, "checkpointing": True, "amp": "bf16"}, "To need less, lower datasets"),
     ],
 )
-def test_training_stops_with_the_batch_and_what_to_lower(tmp_path, train, savings, monkeypatch):
+def test_training_stops_with_the_batch_and_what_to_lower(build, tmp_path, train, savings, monkeypatch):
     monkeypatch.setattr("basicsr_m2trans.models.m2trans_model.checkpoint_blocks", lambda _: None)  # one has no blocks
-    model = build(tmp_path, **train)
+    model = build(**train)
     model.feed_data(batch())
     model.optimize_parameters(1)
     model.save(0, 1)
@@ -74,15 +60,15 @@ def test_training_stops_with_the_batch_and_what_to_lower(tmp_path, train, saving
         assert part in str(error.value)
 
 
-def test_other_errors_of_a_step_stay(tmp_path):
-    model = build(tmp_path)
+def test_other_errors_of_a_step_stay(build):
+    model = build()
     model.feed_data({"lq": torch.rand(1, 4, 16, 16), "gt": torch.rand(1, 3, 32, 32)})
     with pytest.raises(RuntimeError, match="channels"):
         model.optimize_parameters(1)
 
 
-def test_validation_is_computed_again_in_strips(tmp_path, caplog):
-    model, attempts = build(tmp_path), []
+def test_validation_is_computed_again_in_strips(build, caplog):
+    model, attempts = build(), []
 
     def attempt(*_):
         attempts.append(1)
