@@ -150,7 +150,7 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
     for name, definition in methods.items():
         yield from _method_problems(name, definition or {})
         own = (definition or {}).get("scales")
-        if own is not None and not set(own) & set(content.get("scales") or own or [None]):
+        if own is not None and not set(own) & set(content.get("scales") or own):
             remedy = f"name some of {', '.join(map(str, content.get('scales') or SCALES))}, or leave it out for all"
             yield Problem(("methods", name, "scales"), "is none of the comparison's scales", remedy)
     for path in _changed_sections(content, methods):

@@ -25,11 +25,11 @@ def is_prepared(folder: Path, scale: int) -> bool:
 
 def set_options(folder: Path, scale: int) -> dict[str, Any]:
     """Options of a prepared set; one that is not there yet will be LMDB."""
-    prepared = [kind for kind in _image_folders(folder, scale) if all(map(Path.is_dir, kind[1:]))]
-    backend, gt, lq = prepared[0] if prepared else ("lmdb", folder / "HR.lmdb", folder / f"LR_bicubic_X{scale}.lmdb")
-    files = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
+    raw, png, files = _image_folders(folder, scale)
+    backend, gt, lq = next((kind for kind in (raw, png, files) if all(map(Path.is_dir, kind[1:]))), png)
+    names = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
     dataset = {"type": "PairedImageTextDataset", "dataroot_gt": str(gt.resolve()), "dataroot_lq": str(lq.resolve())}
-    return dataset | {"io_backend": {"type": backend}} | files
+    return dataset | {"io_backend": {"type": backend}} | names
 
 
 def no_images(folder: Path, scales: Iterable[int]) -> str:
