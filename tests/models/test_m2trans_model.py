@@ -226,6 +226,16 @@ def test_bfloat16_reaches_the_network(tmp_path):
     assert seen == [torch.bfloat16]
 
 
+@pytest.mark.parametrize(("train", "expected"), [({}, False), ({"tf32": True}, True), ({"tf32": False}, False)])
+def test_tf32_holds_for_the_step_alone(tmp_path, train, expected):
+    seen = []
+    model = build(tmp_path, **train)
+    model.net_g.register_forward_hook(lambda *_: seen.append(torch.backends.cuda.matmul.allow_tf32))
+    step(model)
+    model.test()
+    assert seen == [expected, False]
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(reduction, tmp_path, device):
     """Means and sums alike, and the log shows the values of the whole batch."""
