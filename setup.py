@@ -7,7 +7,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "basicsr_m2trans/__init__.py").read_text())[1]
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "basicsr_m2trans/__init__.py").read_text())[
+    1
+]
 
 # What only some users need; the tests need all of it and more.
 EXTRAS = {
@@ -37,7 +39,8 @@ TEST_TOOLS = [
 setup(
     name="basicsr_m2trans",
     version=VERSION,
-    description="M2Trans ultrasound super-resolution with its image-text semantic loss, as a plugin for BasicSR",
+    description="M2Trans ultrasound super-resolution with its image-text semantic loss, as a "
+    "plugin for BasicSR",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -70,6 +73,7 @@ setup(
         "PyWavelets>=1.5",
         "setuptools<82",
     ],
-    extras_require=EXTRAS | {"gpu-tests": GPU_TESTS, "test": [*itertools.chain(*EXTRAS.values()), *TEST_TOOLS]},
+    extras_require=EXTRAS
+    | {"gpu-tests": GPU_TESTS, "test": [*itertools.chain(*EXTRAS.values()), *TEST_TOOLS]},
     entry_points={"console_scripts": ["m2trans=basicsr_m2trans.cli:main"]},
 )

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Python puts this folder first, where its train.py and test.py would hide other modules of these names.
+# Python puts this folder first, where its train.py and test.py would hide other modules of these
+# names.
 sys.path[0] = str(ROOT)
 
 from basicsr_m2trans import register  # noqa: E402
@@ -13,5 +14,6 @@ from basicsr_m2trans.launch import main  # noqa: E402
 if __name__ == "__main__":
     sys.exit(main("train", str(ROOT)))
 else:
-    # A DataLoader worker that is spawned imports this file before it can import BasicSR's data sets.
+    # A DataLoader worker that is spawned imports this file before it can import BasicSR's data
+    # sets.
     register()

@@ -1,8 +1,8 @@
 """M2Trans for BasicSR: ultrasound image super-resolution with an image-text semantic loss.
 
-Importing this package is cheap and touches nothing. `register()` makes stock BasicSR 1.4.2 import on today's
-stack and adds the plugin's networks, data set, loss, model and metrics to BasicSR's registries, so that option
-files can name them. `Upscaler` enlarges images with a trained network.
+Importing this package is cheap and touches nothing. `register()` makes stock BasicSR 1.4.2 import
+on today's stack and adds the plugin's networks, data set, loss, model and metrics to BasicSR's
+registries, so that option files can name them. `Upscaler` enlarges images with a trained network.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,13 @@ def __getattr__(name: str) -> Any:
 def register() -> None:
     """Add this plugin's classes to BasicSR's registries; calling it again changes nothing.
 
-    After it, `build_network`, `build_dataset`, `build_loss`, `build_model` and `calculate_metric` of stock BasicSR
-    know the names listed in the README, and BasicSR's PSNR and SSIM take less time for the same values.
+    After it, `build_network`, `build_dataset`, `build_loss`, `build_model` and `calculate_metric`
+    of stock BasicSR know the names listed in the README, and BasicSR's PSNR and SSIM take less time
+    for the same values.
 
     Raises:
-        RuntimeError: another package has already registered a different object under one of the names.
+        RuntimeError: another package has already registered a different object under one of the
+            names.
     """
     from basicsr_m2trans import compat
 
@@ -62,6 +64,6 @@ def register() -> None:
                 target.register(obj)
             elif target.get(obj.__name__) is not obj:
                 raise RuntimeError(
-                    f"another package has registered its own {obj.__name__!r} in BasicSR's {target._name} registry; "
-                    "import only one of the two packages in this process"
+                    f"another package has registered its own {obj.__name__!r} in BasicSR's "
+                    f"{target._name} registry; import only one of the two packages in this process"
                 )

@@ -8,11 +8,12 @@ from pathlib import Path
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, flush it to the disk and rename it into place.
 
-    `path` is then absent, old or complete, also after a crash of the machine. A kill leaves at most `<path>.partial`,
-    which the next write of the same file replaces.
+    `path` is then absent, old or complete, also after a crash of the machine. A kill leaves at most
+    `<path>.partial`, which the next write of the same file replaces.
 
     Raises:
-        OSError: the folder does not exist, is not writable, or its disk is full; nothing is left of the new data.
+        OSError: the folder does not exist, is not writable, or its disk is full; nothing is left of
+            the new data.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:

@@ -1,8 +1,8 @@
 """Makes stock BasicSR 1.4.2 import and run on today's Python, PyTorch and torchvision.
 
-`apply()` makes all repairs. Each repair is one function that names its defect and the upstream issue, and does
-nothing where the defect is absent. The first three must precede `import basicsr`; the others replace functions of
-the imported package, whose files stay as they are.
+`apply()` makes all repairs. Each repair is one function that names its defect and the upstream
+issue, and does nothing where the defect is absent. The first three must precede `import basicsr`;
+the others replace functions of the imported package, whose files stay as they are.
 """
 
 import argparse
@@ -39,7 +39,8 @@ def apply() -> None:
     """Import BasicSR 1.4.2 with all repairs; later calls cost nothing.
 
     Raises:
-        ImportError: BasicSR is not installed, or in another version than the repairs are written for.
+        ImportError: BasicSR is not installed, or in another version than the repairs are written
+            for.
     """
     require_basicsr()
     declare_torchvision_operators()
@@ -57,10 +58,12 @@ def apply() -> None:
 
 
 def require_basicsr() -> None:
-    """The folder `basicsr/` of launchers is taken for the package where BasicSR is not installed (no upstream issue).
+    """The folder `basicsr/` of launchers is taken for the package where BasicSR is not installed
+    (no upstream issue).
 
     Raises:
-        ImportError: BasicSR is not installed, or in another version than the repairs are written for.
+        ImportError: BasicSR is not installed, or in another version than the repairs are written
+            for.
     """
     try:
         version = importlib.metadata.version("basicsr")
@@ -68,16 +71,19 @@ def require_basicsr() -> None:
         version = None
     if version != BASICSR_VERSION:
         raise ImportError(
-            f"BasicSR {BASICSR_VERSION} is needed, found {version or 'none'}; install PyTorch first, then run "
-            f"`python -m pip install --no-build-isolation basicsr=={BASICSR_VERSION}`"
+            f"BasicSR {BASICSR_VERSION} is needed, found {version or 'none'}; install PyTorch "
+            "first, then run `python -m pip install --no-build-isolation "
+            f"basicsr=={BASICSR_VERSION}`"
         )
 
 
 def declare_torchvision_operators() -> None:
-    """torchvision does not import beside a PyTorch that it was not built for (pytorch/vision issue 9085).
+    """torchvision does not import beside a PyTorch that it was not built for (pytorch/vision issue
+    9085).
 
-    PyPI's torchvision cannot load its compiled operators beside a CPU-only PyTorch, and then fails while describing
-    the missing operators `nms` and `qnms`. Their signatures are declared here; nothing of BasicSR calls them.
+    PyPI's torchvision cannot load its compiled operators beside a CPU-only PyTorch, and then fails
+    while describing the missing operators `nms` and `qnms`. Their signatures are declared here;
+    nothing of BasicSR calls them.
     """
     try:
         import torchvision
@@ -89,7 +95,9 @@ def declare_torchvision_operators() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     for name in ("nms", "qnms"):
-        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(
+            f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
 
     import torchvision  # noqa: F401
 
@@ -97,7 +105,8 @@ def declare_torchvision_operators() -> None:
 def provide_functional_tensor() -> None:
     """BasicSR imports a module that torchvision 0.17 removed (XPixelGroup/BasicSR issue 649).
 
-    The repair, pull request 650, is merged upstream but not released. Only `rgb_to_grayscale` is used of it.
+    The repair, pull request 650, is merged upstream but not released. Only `rgb_to_grayscale` is
+    used of it.
     """
     name = "torchvision.transforms.functional_tensor"
     if name in sys.modules or importlib.util.find_spec(name) is not None:
@@ -127,10 +136,11 @@ def provide_distutils() -> None:
 
 
 def explain_unknown_names() -> None:
-    """A registry answers an unknown name with a wrong line and no candidates (XPixelGroup/BasicSR issues 683, 723).
+    """A registry answers an unknown name with a wrong line and no candidates (XPixelGroup/BasicSR
+    issues 683, 723).
 
-    Known names, also those that carry the suffix `_basicsr`, are found as before. An unknown one raises
-    `UnknownNameError` with the nearest names.
+    Known names, also those that carry the suffix `_basicsr`, are found as before. An unknown one
+    raises `UnknownNameError` with the nearest names.
     """
     from basicsr.utils.registry import Registry
 
@@ -142,7 +152,9 @@ def explain_unknown_names() -> None:
         names = {known.lower(): known for known in sorted(self.keys())}
         near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
         candidates = [names[key] for key in near] or list(names.values())
-        message = f"{name!r} is not a registered {self._name}; nearest names: {', '.join(candidates)}"
+        message = (
+            f"{name!r} is not a registered {self._name}; nearest names: {', '.join(candidates)}"
+        )
         if not any(obj.__module__.startswith("basicsr_m2trans.") for _, obj in self):
             message += "; the names of basicsr_m2trans are known after `basicsr_m2trans.register()`"
         raise UnknownNameError(message)
@@ -151,11 +163,12 @@ def explain_unknown_names() -> None:
 
 
 def distribute_without_gpus() -> None:
-    """Distributed training divides by the number of GPUs and knows NCCL only (no upstream issue known).
+    """Distributed training divides by the number of GPUs and knows NCCL only (no upstream issue
+    known).
 
-    Without GPUs the processes of `torchrun` talk through Gloo, and models on the CPU are wrapped without device
-    numbers. A machine with GPUs keeps BasicSR's own way; hide its GPUs (`CUDA_VISIBLE_DEVICES=`) to train several
-    processes on its CPU.
+    Without GPUs the processes of `torchrun` talk through Gloo, and models on the CPU are wrapped
+    without device numbers. A machine with GPUs keeps BasicSR's own way; hide its GPUs
+    (`CUDA_VISIBLE_DEVICES=`) to train several processes on its CPU.
     """
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import dist_util
@@ -181,12 +194,14 @@ def distribute_without_gpus() -> None:
 
 
 def resume_exactly() -> None:
-    """A resumed run needs a GPU and sees other samples than an uninterrupted one (xinntao/Real-ESRGAN issue 799).
+    """A resumed run needs a GPU and sees other samples than an uninterrupted one
+    (xinntao/Real-ESRGAN issue 799).
 
-    Defects of one place: the state is put on a GPU even where there is none (XPixelGroup/BasicSR issue 107), and may
-    run code; `--auto_resume` looks below the current directory and takes torn files; the epoch restarts at its first
-    sample; the number of epochs counts the incomplete batches that the loader drops, so that training ends before
-    `total_iter` (XPixelGroup/BasicSR issue 593); and a signal loses the work since the last checkpoint.
+    Defects of one place: the state is put on a GPU even where there is none (XPixelGroup/BasicSR
+    issue 107), and may run code; `--auto_resume` looks below the current directory and takes torn
+    files; the epoch restarts at its first sample; the number of epochs counts the incomplete
+    batches that the loader drops, so that training ends before `total_iter` (XPixelGroup/BasicSR
+    issue 593); and a signal loses the work since the last checkpoint.
     """
     import basicsr.train
     from basicsr.models.base_model import BaseModel
@@ -208,7 +223,8 @@ def resume_exactly() -> None:
 
 
 def keep_archived_folders() -> None:
-    """An older folder gets a name of the clock's second, and a start fails where one has it (no upstream issue known).
+    """An older folder gets a name of the clock's second, and a start fails where one has it (no
+    upstream issue known).
 
     That happens where the clock was set back, or where runs begin and end within a second.
     """
@@ -218,7 +234,9 @@ def keep_archived_folders() -> None:
     def mkdir_and_rename(path: str) -> None:
         if os.path.exists(path):
             archived = f"{path}_archived_{misc.get_time_str()}"
-            names = itertools.chain([archived], (f"{archived}_{number}" for number in itertools.count(2)))
+            names = itertools.chain(
+                [archived], (f"{archived}_{number}" for number in itertools.count(2))
+            )
             unused = next(name for name in names if not os.path.exists(name))
             print(f"Path already exists. Rename it to {unused}", flush=True)
             os.rename(path, unused)
@@ -228,7 +246,8 @@ def keep_archived_folders() -> None:
 
 
 def time_with_a_steady_clock() -> None:
-    """The times of iterations in the log are differences of a clock that can be set (no upstream issue known).
+    """The times of iterations in the log are differences of a clock that can be set (no upstream
+    issue known).
 
     One that is set back gave negative times; budgets of time rely on them.
     """
@@ -239,9 +258,11 @@ def time_with_a_steady_clock() -> None:
 
 
 def read_options_without_running_them() -> None:
-    """An option file can run code, and so can `--force_yml`, which is executed as Python (no upstream issue known).
+    """An option file can run code, and so can `--force_yml`, which is executed as Python (no
+    upstream issue known).
 
-    BasicSR's `parse_options` gets the options from `options.read_options`, overrides included, and does the rest.
+    BasicSR's `parse_options` gets the options from `options.read_options`, overrides included, and
+    does the rest.
     """
     import basicsr.test
     import basicsr.train
@@ -252,7 +273,9 @@ def read_options_without_running_them() -> None:
 
     stock_parse_options = stock_options.parse_options
 
-    def parse_with_one_seed(root_path: str, is_train: bool) -> tuple[dict[str, Any], argparse.Namespace]:
+    def parse_with_one_seed(
+        root_path: str, is_train: bool
+    ) -> tuple[dict[str, Any], argparse.Namespace]:
         opt, args = stock_parse_options(root_path, is_train)
         if opt["dist"]:
             import torch.distributed
@@ -263,7 +286,9 @@ def read_options_without_running_them() -> None:
             opt["manual_seed"] = seeds[0]
         return opt, args
 
-    def parse_options(root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+    def parse_options(
+        root_path: str, is_train: bool = True
+    ) -> tuple[dict[str, Any], argparse.Namespace]:
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("-opt")
         parser.add_argument("--force_yml", nargs="+", default=[])

@@ -1,7 +1,8 @@
-"""The main job from end to end on synthetic data: phantoms, training with both losses, resume, test, comparison.
+"""The main job from end to end on synthetic data: phantoms, training with both losses, resume,
+test, comparison.
 
-`make demo` runs it. It uses nothing that a user would not: `m2trans prepare`'s library function, the launchers under
-`basicsr/` and the option files under `options/demo/`.
+`make demo` runs it. It uses nothing that a user would not: `m2trans prepare`'s library function,
+the launchers under `basicsr/` and the option files under `options/demo/`.
 """
 
 import subprocess
@@ -24,10 +25,11 @@ SPLITS = {"train": (40, 0), "val": (4, 1000)}
 
 
 def run_demo() -> None:
-    """Make the data, train half way, resume to the end, test, and print and draw the result beside bicubic.
+    """Make the data, train half way, resume to the end, test, and print and draw the result beside
+    bicubic.
 
-    Works in the current directory, which must be the project's; writes below `datasets/demo`, `experiments` and
-    `results`. An earlier demo's experiment is kept: BasicSR renames it.
+    Works in the current directory, which must be the project's; writes below `datasets/demo`,
+    `experiments` and `results`. An earlier demo's experiment is kept: BasicSR renames it.
 
     Raises:
         InputError: the current directory is not the project's, or a step failed.
@@ -35,11 +37,19 @@ def run_demo() -> None:
     start = time.monotonic()
     for path in (TRAIN_OPTIONS, TEST_OPTIONS, Path("basicsr/train.py")):
         if not path.is_file():
-            raise InputError(f"{path} is not below the current directory; run the demo in the project's folder")
+            raise InputError(
+                f"{path} is not below the current directory; run the demo in the project's folder"
+            )
     train, test = _read(TRAIN_OPTIONS), _read(TEST_OPTIONS)
     _make_data(train["scale"])
     half = train["train"]["total_iter"] // 2
-    _launch(f"Training to iteration {half}", "train", TRAIN_OPTIONS, "--force_yml", f"train:total_iter={half}")
+    _launch(
+        f"Training to iteration {half}",
+        "train",
+        TRAIN_OPTIONS,
+        "--force_yml",
+        f"train:total_iter={half}",
+    )
     _launch(f"Resuming to iteration {2 * half}", "train", TRAIN_OPTIONS, "--auto_resume")
     _launch("Testing", "test", TEST_OPTIONS)
     experiment, results = Path("experiments", train["name"]), Path("results", test["name"])
@@ -47,11 +57,12 @@ def run_demo() -> None:
     _title("Done")
     trained, unseen = (count for count, _ in SPLITS.values())
     print(
-        f"A small M2Trans x{train['scale']} was trained on {trained} phantoms with the L1 and the image-text semantic\n"
-        f"loss: {half} iterations, then resumed for {half} more, and measured on {unseen} others.\n\n{table}\n\n"
-        f"Minutes of training show that everything works; they do not make a good network. {SHIPPED} comes with the\n"
-        "package, was trained on ultrasound images (docs/models.md) and has never seen phantoms. The encoder of the\n"
-        "semantic loss is the embedded prior, a small one (docs/quality-prior.md); the paper's is MedCLIP.\n"
+        f"A small M2Trans x{train['scale']} was trained on {trained} phantoms with the L1 and the "
+        f"image-text semantic\nloss: {half} iterations, then resumed for {half} more, and measured "
+        f"on {unseen} others.\n\n{table}\n\nMinutes of training show that everything works; they "
+        f"do not make a good network. {SHIPPED} comes with the\npackage, was trained on ultrasound "
+        "images (docs/models.md) and has never seen phantoms. The encoder of the\nsemantic loss is "
+        "the embedded prior, a small one (docs/quality-prior.md); the paper's is MedCLIP.\n"
     )
     logs = sorted(experiment.glob("train_*.log"))
     for name, place in (
@@ -92,11 +103,17 @@ def _launch(title: str, mode: str, options: Path, *arguments: str) -> None:
     print(f"$ python {' '.join(command[1:])}", flush=True)
     status = subprocess.run(command, check=False).returncode
     if status:
-        raise InputError(f"`{' '.join(command)}` ended with status {status}; its messages are above")
+        raise InputError(
+            f"`{' '.join(command)}` ended with status {status}; its messages are above"
+        )
 
 
-def _compare(test: dict[str, Any], visualization: Path, experiment: Path, shipped: str) -> tuple[str, Path]:
-    """Table of the option file's metrics for bicubic and both networks, and a picture of the first image."""
+def _compare(
+    test: dict[str, Any], visualization: Path, experiment: Path, shipped: str
+) -> tuple[str, Path]:
+    """Table of the option file's metrics for bicubic and both networks, and a picture of the first
+    image.
+    """
     from basicsr_m2trans import register
 
     register()
@@ -112,10 +129,18 @@ def _compare(test: dict[str, Any], visualization: Path, experiment: Path, shippe
     panels = []
     for hr_file in sorted((DATA / "val/HR").glob("*.png")):
         hr = _read_image(hr_file)
-        lr = _read_image(DATA / f"val/LR_bicubic/X{test['scale']}/{hr_file.stem}x{test['scale']}.png")
-        (sr_file,) = (visualization / test["datasets"]["test_1"]["name"]).glob(f"{hr_file.stem}_*.png")
+        lr = _read_image(
+            DATA / f"val/LR_bicubic/X{test['scale']}/{hr_file.stem}x{test['scale']}.png"
+        )
+        (sr_file,) = (visualization / test["datasets"]["test_1"]["name"]).glob(
+            f"{hr_file.stem}_*.png"
+        )
         # Phantoms are grey, so that the order of the channels does not matter.
-        images = {"bicubic": upscaler.bicubic(lr), "M2Trans": _read_image(sr_file), shipped: upscaler(lr)}
+        images = {
+            "bicubic": upscaler.bicubic(lr),
+            "M2Trans": _read_image(sr_file),
+            shipped: upscaler(lr),
+        }
         for method, image in images.items():
             data = {"img": image, "img2": hr}
             scores[method].append([calculate_metric(data, options) for options in metrics.values()])
@@ -139,7 +164,9 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def _panel(images: dict[str, np.ndarray], side: int = 96) -> np.ndarray:
-    """The named images side by side, and below each the square in which bicubic and HR differ most, enlarged."""
+    """The named images side by side, and below each the square in which bicubic and HR differ most,
+    enlarged.
+    """
     import cv2
 
     difference = cv2.absdiff(images["bicubic"], images["HR"]).mean(axis=2)
@@ -149,9 +176,13 @@ def _panel(images: dict[str, np.ndarray], side: int = 96) -> np.ndarray:
     for name, image in images.items():
         width = image.shape[1]
         title = np.zeros((28, width, 3), np.uint8)
-        cv2.putText(title, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(
+            title, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA
+        )
         detail = image[top : top + side, left : left + side]
         enlarged = cv2.resize(detail, (width, width), interpolation=cv2.INTER_NEAREST)
-        framed = cv2.rectangle(image.copy(), (left, top), (left + side, top + side), (0, 220, 255), 1)
+        framed = cv2.rectangle(
+            image.copy(), (left, top), (left + side, top + side), (0, 220, 255), 1
+        )
         columns.append(np.vstack([title, framed, enlarged]))
     return np.hstack(columns)

@@ -1,4 +1,6 @@
-"""Runs BasicSR's training or test with this plugin, after checking the option file of the command line."""
+"""Runs BasicSR's training or test with this plugin, after checking the option file of the command
+line.
+"""
 
 import contextlib
 import logging
@@ -15,21 +17,23 @@ from basicsr_m2trans.options import check_options
 
 
 def main(mode: str, root_path: str) -> int:
-    """Run `basicsr.train.train_pipeline` or `basicsr.test.test_pipeline` with the arguments of the command line.
+    """Run `basicsr.train.train_pipeline` or `basicsr.test.test_pipeline` with the arguments of the
+    command line.
 
-    The arguments are BasicSR's: `-opt FILE [--launcher pytorch] [--auto_resume] [--debug] [--force_yml KEY:KEY=VALUE
-    ...]`. A mistake of the user is printed without a traceback; before BasicSR creates any folder, one message lists
-    all files that are missing. Another run that writes the same folder is refused. Where the machine fails (a GPU,
-    memory, a full disk), the log and the last line say what to do.
+    The arguments are BasicSR's: `-opt FILE [--launcher pytorch] [--auto_resume] [--debug]
+    [--force_yml KEY:KEY=VALUE ...]`. A mistake of the user is printed without a traceback; before
+    BasicSR creates any folder, one message lists all files that are missing. Another run that
+    writes the same folder is refused. Where the machine fails (a GPU, memory, a full disk), the log
+    and the last line say what to do.
 
     Args:
         mode: 'train' or 'test'.
         root_path: the folder that receives `experiments/` or `results/`.
 
     Returns:
-        The exit status: 0 when all went well, 1 where the machine or the exchange with the run's other processes
-        failed, 2 for a mistake in the input, 130 after Ctrl-C, 143 after SIGTERM, which a training in progress answers
-        by saving a checkpoint first.
+        The exit status: 0 when all went well, 1 where the machine or the exchange with the run's
+        other processes failed, 2 for a mistake in the input, 130 after Ctrl-C, 143 after SIGTERM,
+        which a training in progress answers by saving a checkpoint first.
     """
     rank = os.environ.get("RANK")
     title = mode if rank is None else f"{mode} (rank {rank})"
@@ -39,7 +43,9 @@ def main(mode: str, root_path: str) -> int:
             run_pipeline(mode, root_path)
     except InputError as error:
         # A DataLoader worker's error arrives with the worker's traceback before its message.
-        message = str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip()
+        message = (
+            str(error).rpartition(f"{InputError.__module__}.{InputError.__name__}: ")[2].strip()
+        )
         print(f"{title}: {message}", file=sys.stderr, flush=True)
         return 2
     except (RuntimeError, OSError) as error:
@@ -47,7 +53,9 @@ def main(mode: str, root_path: str) -> int:
         if explanation is None:
             raise
         if mode == "train":
-            explanation += "; the checkpoints are as they were, --auto_resume goes on from the newest"
+            explanation += (
+                "; the checkpoints are as they were, --auto_resume goes on from the newest"
+            )
         # The log may lie on the disk that is full.
         with contextlib.suppress(InputError):
             # Where one process fails, the tracebacks of all others would bury its message.
@@ -64,9 +72,11 @@ def main(mode: str, root_path: str) -> int:
 
 
 def alone_in(folder: Path | None) -> contextlib.AbstractContextManager[object]:
-    """Hold a run's folder against other runs, which would move it away as an old one, or write the same files.
+    """Hold a run's folder against other runs, which would move it away as an old one, or write the
+    same files.
 
-    The lock file stands beside the folder, which BasicSR renames, and is held by the first of several processes.
+    The lock file stands beside the folder, which BasicSR renames, and is held by the first of
+    several processes.
 
     Raises:
         InputError: another run holds the folder, or nothing can be written there.
@@ -77,7 +87,9 @@ def alone_in(folder: Path | None) -> contextlib.AbstractContextManager[object]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder.parent} cannot be made ({error.strerror}); start where you may write") from error
+        raise InputError(
+            f"{folder.parent} cannot be made ({error.strerror}); start where you may write"
+        ) from error
     return locked(
         folder.with_name(f".{folder.name}.lock"),
         f"another run is writing {folder}; wait for it or stop it, or give this one another name",
@@ -85,7 +97,9 @@ def alone_in(folder: Path | None) -> contextlib.AbstractContextManager[object]:
 
 
 def run_pipeline(mode: str, root_path: str) -> None:
-    """Fill BasicSR's registries and run its pipeline for `mode`, which reads the command line again."""
+    """Fill BasicSR's registries and run its pipeline for `mode`, which reads the command line
+    again.
+    """
     register()
 
     import torch.distributed

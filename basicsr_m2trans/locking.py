@@ -1,4 +1,6 @@
-"""One process at a time in a folder or file: locks that the kernel releases when their holder ends, however it ends."""
+"""One process at a time in a folder or file: locks that the kernel releases when their holder ends,
+however it ends.
+"""
 
 import contextlib
 import errno
@@ -21,7 +23,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> None:
-    """Lock an open file or folder until it is closed; where the file system has no locks, say so and go on.
+    """Lock an open file or folder until it is closed; where the file system has no locks, say so
+    and go on.
 
     Args:
         file: open file or its number.
@@ -47,7 +50,11 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            print(f"no protection against a second run here: {error.strerror}", file=sys.stderr, flush=True)
+            print(
+                f"no protection against a second run here: {error.strerror}",
+                file=sys.stderr,
+                flush=True,
+            )
             return
 
 
@@ -55,7 +62,8 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
 def locked(path: Path, refusal: str) -> Iterator[int]:
     """Hold a lock file, which is created if absent and stays behind, empty.
 
-    Yields the file's number for child processes to inherit: one that survives its killed parent keeps the lock.
+    Yields the file's number for child processes to inherit: one that survives its killed parent
+    keeps the lock.
 
     Args:
         path: the lock file, in a folder that exists.
@@ -68,7 +76,9 @@ def locked(path: Path, refusal: str) -> Iterator[int]:
         # Another user's file is as good: a lock needs no leave to write.
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); make its folder writable") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); make its folder writable"
+        ) from error
     with open(descriptor, "rb") as file:
         take_lock(file, refusal, PATIENCE)
         try:

@@ -17,8 +17,8 @@ def check_options(mode: str, root_path: str) -> Path | None:
         The folder that BasicSR will write; None without an option file, where it prints its usage.
 
     Raises:
-        InputError: the option file cannot be used, or files or GPUs that it asks for are missing; one message lists
-            all that is wrong.
+        InputError: the option file cannot be used, or files or GPUs that it asks for are missing;
+            one message lists all that is wrong.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-opt")
@@ -33,7 +33,10 @@ def check_options(mode: str, root_path: str) -> Path | None:
     prefix = "debug_" if args.debug and not name.startswith("debug") else ""
     folder = Path(root_path, "experiments" if mode == "train" else "results", prefix + name)
     if Path(args.opt).resolve().parent == folder.resolve():
-        raise InputError(f"-opt {args.opt}: the run writes its own copy to this place; copy the file elsewhere first")
+        raise InputError(
+            f"-opt {args.opt}: the run writes its own copy to this place; copy the file elsewhere "
+            "first"
+        )
     if args.auto_resume and isinstance(paths, dict):
         from basicsr_m2trans.checkpoints import latest_training_state
 
@@ -44,7 +47,8 @@ def check_options(mode: str, root_path: str) -> Path | None:
 
 
 def check_file(path: str | Path, files: bool = True) -> str | None:
-    """Check an option file for the run that it is made for: a training if it has a section `train`, else a test.
+    """Check an option file for the run that it is made for: a training if it has a section `train`,
+    else a test.
 
     Args:
         path: the yml file.
@@ -86,8 +90,8 @@ def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ())
         overrides: entries of the form `key:key=value`.
 
     Raises:
-        InputError: the file or an override cannot be read, or one of the sections that BasicSR needs is missing or is
-            no section. What is in them is for `find_problems` to tell.
+        InputError: the file or an override cannot be read, or one of the sections that BasicSR
+            needs is missing or is no section. What is in them is for `find_problems` to tell.
     """
     file = OptionFile.read(path, overrides)
     sections = [
@@ -97,12 +101,16 @@ def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ())
     ]
     _refuse(file, file.problems + sections)
     if file.opt.get("val") is None:
-        file.opt.pop("val", None)  # BasicSR takes any `val` for a section where `name` holds `debug`
+        file.opt.pop(
+            "val", None
+        )  # BasicSR takes any `val` for a section where `name` holds `debug`
     return file
 
 
 def missing_files(opt: dict[str, Any]) -> list[str]:
-    """What options name and the disk does not hold: one text for each remedy, with a line for each missing file."""
+    """What options name and the disk does not hold: one text for each remedy, with a line for each
+    missing file.
+    """
     from basicsr_m2trans.option_schema.files import find_missing_files
 
     return grouped(find_missing_files(opt))
@@ -129,13 +137,16 @@ def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
 
     problems = _differences(opt, mode)
     known = {problem.key for problem in problems}
-    # What is known to be wrong is left out, so that the other checks meet only values of the right type.
+    # What is known to be wrong is left out, so that the other checks meet only values of the right
+    # type.
     sound = without(opt, known)
     later = list(find_contradictions(sound, mode))
     if files:
         later += on_disk.find_missing_files(sound)
         later += on_disk.find_missing_gpus(sound)
-    problems += [problem for problem in later if not any(problem.key[: len(key)] == key for key in known)]
+    problems += [
+        problem for problem in later if not any(problem.key[: len(key)] == key for key in known)
+    ]
     problems += find_refused_values(_faultless(opt, problems))
     if files:
         faultless = _faultless(opt, problems)
@@ -146,4 +157,10 @@ def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
 
 def _faultless(opt: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """A copy of `opt` without the sections that have a problem, of which nothing can be built."""
-    return without(opt, {key[:1] if key[0] in ("network_g", "path") else key[:2] for key in (p.key for p in problems)})
+    return without(
+        opt,
+        {
+            key[:1] if key[0] in ("network_g", "path") else key[:2]
+            for key in (p.key for p in problems)
+        },
+    )

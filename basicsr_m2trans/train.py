@@ -9,5 +9,6 @@ from basicsr_m2trans.launch import main
 if __name__ == "__main__":
     sys.exit(main("train", os.getcwd()))
 else:
-    # A DataLoader worker that is spawned imports this module before it can import BasicSR's data sets.
+    # A DataLoader worker that is spawned imports this module before it can import BasicSR's data
+    # sets.
     register()

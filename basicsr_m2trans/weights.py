@@ -13,19 +13,20 @@ from basicsr_m2trans.errors import InputError
 
 
 def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> Any:
-    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values, or safetensors.
+    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values,
+    or safetensors.
 
     Args:
         file: a path or an open binary file; a path that ends in .safetensors is read as that.
         source: the file's name in messages; default the path.
 
     Returns:
-        What the file holds. Of a safetensors file: its weights as `params`, and the settings that `m2trans export`
-        has put beside them as `network_g`.
+        What the file holds. Of a safetensors file: its weights as `params`, and the settings that
+        `m2trans export` has put beside them as `network_g`.
 
     Raises:
-        InputError: no such file, a damaged one, or one that asks for other Python objects, which is refused because
-            unpickling them can run any code.
+        InputError: no such file, a damaged one, or one that asks for other Python objects, which is
+            refused because unpickling them can run any code.
     """
     source = source or str(file)
     if isinstance(file, (str, Path)) and not Path(file).is_file():
@@ -36,8 +37,9 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{source} cannot be read: it is damaged, or holds Python objects beside weights, which could run code "
-            "and are refused; get it from a source you trust, or save its weights alone"
+            f"{source} cannot be read: it is damaged, or holds Python objects beside weights, "
+            "which could run code and are refused; get it from a source you trust, or save its "
+            "weights alone"
         ) from error
     except PermissionError as error:
         raise InputError(f"{source} cannot be read ({error.strerror})") from error
@@ -59,7 +61,9 @@ def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
     except PermissionError as error:
         raise InputError(f"{source} cannot be read ({error.strerror})") from error
     except (SafetensorError, json.JSONDecodeError) as error:
-        raise InputError(f"{source} cannot be read: it is damaged or no safetensors file; get it again") from error
+        raise InputError(
+            f"{source} cannot be read: it is damaged or no safetensors file; get it again"
+        ) from error
     return checkpoint
 
 
@@ -69,13 +73,23 @@ def as_weights(value: Any, source: str) -> dict[str, Tensor]:
     Raises:
         InputError: it is something else.
     """
-    if isinstance(value, dict) and value and all(isinstance(item, Tensor) for item in value.values()):
+    if (
+        isinstance(value, dict)
+        and value
+        and all(isinstance(item, Tensor) for item in value.values())
+    ):
         return value
-    kind = f"the entries {', '.join(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
+    kind = (
+        f"the entries {', '.join(map(str, value))}"
+        if isinstance(value, dict)
+        else f"a {type(value).__name__}"
+    )
     raise InputError(f"{source} does not hold named weights but {kind}")
 
 
-def check_weights(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, network: str) -> None:
+def check_weights(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, network: str
+) -> None:
     """Compare names and shapes of weights, since loading them partly would leave the rest random.
 
     Args:
@@ -85,7 +99,8 @@ def check_weights(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], s
         network: the network's name.
 
     Raises:
-        InputError: a weight is missing, left over or of another shape; the first few of each are named.
+        InputError: a weight is missing, left over or of another shape; the first few of each are
+            named.
     """
     problems = [f"missing: {name}" for name in expected if name not in given]
     problems += [f"not part of {network}: {name}" for name in given if name not in expected]

@@ -33,15 +33,20 @@ def parse_arguments(
         any_device: whether the benchmark has the option `--device`; without it `device` is the CPU.
 
     Returns:
-        `device` (a `torch.device`), `threads`, `repetitions`, `budget` (seconds), `quick`, `rivals` (False where they
-        are to be left out), `json` (a path or None), and what `add_arguments` has declared.
+        `device` (a `torch.device`), `threads`, `repetitions`, `budget` (seconds), `quick`, `rivals`
+        (False where they are to be left out), `json` (a path or None), and what `add_arguments` has
+        declared.
     """
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     if any_device:
         parser.add_argument(
-            "--device", metavar="cpu|cuda|cuda:1", help="what computes (default: the GPU if there is one)"
+            "--device",
+            metavar="cpu|cuda|cuda:1",
+            help="what computes (default: the GPU if there is one)",
         )
     parser.add_argument(
         "--threads",
@@ -50,7 +55,11 @@ def parse_arguments(
         help="processor threads (default: OMP_NUM_THREADS, or else 2)",
     )
     parser.add_argument(
-        "--repetitions", type=int, default=repetitions, metavar="N", help=f"of each figure (default: {repetitions})"
+        "--repetitions",
+        type=int,
+        default=repetitions,
+        metavar="N",
+        help=f"of each figure (default: {repetitions})",
     )
     parser.add_argument(
         "--budget",
@@ -60,11 +69,18 @@ def parse_arguments(
         help="a figure has no further repetition after this time (default: 20)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE|DIR", help="also write every figure to this file, or to DIR/NAME.json"
+        "--json",
+        type=Path,
+        metavar="FILE|DIR",
+        help="also write every figure to this file, or to DIR/NAME.json",
     )
-    parser.add_argument("--no-rivals", dest="rivals", action="store_false", help="measure no other networks")
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes: shows in seconds that the benchmark runs, and nothing else"
+        "--no-rivals", dest="rivals", action="store_false", help="measure no other networks"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes: shows in seconds that the benchmark runs, and nothing else",
     )
     add_arguments(parser)
     args = parser.parse_args(argv)
@@ -83,12 +99,16 @@ def parse_arguments(
 
 
 def _limit_memory() -> None:
-    """Let an allocation beyond the free memory fail, so that one network too large does not end the whole run."""
+    """Let an allocation beyond the free memory fail, so that one network too large does not end the
+    whole run.
+    """
     import resource
 
     free = 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())[1])
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (free if hard == resource.RLIM_INFINITY else min(free, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (free if hard == resource.RLIM_INFINITY else min(free, hard), hard)
+    )
 
 
 def _device_name(name: str | None) -> str:
@@ -104,7 +124,10 @@ def _usable(name: str | None) -> torch.device:
     try:
         device = torch.device(_device_name(name))
         if device.type not in ("cpu", "cuda"):
-            raise InputError(f"--device {name}: benchmarks run on cpu, cuda or one of several GPUs, such as cuda:1")
+            raise InputError(
+                f"--device {name}: benchmarks run on cpu, cuda or one of several GPUs, such as "
+                "cuda:1"
+            )
         torch.zeros(1, device=device)
         if device.index is not None and device.type == "cuda":
             torch.cuda.set_device(device)

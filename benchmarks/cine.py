@@ -1,9 +1,10 @@
 """Frames per second of a cine loop of 640x480 enlarged x2, and of decoding and encoding it.
 
-One by one and in batches of 8, the literal path and the fast one, in each precision on a GPU and in bfloat16 on a CPU.
-Goals are for `Upscaler` with `compile` on a GPU of the class of an H100; on a CPU it is a rival. Rivals are, in
-bfloat16, the fast path with all numbers of that type, `Upscaler` as `m2trans upscale` uses it, and those of
-`m2trans bench forward`, of which the published networks would take minutes a frame on a CPU and are left out there.
+One by one and in batches of 8, the literal path and the fast one, in each precision on a GPU and in
+bfloat16 on a CPU. Goals are for `Upscaler` with `compile` on a GPU of the class of an H100; on a
+CPU it is a rival. Rivals are, in bfloat16, the fast path with all numbers of that type, `Upscaler`
+as `m2trans upscale` uses it, and those of `m2trans bench forward`, of which the published networks
+would take minutes a frame on a CPU and are left out there.
 """
 
 import copy
@@ -33,7 +34,9 @@ FASTEST = "Upscaler, compile"
 
 def upscaling(network: M2Trans, frames: torch.Tensor, compile: bool = False) -> NetworkRun:
     """Enlarging frames by `Upscaler` in bfloat16; floors are those of the network alone."""
-    upscaler = Upscaler(copy.deepcopy(network), 2, device=str(frames.device), precision="bfloat16", compile=compile)
+    upscaler = Upscaler(
+        copy.deepcopy(network), 2, device=str(frames.device), precision="bfloat16", compile=compile
+    )
     counted = forward(network, frames, "bfloat16")
     # Compiled networks run as CUDA graphs.
     return NetworkRun(lambda: upscaler(frames), "bfloat16", counted, peak=not compile)
@@ -102,7 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         inside, outside = Path(folder, "in.mp4"), Path(folder, "out.mp4")
         write_video(inside, small)
-        report.compare(f"MPEG-4, {width}x{height}", {"decoding": lambda: read_video(inside)}, len(small), "frames/s")
+        report.compare(
+            f"MPEG-4, {width}x{height}",
+            {"decoding": lambda: read_video(inside)},
+            len(small),
+            "frames/s",
+        )
         encode = {"encoding": lambda: write_video(outside, large)}
         report.compare(f"MPEG-4, {2 * width}x{2 * height}", encode, len(large), "frames/s")
     # They take long, and may be cut off.

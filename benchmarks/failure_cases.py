@@ -2,8 +2,9 @@
 
     python benchmarks/failure_cases.py m2trans-x2 --data datasets/ultrasound/val
 
-Every HR image of the set is changed as a row says and shrunk again, MATLAB-style unless the row says otherwise; the
-photographs come with scikit-image. The standard protocol, images of 8 bits, colours as `m2trans upscale` treats them.
+Every HR image of the set is changed as a row says and shrunk again, MATLAB-style unless the row
+says otherwise; the photographs come with scikit-image. The standard protocol, images of 8 bits,
+colours as `m2trans upscale` treats them.
 """
 
 import argparse
@@ -30,8 +31,19 @@ def as_it_is(image: np.ndarray, _: np.random.Generator) -> np.ndarray:
 def text_overlay(image: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """Lines of small white text, as scanners write them, and calliper crosses."""
     image = image.copy()
-    for row, text in enumerate(("FR 42Hz  D 6.0cm  MI 1.1", "Dist 1  12.4 mm", "Gn 50  DR 66  TIS 0.2")):
-        cv2.putText(image, text, (12, 24 + 18 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    for row, text in enumerate(
+        ("FR 42Hz  D 6.0cm  MI 1.1", "Dist 1  12.4 mm", "Gn 50  DR 66  TIS 0.2")
+    ):
+        cv2.putText(
+            image,
+            text,
+            (12, 24 + 18 * row),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.45,
+            (255, 255, 255),
+            1,
+            cv2.LINE_AA,
+        )
     height, width = image.shape[:2]
     for x in (width // 3, width // 2):
         cv2.drawMarker(image, (x, height // 2), (255, 255, 255), cv2.MARKER_CROSS, 11, 1)
@@ -63,7 +75,9 @@ def low_gain(image: np.ndarray, _: np.random.Generator) -> np.ndarray:
 
 def white_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Sensor noise of standard deviation 10."""
-    return np.rint(image + rng.normal(0, 10, image.shape[:2])[..., None]).clip(0, 255).astype(np.uint8)
+    return (
+        np.rint(image + rng.normal(0, 10, image.shape[:2])[..., None]).clip(0, 255).astype(np.uint8)
+    )
 
 
 def blur(image: np.ndarray, _: np.random.Generator) -> np.ndarray:
@@ -73,7 +87,9 @@ def blur(image: np.ndarray, _: np.random.Generator) -> np.ndarray:
 
 def jpeg(small: np.ndarray, _: np.random.Generator) -> np.ndarray:
     """JPEG of quality 50, as exported from a scanner."""
-    return cv2.imdecode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
+    return cv2.imdecode(
+        cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR
+    )
 
 
 # Row of the table: change of the HR image, change of the LR image.
@@ -102,7 +118,9 @@ def difference(upscaler: Upscaler, hr: np.ndarray, lr: np.ndarray) -> tuple[floa
     reference = to_tensor(hr)[None]
     rgb = np.ascontiguousarray(lr[..., ::-1])
     values = [
-        standard_protocol(to_tensor(np.ascontiguousarray(enlarged[..., ::-1]))[None], reference, upscaler.scale)["psnr"]
+        standard_protocol(
+            to_tensor(np.ascontiguousarray(enlarged[..., ::-1]))[None], reference, upscaler.scale
+        )["psnr"]
         for enlarged in (upscaler.bicubic(rgb), upscaler(rgb))
     ]
     return values[0], values[1] - values[0]
@@ -110,11 +128,19 @@ def difference(upscaler: Upscaler, hr: np.ndarray, lr: np.ndarray) -> tuple[floa
 
 def main() -> None:
     """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="file of weights, or the name of a network that comes with this package")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", help="file of weights, or the name of a network that comes with this package"
+    )
     parser.add_argument("--data", required=True, type=Path, help="a set that m2trans prepare wrote")
     parser.add_argument(
-        "--images", type=int, default=8, metavar="N", help="so many of them, evenly chosen (default: 8)"
+        "--images",
+        type=int,
+        default=8,
+        metavar="N",
+        help="so many of them, evenly chosen (default: 8)",
     )
     args = parser.parse_args()
     upscaler = Upscaler.from_checkpoint(args.model)
@@ -122,19 +148,34 @@ def main() -> None:
     files = sorted((args.data / "HR").glob("*.png"))
     files = [files[index] for index in np.linspace(0, len(files) - 1, args.images).astype(int)]
     images = [crop(read_image(file), scale) for file in files]
-    print("| image | bicubic (dB) | network minus bicubic (dB): mean | least |\n| --- | --- | --- | --- |")
+    print(
+        "| image | bicubic (dB) | network minus bicubic (dB): mean | least |\n| --- | --- | --- | "
+        "--- |"
+    )
     for name, (change_hr, change_lr) in CHANGES.items():
         rng = np.random.default_rng(0)
         changed = [change_hr(image, rng) for image in images]
-        print_row(name, [difference(upscaler, hr, change_lr(downsample_bicubic(hr, scale), rng)) for hr in changed])
-    print_row("LR by averaging", [difference(upscaler, hr, area_averaged(hr, scale)) for hr in images])
+        print_row(
+            name,
+            [
+                difference(upscaler, hr, change_lr(downsample_bicubic(hr, scale), rng))
+                for hr in changed
+            ],
+        )
+    print_row(
+        "LR by averaging", [difference(upscaler, hr, area_averaged(hr, scale)) for hr in images]
+    )
     for name in PHOTOGRAPHS:
         hr = crop(np.atleast_3d(getattr(photographs, name)())[..., ::-1], scale)
-        print_row(f"scikit-image: {name}", [difference(upscaler, hr, downsample_bicubic(hr, scale))])
+        print_row(
+            f"scikit-image: {name}", [difference(upscaler, hr, downsample_bicubic(hr, scale))]
+        )
 
 
 def crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """(h, w, 1 or 3) -> (h', w', 3), without what is left over at the right and below after division by `scale`."""
+    """(h, w, 1 or 3) -> (h', w', 3), without what is left over at the right and below after
+    division by `scale`.
+    """
     height, width = (side // scale * scale for side in image.shape[:2])
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))[:height, :width])
 
@@ -142,7 +183,9 @@ def crop(image: np.ndarray, scale: int) -> np.ndarray:
 def print_row(name: str, differences: list[tuple[float, float]]) -> None:
     """One row of the table."""
     bicubic, gains = np.array(differences).T
-    print(f"| {name} | {bicubic.mean():.2f} | {gains.mean():+.2f} | {gains.min():+.2f} |", flush=True)
+    print(
+        f"| {name} | {bicubic.mean():.2f} | {gains.mean():+.2f} | {gains.min():+.2f} |", flush=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""How fast a computation could be at best on a device: two floors under its time, from rates of the same run.
+"""How fast a computation could be at best on a device: two floors under its time, from rates of the
+same run.
 
-The first floor is the bytes that its convolutions and matrix products read and write, each operand and each result
-once, over the rate at which the device copies memory. The second is their operations over the rate of a large matrix
-product of the same type. Neither can be undercut by a better schedule of the same products, but they are no forecast:
-element-wise work (softmax, normalisation, windows, the optimizer) is left out of both as if it were fused away,
-operands that stay in a cache from one product to the next are counted again, and narrow products never run at the rate
-of large ones. Where the caches of a device hold the operands, the floor by bytes can therefore be above the measured
-time.
+The first floor is the bytes that its convolutions and matrix products read and write, each operand
+and each result once, over the rate at which the device copies memory. The second is their
+operations over the rate of a large matrix product of the same type. Neither can be undercut by a
+better schedule of the same products, but they are no forecast: element-wise work (softmax,
+normalisation, windows, the optimizer) is left out of both as if it were fused away, operands that
+stay in a cache from one product to the next are counted again, and narrow products never run at the
+rate of large ones. Where the caches of a device hold the operands, the floor by bytes can therefore
+be above the measured time.
 """
 
 import functools
@@ -18,7 +20,12 @@ import torch
 from measuring import time_in_turn, warm_up
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    flop_registry,
+    register_flop_formula,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from basicsr_m2trans.models.precision import float32_products
 
@@ -59,16 +66,21 @@ class Rates(NamedTuple):
 
     Attributes:
         copy: bytes per second, read and written ones.
-        products: operations per second of a large matrix product, by precision ('float32', 'TF32', 'bfloat16').
+        products: operations per second of a large matrix product, by precision ('float32', 'TF32',
+            'bfloat16').
     """
 
     copy: float
     products: Mapping[str, float]
 
     def floors(self, work: Work, tf32: bool) -> tuple[float, float]:
-        """Seconds by bytes and seconds by operations; `tf32`: products of float32 are computed in TF32."""
+        """Seconds by bytes and seconds by operations; `tf32`: products of float32 are computed in
+        TF32.
+        """
         names = {torch.bfloat16: "bfloat16", torch.float32: "TF32" if tf32 else "float32"}
-        seconds = sum(count / self.products[names[dtype]] for dtype, count in work.operations.items())
+        seconds = sum(
+            count / self.products[names[dtype]] for dtype, count in work.operations.items()
+        )
         return work.bytes / self.copy, seconds
 
 
@@ -98,12 +110,16 @@ def measure_rates(device: torch.device, quick: bool) -> Rates:
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         matrix = torch.rand(side, side, device=device).to(dtype)
         with float32_products(precision == "TF32"):
-            products[precision] = 2 * side**3 / shortest(functools.partial(torch.matmul, matrix, matrix))
+            products[precision] = (
+                2 * side**3 / shortest(functools.partial(torch.matmul, matrix, matrix))
+            )
     return Rates(copy, products)
 
 
 def count_work(compute: Callable[[], object]) -> Work:
-    """Operations and bytes of a computation, by computing it once; not for what `torch.compile` has made."""
+    """Operations and bytes of a computation, by computing it once; not for what `torch.compile` has
+    made.
+    """
     with _Counter() as counter:
         compute()
     return Work(dict(counter.operations), counter.bytes)
@@ -122,7 +138,9 @@ class _Counter(TorchDispatchMode):
         result = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            operands = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            operands = [
+                leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+            ]
             self.operations[operands[0].dtype] += formula(*args, **kwargs, out_val=result)
             results = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
             self.bytes += _bytes(operands) + _bytes(results)

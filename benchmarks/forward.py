@@ -1,9 +1,11 @@
-"""Inference by the fast path, in each precision, against the literal computation in float32 and against rivals.
+"""Inference by the fast path, in each precision, against the literal computation in float32 and
+against rivals.
 
-The literal computation (`fast: false`) has the operations of the authors' released code; both paths have the same
-weights and input. Rivals are the literal path compiled by `torch.compile`, the fast path with all numbers in bfloat16,
-the searched network of options/train_M2Trans_open_x*.yml, and EDSR, SwinIR, ELAN and HAT at their published sizes. The
-last two columns are floors (benchmarks/floors.py) and the share of the larger one that is reached.
+The literal computation (`fast: false`) has the operations of the authors' released code; both paths
+have the same weights and input. Rivals are the literal path compiled by `torch.compile`, the fast
+path with all numbers in bfloat16, the searched network of options/train_M2Trans_open_x*.yml, and
+EDSR, SwinIR, ELAN and HAT at their published sizes. The last two columns are floors
+(benchmarks/floors.py) and the share of the larger one that is reached.
 """
 
 import functools
@@ -30,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         x = torch.rand(1, 3, side, side, device=args.device)
         others = rivals(functools.partial(forward, x=x), literal, scale, args.quick, args.device)
         others |= {"fast, all in bfloat16": functools.partial(forward_in_bfloat16, fast, x)}
-        runs = {named("literal", each): forward(literal, x, each) for each in compared_precisions(args.device)}
+        runs = {
+            named("literal", each): forward(literal, x, each)
+            for each in compared_precisions(args.device)
+        }
         runs |= {named("fast", each): forward(fast, x, each) for each in precisions(args.device)}
         case = f"forward x{scale}, LR {side}x{side}"
         report.compare(case, runs)

@@ -1,8 +1,10 @@
-"""How large the gradient of each term of the loss is at the network's output, and where it points (Eq. 14, Eq. 20).
+"""How large the gradient of each term of the loss is at the network's output, and where it points
+(Eq. 14, Eq. 20).
 
-For each image the network enlarges a patch, and the gradients of L_fid (L1) and of L_sem (beta = 1) with respect to the
-result are compared: their norms, the beta at which both would be equal, and the cosine of L_sem's gradient and SR - HR.
-A positive cosine means that descending on L_sem brings SR nearer to HR; random directions give about 0.
+For each image the network enlarges a patch, and the gradients of L_fid (L1) and of L_sem (beta = 1)
+with respect to the result are compared: their norms, the beta at which both would be equal, and the
+cosine of L_sem's gradient and SR - HR. A positive cosine means that descending on L_sem brings SR
+nearer to HR; random directions give about 0.
 """
 
 import argparse
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     pairs = list(patches(args.data, scale, patch, args.images))
     results = [enlarged(network, lr) for lr, _ in pairs]
     case = f"{name} x{scale}, {len(pairs)} HR patches of {patch}"
-    fidelity = [gradient(nn.functional.l1_loss, sr, hr) for sr, (_, hr) in zip(results, pairs, strict=True)]
+    fidelity = [
+        gradient(nn.functional.l1_loss, sr, hr) for sr, (_, hr) in zip(results, pairs, strict=True)
+    ]
     report.add(case, "L1: norm of the gradient", "", [value.norm().item() for value in fidelity])
     for encoder in ENCODERS:
         loss = ImageTextSemanticLoss(encoder, patch_size=min(96, patch), loss_weight=1.0)
@@ -59,18 +63,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is enlarged, and by what."""
-    parser.add_argument("--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)")
-    parser.add_argument("--model", type=Path, metavar="CHECKPOINT", help="default: bicubic interpolation")
-    parser.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="without --model (default: 4)")
-    parser.add_argument("--patch", type=int, default=252, metavar="N", help="side of the HR patches (default: 252)")
-    parser.add_argument("--images", type=int, default=16, metavar="N", help="how many at most (default: 16)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="CHECKPOINT", help="default: bicubic interpolation"
+    )
+    parser.add_argument(
+        "--scale", type=int, default=4, choices=(2, 3, 4), help="without --model (default: 4)"
+    )
+    parser.add_argument(
+        "--patch", type=int, default=252, metavar="N", help="side of the HR patches (default: 252)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=16, metavar="N", help="how many at most (default: 16)"
+    )
 
 
-def patches(folder: Path | None, scale: int, side: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Middle patches LR (1, 3, side / scale, side / scale) and HR (1, 3, side, side) of up to `count` images."""
+def patches(
+    folder: Path | None, scale: int, side: int, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Middle patches LR (1, 3, side / scale, side / scale) and HR (1, 3, side, side) of up to
+    `count` images.
+    """
     for lr, hr in evenly_chosen(folder, scale, count, phantom_side=side):
         rows, columns = (min(side // scale, length) for length in lr.shape[-2:])
-        top, left = ((length - kept) // 2 for length, kept in zip(lr.shape[-2:], (rows, columns), strict=True))
+        top, left = (
+            (length - kept) // 2
+            for length, kept in zip(lr.shape[-2:], (rows, columns), strict=True)
+        )
         hr = hr[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
         yield lr[..., top : top + rows, left : left + columns], hr
 

@@ -1,8 +1,10 @@
-"""Pairs per second of the training data set from image files, PNG LMDB and raw LMDB, and what the network consumes.
+"""Pairs per second of the training data set from image files, PNG LMDB and raw LMDB, and what the
+network consumes.
 
-One process reads, as each loader process does; images are phantoms of 1024x768, patches the paper's 384 at x2. Then the
-network's step with patches that are on its device already, against one that BasicSR's loader feeds from raw LMDB, with
-`prefetch_mode: cpu` and, on a GPU, with pinned memory and `prefetch_mode: cuda`.
+One process reads, as each loader process does; images are phantoms of 1024x768, patches the paper's
+384 at x2. Then the network's step with patches that are on its device already, against one that
+BasicSR's loader feeds from raw LMDB, with `prefetch_mode: cpu` and, on a GPU, with pinned memory
+and `prefetch_mode: cuda`.
 """
 
 import os
@@ -27,7 +29,9 @@ SCALE, BATCH = 2, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     args = parse_arguments(__doc__, argv)
-    height, width, patch, images, passes = (96, 128, 48, 2, 1) if args.quick else (768, 1024, 384, 8, 2)
+    height, width, patch, images, passes = (
+        (96, 128, 48, 2, 1) if args.quick else (768, 1024, 384, 8, 2)
+    )
     report = Report("loader", args)
     with tempfile.TemporaryDirectory() as folder:
         sources, data = Path(folder, "images"), Path(folder, "data")
@@ -39,16 +43,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "PNG LMDB": read_all(data, "HR.lmdb", f"LR_bicubic_X{SCALE}.lmdb", patch, passes),
                 "PNG files": read_all(data, "HR", f"LR_bicubic/X{SCALE}", patch, passes),
-                "raw LMDB": read_all(data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch, passes),
+                "raw LMDB": read_all(
+                    data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch, passes
+                ),
             },
             items=images * passes,
             unit="pairs/s",
         )
         with float32_products(False):
-            feed(report, training_set(data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch), patch, args.quick)
+            feed(
+                report,
+                training_set(data, "HR.raw_lmdb", f"LR_bicubic_X{SCALE}.raw_lmdb", patch),
+                patch,
+                args.quick,
+            )
     for source in ("PNG LMDB", "PNG files", "raw LMDB"):
         supply = report.median(source) / report.median("patches on the device")
-        report.add("pairs read over pairs consumed", f"networks that one process feeds from {source}", "", [supply])
+        report.add(
+            "pairs read over pairs consumed",
+            f"networks that one process feeds from {source}",
+            "",
+            [supply],
+        )
     return report.finish()
 
 
@@ -59,12 +75,18 @@ def feed(report: Report, dataset: PairedImageTextDataset, patch: int, quick: boo
     _, network = networks(SCALE, quick, report.device)
     step = make_step(network, report.device)
     steps = 2 if quick else 8
-    epoch = torch.utils.data.Subset(dataset, [index % len(dataset) for index in range(BATCH * steps)])
+    epoch = torch.utils.data.Subset(
+        dataset, [index % len(dataset) for index in range(BATCH * steps)]
+    )
     on_gpu = report.device.type == "cuda"
     workers = 0 if quick else min(4, os.cpu_count() or 1)
 
-    def fed(prefetcher: Callable[[DataLoader], CPUPrefetcher | CUDAPrefetcher], pinned: bool) -> Callable[[], None]:
-        loader = DataLoader(epoch, BATCH, num_workers=workers, persistent_workers=workers > 0, pin_memory=pinned)
+    def fed(
+        prefetcher: Callable[[DataLoader], CPUPrefetcher | CUDAPrefetcher], pinned: bool
+    ) -> Callable[[], None]:
+        loader = DataLoader(
+            epoch, BATCH, num_workers=workers, persistent_workers=workers > 0, pin_memory=pinned
+        )
 
         def run() -> None:
             batches = prefetcher(loader)
@@ -80,7 +102,9 @@ def feed(report: Report, dataset: PairedImageTextDataset, patch: int, quick: boo
         "prefetch_mode: cpu": fed(CPUPrefetcher, pinned=False),
     }
     if on_gpu:
-        runs["prefetch_mode: cuda"] = fed(lambda loader: CUDAPrefetcher(loader, {"num_gpu": 1}), pinned=True)
+        runs["prefetch_mode: cuda"] = fed(
+            lambda loader: CUDAPrefetcher(loader, {"num_gpu": 1}), pinned=True
+        )
     case = f"training step x{SCALE}, batch {BATCH}, HR patch {patch}, {workers} loader processes"
     report.compare(case, runs, items=BATCH * steps, unit="pairs/s")
 

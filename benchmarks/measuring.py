@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-# A run is warm when two times in succession differ by no more than this share, or after this many runs or this share of
-# the budget; on a GPU not before this many runs after the first, because a CUDA graph is recorded in the second.
+# A run is warm when two times in succession differ by no more than this share, or after this many
+# runs or this share of the budget; on a GPU not before this many runs after the first, because a
+# CUDA graph is recorded in the second.
 STABLE = 0.05
 MOST_WARM_UPS = 10
 WARM_UP_SHARE = 0.1
@@ -38,8 +39,8 @@ def warm_up(run: Callable[[], object], device: torch.device, budget: float = mat
     Args:
         run: what will be timed.
         device: that computes it.
-        budget: seconds for the repetitions of the run. After a tenth of it no further run starts but the least that
-            there must be; the first, which may compile, does not count.
+        budget: seconds for the repetitions of the run. After a tenth of it no further run starts
+            but the least that there must be; the first, which may compile, does not count.
     """
     latest, total = seconds_of(run, device), 0.0
     for count in range(1, MOST_WARM_UPS):
@@ -51,7 +52,10 @@ def warm_up(run: Callable[[], object], device: torch.device, budget: float = mat
 
 
 def time_in_turn(
-    runs: Sequence[Callable[[], object]], repetitions: int, device: torch.device, budget: float = math.inf
+    runs: Sequence[Callable[[], object]],
+    repetitions: int,
+    device: torch.device,
+    budget: float = math.inf,
 ) -> list[list[float]]:
     """Seconds of each run; they take turns, so that a busy machine slows all alike.
 
@@ -69,20 +73,25 @@ def time_in_turn(
     return times
 
 
-def peak_memory(device: torch.device, make_run: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """MiB by which one run raises the memory in use at its peak: the allocator's on a GPU, a process's on a CPU.
+def peak_memory(
+    device: torch.device, make_run: Callable[..., Callable[[], object]], *arguments: object
+) -> float:
+    """MiB by which one run raises the memory in use at its peak: the allocator's on a GPU, a
+    process's on a CPU.
 
     Args:
         device: that computes the run.
-        make_run: a function of a module; what it returns is the run. What is in memory before the run (the network,
-            its input) does not count. For a CPU it is called in a fresh process.
+        make_run: a function of a module; what it returns is the run. What is in memory before the
+            run (the network, its input) does not count. For a CPU it is called in a fresh process.
         *arguments: its arguments.
     """
     if device.type == "cuda":
         return allocator_peak(make_run(*arguments), device)
     # Each is forked from one that has loaded what all of them need, which takes seconds.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "basicsr_m2trans.archs", "basicsr_m2trans.encoders.medclip"])
+    context.set_forkserver_preload(
+        ["torch", "basicsr_m2trans.archs", "basicsr_m2trans.encoders.medclip"]
+    )
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(_process_peak, torch.get_num_threads(), make_run, *arguments).result()
 
@@ -96,7 +105,9 @@ def allocator_peak(run: Callable[[], object], device: torch.device) -> float:
     return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
-def _process_peak(threads: int, make_run: Callable[..., Callable[[], object]], *arguments: object) -> float:
+def _process_peak(
+    threads: int, make_run: Callable[..., Callable[[], object]], *arguments: object
+) -> float:
     torch.set_num_threads(threads)
     run = make_run(*arguments)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten

@@ -1,8 +1,9 @@
-"""Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the whole image.
+"""Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the
+whole image.
 
-Both take turns; on a CPU each run has a process of its own, whose libraries are loaded but which is not warm; on a GPU
-it is warm. Peak memory is what the run adds to the network and its input; the result, in float32, counts. Of the
-largest image only the strips are measured.
+Both take turns; on a CPU each run has a process of its own, whose libraries are loaded but which is
+not warm; on a GPU it is warm. Peak memory is what the run adds to the network and its input; the
+result, in float32, counts. Of the largest image only the strips are measured.
 """
 
 import tempfile
@@ -27,7 +28,13 @@ QUICK_STRIPS_ONLY = (128, 96, 2560)
 
 
 def make_run(
-    device: torch.device, path: str, quick: bool, width: int, height: int, max_memory: int, folder: Path
+    device: torch.device,
+    path: str,
+    quick: bool,
+    width: int,
+    height: int,
+    max_memory: int,
+    folder: Path,
 ) -> Callable[[], None]:
     """One run, on weights and an image that are always the same.
 
@@ -61,7 +68,9 @@ def make_run(
 
 
 def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, int, int]) -> None:
-    """Peak memory and time of each path, the first being the reference, and how far their results are apart."""
+    """Peak memory and time of each path, the first being the reference, and how far their results
+    are apart.
+    """
     peaks: dict[str, list[float]] = {path: [] for path in paths}
     times: dict[str, list[float]] = {path: [] for path in paths}
     width, height, max_memory = case
@@ -78,7 +87,13 @@ def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, 
     for quantity, unit, values in (("peak", "MiB", peaks), ("time", "s", times)):
         for path in paths:
             ratios = [a / b for a, b in zip(values[paths[0]], values[path], strict=True)]
-            report.add(title, f"{quantity}, {path}", unit, values[path], ratios if path != paths[0] else None)
+            report.add(
+                title,
+                f"{quantity}, {path}",
+                unit,
+                values[path],
+                ratios if path != paths[0] else None,
+            )
     if len(results) > 1:
         report.add(title, "largest difference", "", [(results[0] - results[1]).abs().max().item()])
 
@@ -88,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # On a CPU a repetition takes minutes.
     args = parse_arguments(__doc__, argv, repetitions=3 if torch.cuda.is_available() else 1)
     report = Report("memory", args)
-    compared, strips_only = (QUICK_COMPARED, QUICK_STRIPS_ONLY) if args.quick else (COMPARED, STRIPS_ONLY)
+    compared, strips_only = (
+        (QUICK_COMPARED, QUICK_STRIPS_ONLY) if args.quick else (COMPARED, STRIPS_ONLY)
+    )
     measure(report, ("whole image", "strips"), args.quick, compared)
     measure(report, ("strips",), args.quick, strips_only)
     return report.finish()

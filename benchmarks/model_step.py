@@ -1,4 +1,6 @@
-"""The training step of BasicSR's model that option files describe, on made-up patches and captions."""
+"""The training step of BasicSR's model that option files describe, on made-up patches
+and captions.
+"""
 
 import logging
 from collections.abc import Callable
@@ -9,11 +11,14 @@ import torch
 import basicsr_m2trans
 
 
-def model_step(opt: dict[str, Any], batch: int, side: int, device: torch.device) -> Callable[[], None]:
+def model_step(
+    opt: dict[str, Any], batch: int, side: int, device: torch.device
+) -> Callable[[], None]:
     """One step of the model of a training, with all that its options ask for; weights are new.
 
     Args:
-        opt: an option file's sections `model_type`, `network_g` and `train`, and `scale`; the others do not matter.
+        opt: an option file's sections `model_type`, `network_g` and `train`, and `scale`; the
+            others do not matter.
         batch: number of pairs.
         side: of the LR patches.
         device: that computes the step.
@@ -25,7 +30,13 @@ def model_step(opt: dict[str, Any], batch: int, side: int, device: torch.device)
     from basicsr.models import build_model
 
     logging.disable(logging.INFO)  # BasicSR prints every network
-    one_process = {"num_gpu": int(device.type == "cuda"), "dist": False, "rank": 0, "world_size": 1, "manual_seed": 0}
+    one_process = {
+        "num_gpu": int(device.type == "cuda"),
+        "dist": False,
+        "rank": 0,
+        "world_size": 1,
+        "manual_seed": 0,
+    }
     model = build_model(opt | {"path": {}, "is_train": True} | one_process)
     hr_side = opt["scale"] * side
     model.feed_data(

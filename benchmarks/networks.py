@@ -24,7 +24,8 @@ class NetworkRun:
         precision: 'float32', 'TF32' or 'bfloat16'.
         counted: the same work for the floors, where `compute` is compiled.
         floors: whether the floors can be counted.
-        peak: whether PyTorch's allocator sees the memory at its peak; that of CUDA graphs it does not.
+        peak: whether PyTorch's allocator sees the memory at its peak; that of CUDA graphs it does
+            not.
     """
 
     compute: Callable[[], object]
@@ -40,7 +41,9 @@ class NetworkRun:
 
 
 def networks(upscale: int, quick: bool, device: torch.device) -> tuple[M2Trans, M2Trans]:
-    """The literal and the fast network with the same weights; the literal one computes what the released code does."""
+    """The literal and the fast network with the same weights; the literal one computes what the
+    released code does.
+    """
     settings = QUICK_NETWORK if quick else {}
     literal, fast = M2Trans(upscale, fast=False, **settings), M2Trans(upscale, **settings)
     fast.load_state_dict(literal.state_dict())
@@ -58,7 +61,10 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def forward(
-    network: nn.Module, x: torch.Tensor, precision: str = "float32", counted: nn.Module | None = None
+    network: nn.Module,
+    x: torch.Tensor,
+    precision: str = "float32",
+    counted: nn.Module | None = None,
 ) -> NetworkRun:
     """One inference.
 
@@ -77,7 +83,9 @@ def forward(
 
 
 def forward_in_bfloat16(network: nn.Module, x: torch.Tensor) -> NetworkRun:
-    """One inference where weights and maps are bfloat16 throughout, which autocast leaves to the single layers."""
+    """One inference where weights and maps are bfloat16 throughout, which autocast leaves to the
+    single layers.
+    """
     reduced = copy.deepcopy(network).to(torch.bfloat16)
     return NetworkRun(forward(reduced, x.to(torch.bfloat16)).compute, "bfloat16")
 
@@ -89,7 +97,8 @@ def training_step(
     semantic_loss: SemanticLoss | None = None,
     counted: nn.Module | None = None,
 ) -> NetworkRun:
-    """One step on the same patches: forward, L1 loss and where given the semantic loss of SR and HR, backward, Adam.
+    """One step on the same patches: forward, L1 loss and where given the semantic loss of SR and
+    HR, backward, Adam.
 
     Args:
         network, x, precision, counted: see `forward`.
@@ -105,7 +114,10 @@ def training_step(
 
 
 def make_step(
-    network: nn.Module, device: torch.device, precision: str = "float32", semantic_loss: SemanticLoss | None = None
+    network: nn.Module,
+    device: torch.device,
+    precision: str = "float32",
+    semantic_loss: SemanticLoss | None = None,
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """The training step of LR and HR patches; see `training_step`."""
     optimizer = torch.optim.Adam(network.train().parameters(), 1e-5)

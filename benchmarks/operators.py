@@ -1,8 +1,10 @@
-"""Where the time goes: operators of the literal and of the fast path, by the time that they take themselves.
+"""Where the time goes: operators of the literal and of the fast path, by the time that they take
+themselves.
 
-Forward x2 at LR 192x192 and a training step x2 at batch 8, LR 64x64, as `forward` and `train` time them. On a GPU times
-are those of the GPU for what an operator has started there. The profiler slows a CPU down, small operators most, so the
-sums are larger than the times without it; on a GPU they are smaller by the time that it waits.
+Forward x2 at LR 192x192 and a training step x2 at batch 8, LR 64x64, as `forward` and `train` time
+them. On a GPU times are those of the GPU for what an operator has started there. The profiler slows
+a CPU down, small operators most, so the sums are larger than the times without it; on a GPU they
+are smaller by the time that it waits.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,19 +26,27 @@ def add_operators(report: Report, case: str, name: str, run: Callable[[], object
     run()
     milliseconds: dict[str, list[float]] = {}
     for repetition in range(report.repetitions):
-        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
+        with profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+        ) as profiler:
             run()
         for event in profiler.key_averages():
-            # Of a GPU there are also events for its kernels, whose time is in that of their operators.
+            # Of a GPU there are also events for its kernels, whose time is in that of their
+            # operators.
             if event.device_type != DeviceType.CPU:
                 continue
             values = milliseconds.setdefault(event.key, [0.0] * report.repetitions)
-            values[repetition] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
+            values[repetition] += (
+                event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            ) / 1000
     ranked = sorted(milliseconds, key=lambda key: -sum(milliseconds[key]))
     for key in ranked[:SHOWN]:
         report.add(case, f"{name}: {key}", "ms", milliseconds[key])
     for label, keys in (("the rest", ranked[SHOWN:]), ("all", ranked)):
-        sums = [sum(milliseconds[key][repetition] for key in keys) for repetition in range(report.repetitions)]
+        sums = [
+            sum(milliseconds[key][repetition] for key in keys)
+            for repetition in range(report.repetitions)
+        ]
         report.add(case, f"{name}: {label}", "ms", sums)
 
 

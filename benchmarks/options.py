@@ -1,7 +1,9 @@
-"""A training step with each option of the training loop (docs/training.md) against the plain step: time and memory.
+"""A training step with each option of the training loop (docs/training.md) against the plain step:
+time and memory.
 
-M2Trans x2, LR 64x64, batch 2, L1 alone. `compile` is measured on a GPU alone: on a CPU compiling takes longer than all
-the rest. Peak memory is what the first step adds, gradients and the state of Adam included.
+M2Trans x2, LR 64x64, batch 2, L1 alone. `compile` is measured on a GPU alone: on a CPU compiling
+takes longer than all the rest. Peak memory is what the first step adds, gradients and the state of
+Adam included.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,10 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulate: 2": {"accumulate": 2},
     "grad_clip_norm: 1": {"grad_clip_norm": 1},
 }
-GPU_CASES: dict[str, dict[str, Any]] = {"tf32: true": {"tf32": True}, "compile: true": {"compile": True}}
+GPU_CASES: dict[str, dict[str, Any]] = {
+    "tf32: true": {"tf32": True},
+    "compile: true": {"compile": True},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     side = 32 if args.quick else 64
     case = f"training step x2, batch 2, LR {side}x{side}"
     cases = CASES | (GPU_CASES if args.device.type == "cuda" else {})
-    report.compare(case, {name: make_step(options, side, args.quick, args.device) for name, options in cases.items()})
+    report.compare(
+        case,
+        {
+            name: make_step(options, side, args.quick, args.device)
+            for name, options in cases.items()
+        },
+    )
     peaks = {
         name: peak_memory(args.device, make_step, options, side, args.quick, args.device)
         for name, options in cases.items()
@@ -45,10 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return report.finish()
 
 
-def make_step(options: dict[str, Any], side: int, quick: bool, device: torch.device) -> Callable[[], None]:
+def make_step(
+    options: dict[str, Any], side: int, quick: bool, device: torch.device
+) -> Callable[[], None]:
     """One step of `M2TransModel` on random patches; `options` go into the section `train`."""
     # Blocks repeat from two on.
-    network = {"type": "M2Trans", "upscale": 2, **(QUICK_NETWORK | {"num_block": 2} if quick else {})}
+    network = {
+        "type": "M2Trans",
+        "upscale": 2,
+        **(QUICK_NETWORK | {"num_block": 2} if quick else {}),
+    }
     train = {
         "optim_g": {"type": "Adam", "lr": 1e-5},
         "scheduler": {"type": "MultiStepLR", "milestones": [100]},

@@ -1,9 +1,10 @@
-"""Training step and forward pass of every method of a plan of `m2trans compare`, on random patches of its size.
+"""Training step and forward pass of every method of a plan of `m2trans compare`, on random patches
+of its size.
 
-What equal training time is: a ratio times the first method's iterations is how many another one does in its time.
-Steps are those of the methods' options: model, losses, optimizer and precision; floors are not known of them. The
-forward pass is that of an LR image of 160x128. A method that fails, such as one that runs out of memory, is a line that
-says so.
+What equal training time is: a ratio times the first method's iterations is how many another one
+does in its time. Steps are those of the methods' options: model, losses, optimizer and precision;
+floors are not known of them. The forward pass is that of an LR image of 160x128. A method that
+fails, such as one that runs out of memory, is a line that says so.
 """
 
 import argparse
@@ -57,12 +58,16 @@ def make_pass(opt: dict[str, Any], quick: bool, device: torch.device) -> Network
     from basicsr.archs import build_network
 
     network = build_network(opt["network_g"]).to(device)
-    return forward(network, torch.rand(1, 3, *((QUICK_SIDE, QUICK_SIDE) if quick else LR_SIZE), device=device))
+    return forward(
+        network, torch.rand(1, 3, *((QUICK_SIDE, QUICK_SIDE) if quick else LR_SIZE), device=device)
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which plan."""
-    parser.add_argument("--plan", type=Path, required=True, metavar="PLAN.yml", help="the plan; needs no images")
+    parser.add_argument(
+        "--plan", type=Path, required=True, metavar="PLAN.yml", help="the plan; needs no images"
+    )
 
 
 if __name__ == "__main__":

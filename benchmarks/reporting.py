@@ -1,7 +1,8 @@
 """The report of a benchmark, as table and JSON.
 
-Ratios are reference over measured, repetition by repetition: 2 means twice as fast, or half the memory. Figures of one
-report come from one run on one machine, so ratios can be compared where seconds cannot.
+Ratios are reference over measured, repetition by repetition: 2 means twice as fast, or half the
+memory. Figures of one report come from one run on one machine, so ratios can be compared where
+seconds cannot.
 """
 
 import argparse
@@ -40,18 +41,32 @@ class Report:
         self.repetitions, self.budget, self.with_rivals = args.repetitions, args.budget, args.rivals
         keys = ("threads", "repetitions", "budget", "quick")
         settings = {"device": str(args.device), **{key: getattr(args, key) for key in keys}}
-        self.content = {"benchmark": name, "machine": machine(), "versions": versions(), "settings": settings}
+        self.content = {
+            "benchmark": name,
+            "machine": machine(),
+            "versions": versions(),
+            "settings": settings,
+        }
         self.case = ""
         self.figures: list[dict] = []
         self.failures: list[dict] = []
         print(f"{name}: {', '.join(f'{key} {value}' for key, value in settings.items())}")
         print(", ".join(f"{key}: {value}" for key, value in self.content["machine"].items()))
-        print(", ".join(f"{package} {version}" for package, version in self.content["versions"].items()))
+        print(
+            ", ".join(
+                f"{package} {version}" for package, version in self.content["versions"].items()
+            )
+        )
         header = f"{'':46}{'median':>10}{'min':>10}{'max':>10} {'unit':10}{'ratio (min-max)':>20}"
         if rates:
             self.content["rates"] = {"copy": rates.copy, "products": dict(rates.products)}
-            products = ", ".join(f"{key} {value / 1e12:.3g}" for key, value in rates.products.items())
-            print(f"measured rates: copy {rates.copy / 1e9:.4g} GB/s; matrix products {products} TFLOP/s")
+            products = ", ".join(
+                f"{key} {value / 1e12:.3g}" for key, value in rates.products.items()
+            )
+            print(
+                f"measured rates: copy {rates.copy / 1e9:.4g} GB/s; matrix products {products} "
+                "TFLOP/s"
+            )
             header += f"{'by bytes':>10}{'by operations':>14}{'reached':>9}"
         print(header + (f"{'peak MiB':>10}" if self.device.type == "cuda" else ""))
 
@@ -70,12 +85,19 @@ class Report:
         times = time_in_turn(list(runs.values()), self.repetitions, self.device, self.budget)
         for (name, run), values in zip(runs.items(), times, strict=True):
             reference = None if values is times[0] else times[0]
-            self._add_timed(case, name, unit, items, values, reference, floors[name] | self._peak(run))
+            self._add_timed(
+                case, name, unit, items, values, reference, floors[name] | self._peak(run)
+            )
         # Figures of a benchmark that is stopped later on are not lost.
         self._write()
 
     def compare_rivals(
-        self, case: str, makers: Mapping[str, Callable[[], Run]], reference: Run, items: int = 0, unit: str = "s"
+        self,
+        case: str,
+        makers: Mapping[str, Callable[[], Run]],
+        reference: Run,
+        items: int = 0,
+        unit: str = "s",
     ) -> None:
         """The same as `compare_made`, unless rivals are to be left out."""
         if self.with_rivals:
@@ -89,12 +111,14 @@ class Report:
         items: int = 0,
         unit: str = "s",
     ) -> None:
-        """Make, time and forget one run after the other; one that fails is reported and stops nothing.
+        """Make, time and forget one run after the other; one that fails is reported and stops
+        nothing.
 
         Args:
             case, items, unit: see `compare`.
             makers: by name, what makes a run.
-            reference: of the ratios, timed in turn with each run; None for the first run that does not fail.
+            reference: of the ratios, timed in turn with each run; None for the first run that does
+                not fail.
         """
         for name, make in makers.items():
             # Whatever a library raises; the other runs are still worth measuring.
@@ -102,7 +126,8 @@ class Report:
                 reference = self._compare_made(case, name, unit, items, reference, make)
             except Exception as error:
                 self._fail(case, name, error)
-            # `torch.compile` keeps few versions of one function, and a GPU's memory is for the next run.
+            # `torch.compile` keeps few versions of one function, and a GPU's memory is for the next
+            # run.
             torch.compiler.reset()
             gc.collect()
             if self.device.type == "cuda":
@@ -110,7 +135,13 @@ class Report:
             self._write()
 
     def _compare_made(
-        self, case: str, name: str, unit: str, items: int, reference: Run | None, make: Callable[[], Run]
+        self,
+        case: str,
+        name: str,
+        unit: str,
+        items: int,
+        reference: Run | None,
+        make: Callable[[], Run],
     ) -> Run:
         """Returns the reference, which is the run itself if there was none."""
         run = make()
@@ -120,7 +151,15 @@ class Report:
         for each in runs:
             warm_up(each, self.device, self.budget)
         times = time_in_turn(runs, self.repetitions, self.device, self.budget)
-        self._add_timed(case, name, unit, items, times[-1], times[0] if reference else None, floors | self._peak(run))
+        self._add_timed(
+            case,
+            name,
+            unit,
+            items,
+            times[-1],
+            times[0] if reference else None,
+            floors | self._peak(run),
+        )
         return runs[0]
 
     def _add_timed(
@@ -134,11 +173,24 @@ class Report:
         details: dict[str, float],
     ) -> None:
         # A slow run has fewer repetitions than the reference, or the other way round.
-        ratios = [a / b for a, b in zip(reference, seconds, strict=False)] if reference is not None else None
-        self.add(case, name, unit, [items / value for value in seconds] if items else seconds, ratios, details)
+        ratios = (
+            [a / b for a, b in zip(reference, seconds, strict=False)]
+            if reference is not None
+            else None
+        )
+        self.add(
+            case,
+            name,
+            unit,
+            [items / value for value in seconds] if items else seconds,
+            ratios,
+            details,
+        )
 
     def floors(self, run: Run, items: int = 0) -> dict[str, float]:
-        """The floors of a network's run, in the unit of its figure: least seconds, or most items per second."""
+        """The floors of a network's run, in the unit of its figure: least seconds, or most items
+        per second.
+        """
         if not self.rates or not isinstance(run, NetworkRun) or not run.floors:
             return {}
         floors = self.rates.floors(count_work(run.counted or run), run.precision == "TF32")
@@ -165,17 +217,25 @@ class Report:
             unit: of the values.
             values: one for each repetition.
             ratios: to the reference, one for each repetition.
-            details: floors (`by_bytes`, `by_operations`) and the peak of the memory on a GPU (`peak_MiB`).
+            details: floors (`by_bytes`, `by_operations`) and the peak of the memory on a GPU
+                (`peak_MiB`).
         """
         figure = {"case": case, "name": name, "unit": unit, **spread(values), **(details or {})}
-        line = f"  {name:44}{figure['median']:10.4g}{figure['min']:10.4g}{figure['max']:10.4g} {unit:10}"
+        line = (
+            f"  {name:44}{figure['median']:10.4g}{figure['min']:10.4g}{figure['max']:10.4g} "
+            f"{unit:10}"
+        )
         if ratios is not None:
             ratio = figure["ratio"] = spread(ratios)
             line += f"{ratio['median']:>8.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})"
         line = f"{line:107}"
         if "by_bytes" in figure:
-            figure["reached"] = reached(figure["median"], figure["by_bytes"], figure["by_operations"], unit == "s")
-            line += f"{figure['by_bytes']:10.4g}{figure['by_operations']:14.4g}{figure['reached']:9.1%}"
+            figure["reached"] = reached(
+                figure["median"], figure["by_bytes"], figure["by_operations"], unit == "s"
+            )
+            line += (
+                f"{figure['by_bytes']:10.4g}{figure['by_operations']:14.4g}{figure['reached']:9.1%}"
+            )
         if "peak_MiB" in figure:
             line += f"{figure['peak_MiB']:10.0f}"
         self._print_case(case)
@@ -183,7 +243,10 @@ class Report:
         print(line.rstrip(), flush=True)
 
     def _fail(self, case: str, name: str, error: Exception) -> None:
-        message = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        message = (
+            f"{type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        )
         self._print_case(case)
         self.failures.append({"case": case, "name": name, "failure": message})
         print(f"  {name:44}  failed: {message[:200]}", flush=True)
@@ -193,23 +256,32 @@ class Report:
             print(case)
         self.case = case
 
-    def missed(self, case: str, name: str, least: float, unit: str, reference: str | None = None) -> bool:
-        """Print whether a figure reaches its goal, which is one for a GPU; True if it was measured on one and does not.
+    def missed(
+        self, case: str, name: str, least: float, unit: str, reference: str | None = None
+    ) -> bool:
+        """Print whether a figure reaches its goal, which is one for a GPU; True if it was measured
+        on one and does not.
 
         Args:
             case, name: of the figure.
             least: what it should be at least.
             unit: of the figure, or of the ratio.
-            reference: name of the figure, in seconds, of which the goal is a ratio; None if it is none.
+            reference: name of the figure, in seconds, of which the goal is a ratio; None if it is
+                none.
         """
         if self.device.type != "cuda":
             return False
-        medians = {figure["name"]: figure["median"] for figure in self.figures if figure["case"] == case}
+        medians = {
+            figure["name"]: figure["median"] for figure in self.figures if figure["case"] == case
+        }
         if name not in medians:
             print(f"  goal of {name}: {least:g} {unit}: MISSED, because it failed")
             return True
         value = medians[reference] / medians[name] if reference else medians[name]
-        print(f"  goal of {name}: {least:g} {unit}: {value:.4g}, {'reached' if value >= least else 'MISSED'}")
+        print(
+            f"  goal of {name}: {least:g} {unit}: {value:.4g}, "
+            f"{'reached' if value >= least else 'MISSED'}"
+        )
         return value < least
 
     def median(self, name: str) -> float:
@@ -229,13 +301,20 @@ class Report:
 
 
 def reached(value: float, by_bytes: float, by_operations: float, seconds: bool) -> float:
-    """The share of the nearer limit that a figure reaches: of the larger floor of seconds, of the smaller rate."""
+    """The share of the nearer limit that a figure reaches: of the larger floor of seconds, of the
+    smaller rate.
+    """
     return max(by_bytes, by_operations) / value if seconds else value / min(by_bytes, by_operations)
 
 
 def spread(values: Sequence[float]) -> dict[str, float | list[float]]:
     """Minimum, median, maximum and the values themselves."""
-    return {"min": min(values), "median": statistics.median(values), "max": max(values), "values": list(values)}
+    return {
+        "min": min(values),
+        "median": statistics.median(values),
+        "max": max(values),
+        "values": list(values),
+    }
 
 
 def machine() -> dict[str, str]:

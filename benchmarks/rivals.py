@@ -1,4 +1,5 @@
-"""The networks that M2Trans is measured against: the baselines of the paper and the project's own searched network.
+"""The networks that M2Trans is measured against: the baselines of the paper and the project's own
+searched network.
 
 Their settings are those of the option files, so that there is one place for them.
 """
@@ -32,7 +33,9 @@ MakeRun = Callable[..., NetworkRun]
 
 
 def build(method: str, upscale: int, quick: bool, device: torch.device) -> nn.Module:
-    """The network of `options/**/train_METHOD_xSCALE.yml` with random weights, smaller for `quick`."""
+    """The network of `options/**/train_METHOD_xSCALE.yml` with random weights, smaller
+    for `quick`.
+    """
     register()
     from basicsr.archs import build_network
 
@@ -47,15 +50,21 @@ def compiled(network: nn.Module, quick: bool) -> nn.Module:
 
 
 def rivals(
-    make_run: MakeRun, literal: nn.Module, upscale: int, quick: bool, device: torch.device, published: bool = True
+    make_run: MakeRun,
+    literal: nn.Module,
+    upscale: int,
+    quick: bool,
+    device: torch.device,
+    published: bool = True,
 ) -> dict[str, Callable[[], NetworkRun]]:
-    """By name, what makes each rival's run: the literal path compiled, the searched network and the published ones.
+    """By name, what makes each rival's run: the literal path compiled, the searched network and the
+    published ones.
 
     Args:
         make_run: makes the run of a network in a precision.
         literal: the literal path.
-        upscale, quick, device: of the networks. On a GPU there is a run for each precision, on a CPU, where they are
-            slow, for float32.
+        upscale, quick, device: of the networks. On a GPU there is a run for each precision, on a
+            CPU, where they are slow, for float32.
         published: whether EDSR, SwinIR, ELAN and HAT are among them.
     """
     runs: dict[str, Callable[[], NetworkRun]] = {}
@@ -64,7 +73,9 @@ def rivals(
         runs[named("literal, torch.compile", precision)] = make_compiled
         for method in (SEARCHED, *(PUBLISHED if published else ())):
             make_network = functools.partial(build, method, upscale, quick, device)
-            runs[named(method, precision)] = functools.partial(_run, make_run, make_network, precision)
+            runs[named(method, precision)] = functools.partial(
+                _run, make_run, make_network, precision
+            )
     return runs
 
 

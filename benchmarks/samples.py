@@ -1,4 +1,6 @@
-"""Images of a prepared set, or phantoms, for the benchmarks that need images rather than numbers of any kind."""
+"""Images of a prepared set, or phantoms, for the benchmarks that need images rather than numbers of
+any kind.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ import torch
 def evenly_chosen(
     folder: Path | None, scale: int, count: int, phantom_side: int = 256
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """LR (1, 3, h, w) and HR (1, 3, scale * h, scale * w), RGB in [0, 1], of up to `count` images of a prepared set.
+    """LR (1, 3, h, w) and HR (1, 3, scale * h, scale * w), RGB in [0, 1], of up to `count` images
+    of a prepared set.
 
     Args:
         folder: what `m2trans prepare` wrote; None for phantoms.
@@ -24,9 +27,13 @@ def evenly_chosen(
     if folder is None:
         for seed in range(count):
             hr = to_tensor(make_phantom(seed, phantom_side, phantom_side)).expand(3, -1, -1)[None]
-            lr = torch.nn.functional.interpolate(hr, scale_factor=1 / scale, mode="bicubic", antialias=True)
+            lr = torch.nn.functional.interpolate(
+                hr, scale_factor=1 / scale, mode="bicubic", antialias=True
+            )
             yield lr.clamp(0, 1), hr
         return
     dataset = build_set(folder, scale)
-    for index in torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().int().tolist():
+    for index in (
+        torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().int().tolist()
+    ):
         yield dataset[index]["lq"][None], dataset[index]["gt"][None]

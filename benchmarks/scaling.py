@@ -1,6 +1,8 @@
-"""Time and peak memory of the forward pass against image area and against batch, with the log-log slope.
+"""Time and peak memory of the forward pass against image area and against batch, with the log-log
+slope.
 
-A slope of 1 is proportional growth. Ratios compare time or memory per pixel with that of the smallest size.
+A slope of 1 is proportional growth. Ratios compare time or memory per pixel with that of the
+smallest size.
 """
 
 import math
@@ -22,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     args = parse_arguments(__doc__, argv)
     report = Report("scaling", args, measure_rates(args.device, args.quick))
-    sides, batches, side = ((32, 64), (1, 2), 32) if args.quick else ((96, 128, 192, 256, 384), (1, 2, 4, 8), 96)
+    sides, batches, side = (
+        ((32, 64), (1, 2), 32) if args.quick else ((96, 128, 192, 256, 384), (1, 2, 4, 8), 96)
+    )
     measure(report, "image area", [(1, 3, length, length) for length in sides], args.quick)
     measure(report, "batch", [(batch, 3, side, side) for batch in batches], args.quick)
     return report.finish()
@@ -34,18 +38,25 @@ def measure(report: Report, variable: str, shapes: Sequence[Shape], quick: bool)
     for run in runs:
         warm_up(run, report.device, report.budget)
     times = time_in_turn(runs, report.repetitions, report.device, report.budget)
-    memory = [[peak_memory(report.device, make_forward, shape, quick, report.device)] for shape in shapes]
+    memory = [
+        [peak_memory(report.device, make_forward, shape, quick, report.device)] for shape in shapes
+    ]
     sizes = [math.prod(shape) / math.prod(shapes[0]) for shape in shapes]
     floors = [report.floors(run) for run in runs]
     none: list[dict[str, float]] = [{}] * len(runs)
-    for quantity, unit, series, details in (("time", "s", times, floors), ("peak memory", "MiB", memory, none)):
+    for quantity, unit, series, details in (
+        ("time", "s", times, floors),
+        ("peak memory", "MiB", memory, none),
+    ):
         case = f"{quantity} of the forward pass x{SCALE} against {variable}"
         for shape, size, values, detail in zip(shapes, sizes, series, details, strict=True):
             # A large image may have fewer repetitions than the first.
             ratios = [size * first / value for first, value in zip(series[0], values, strict=False)]
             report.add(case, f"LR {shape[0]}x{shape[2]}x{shape[3]}", unit, values, ratios, detail)
         medians = [statistics.median(values) for values in series]
-        slope = statistics.linear_regression([math.log(s) for s in sizes], [math.log(m) for m in medians]).slope
+        slope = statistics.linear_regression(
+            [math.log(s) for s in sizes], [math.log(m) for m in medians]
+        ).slope
         report.add(case, "log-log slope", "", [slope])
 
 

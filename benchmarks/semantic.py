@@ -1,8 +1,9 @@
 """Time and memory of the image-text semantic loss, alone and as part of a training step.
 
-MedCLIP and OpenCLIP have random weights: speed does not depend on them, and nothing is downloaded. MedCLIP has its real
-size. OpenCLIP has BiomedCLIP's image tower, a ViT-B/16 for 224x224 pixels, but a small text tower, which runs once for
-each caption and takes no part in a step; it is left out where the extra `open-clip` is not installed.
+MedCLIP and OpenCLIP have random weights: speed does not depend on them, and nothing is downloaded.
+MedCLIP has its real size. OpenCLIP has BiomedCLIP's image tower, a ViT-B/16 for 224x224 pixels, but
+a small text tower, which runs once for each caption and takes no part in a step; it is left out
+where the extra `open-clip` is not installed.
 """
 
 import copy
@@ -29,8 +30,18 @@ from basicsr_m2trans.encoders.seeded_clip import SeededCLIPEncoder
 from basicsr_m2trans.losses import ImageTextSemanticLoss
 
 CAPTIONS = ("an ultrasound image of high quality", "a blurry ultrasound image with speckle noise")
-QUICK_VISION = {"image_size": 224, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
-QUICK_TEXT = {"vocab_size": 28996, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+QUICK_VISION = {
+    "image_size": 224,
+    "embed_dim": 24,
+    "depths": [1, 1, 1, 1],
+    "num_heads": [1, 2, 4, 8],
+}
+QUICK_TEXT = {
+    "vocab_size": 28996,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 OPEN_CLIP = {
     "embed_dim": 512,
     "vision_cfg": {
@@ -41,7 +52,10 @@ OPEN_CLIP = {
     },
     "text_cfg": {"width": 64, "heads": 2, "layers": 1},
 }
-QUICK_OPEN_CLIP = OPEN_CLIP | {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64}}
+QUICK_OPEN_CLIP = OPEN_CLIP | {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,11 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if importlib.util.find_spec("open_clip"):
             write_open_clip(Path(folder), args.quick)
             encoders["OpenCLIP"] = functools.partial(OpenCLIPEncoder, f"local-dir:{folder}")
-        return measure(Report("semantic", args, measure_rates(args.device, args.quick)), encoders, args.quick)
+        return measure(
+            Report("semantic", args, measure_rates(args.device, args.quick)), encoders, args.quick
+        )
 
 
-def measure(report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]], quick: bool) -> int:
-    """The loss alone, captions, and training steps; `encoders` are made by their names' functions."""
+def measure(
+    report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]], quick: bool
+) -> int:
+    """The loss alone, captions, and training steps; `encoders` are made by their
+    names' functions.
+    """
     patch, device = 64 if quick else 384, report.device
     losses = {name: ImageTextSemanticLoss(make()).to(device) for name, make in encoders.items()}
     shape = (len(CAPTIONS), 3, patch, patch)
@@ -86,7 +106,9 @@ def measure(report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]],
     steps = {"L1": training_step(network, x)}
     for name, loss in losses.items():
         semantic = functools.partial(loss, captions=CAPTIONS)
-        steps[f"L1 and semantic loss, {name}"] = training_step(copy.deepcopy(network), x, semantic_loss=semantic)
+        steps[f"L1 and semantic loss, {name}"] = training_step(
+            copy.deepcopy(network), x, semantic_loss=semantic
+        )
     case = f"training step x2, batch {len(CAPTIONS)}, HR {patch}"
     report.compare(case, steps)
     for name in losses:
@@ -119,7 +141,8 @@ def literal_semantic_loss(
     captions: Sequence[str],
     corners: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`ImageTextSemanticLoss` by Eq. 11-14 as they stand: patch by patch, the captions encoded anew.
+    """`ImageTextSemanticLoss` by Eq. 11-14 as they stand: patch by patch, the captions encoded
+    anew.
 
     Args:
         encoder: of images and captions.
@@ -129,7 +152,9 @@ def literal_semantic_loss(
     """
     size = min(224, *hr.shape[-2:])
     if corners is None:
-        corners = torch.stack([torch.randint(length - size + 1, (len(hr), 2)) for length in hr.shape[-2:]], dim=-1)
+        corners = torch.stack(
+            [torch.randint(length - size + 1, (len(hr), 2)) for length in hr.shape[-2:]], dim=-1
+        )
     text = encoder.encode_text(captions)
     loss = torch.zeros((), device=sr.device)
     for k in range(-1, corners.shape[1]):
@@ -137,13 +162,20 @@ def literal_semantic_loss(
         for images in (sr, hr):
             if k >= 0:
                 places = zip(images, corners[:, k].tolist(), strict=True)
-                images = torch.stack([image[:, top : top + size, left : left + size] for image, (top, left) in places])
+                images = torch.stack(
+                    [
+                        image[:, top : top + size, left : left + size]
+                        for image, (top, left) in places
+                    ]
+                )
             similarities.append((encoder.encode_image(resize(images, 224)) * text).sum(dim=-1))
         loss = loss + (similarities[0] - similarities[1]).abs().sum() / (corners.shape[1] + 1)
     return 0.01 * loss
 
 
-def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...], device: torch.device) -> NetworkRun:
+def loss_alone(
+    loss: ImageTextSemanticLoss, shape: tuple[int, ...], device: torch.device
+) -> NetworkRun:
     """Value and gradient to the SR image."""
     hr = torch.rand(shape, device=device)
     sr = torch.rand(shape, device=device, requires_grad=True)
@@ -153,7 +185,9 @@ def loss_alone(loss: ImageTextSemanticLoss, shape: tuple[int, ...], device: torc
 def make_loss_alone(
     make_encoder: Callable[[], ImageTextEncoder], shape: tuple[int, ...], device: torch.device
 ) -> NetworkRun:
-    """The same in a fresh process, with the captions' features in memory, as they are after the first step."""
+    """The same in a fresh process, with the captions' features in memory, as they are after the
+    first step.
+    """
     loss = ImageTextSemanticLoss(make_encoder()).to(device)
     loss._encode_captions(CAPTIONS, device)
     return loss_alone(loss, shape, device)

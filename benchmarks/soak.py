@@ -1,8 +1,9 @@
-"""A long training watched from outside: memory and open files of its processes, and its speed, against iterations.
+"""A long training watched from outside: memory and open files of its processes, and its speed,
+against iterations.
 
-The demo's training with both losses, a loader process and validation, on patches of 32 pixels. The exit status is 1
-where memory or open files grow. Speed is only reported, because other work on the machine changes it too; it changes
-the processor time of an iteration less.
+The demo's training with both losses, a loader process and validation, on patches of 32 pixels. The
+exit status is 1 where memory or open files grow. Speed is only reported, because other work on the
+machine changes it too; it changes the processor time of an iteration less.
 """
 
 import argparse
@@ -32,8 +33,8 @@ VALIDATIONS = 20
 SAMPLE_SECONDS = 0.5
 # Imports, kernels and the first validations take memory once.
 WARM_UP = 0.25
-# What 1,000 iterations may leave behind: less than a tenth of the HR patches of their batches, or than a file in each
-# validation.
+# What 1,000 iterations may leave behind: less than a tenth of the HR patches of their batches, or
+# than a file in each validation.
 MAX_MEMORY_SLOPE = 4.0
 MAX_FILES_SLOPE = 1.0
 
@@ -45,7 +46,8 @@ class Sample(NamedTuple):
         iteration: the last one in the log.
         memory: resident memory of all of them in MiB; pages that they share count in each.
         files: open files of all of them.
-        processor: processor time in seconds that they have used so far, those that have ended included.
+        processor: processor time in seconds that they have used so far, those that have ended
+            included.
     """
 
     iteration: int
@@ -68,22 +70,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--iterations", type=int, default=2000, metavar="N", help="of the training (default: 2000)")
+    parser.add_argument(
+        "--iterations", type=int, default=2000, metavar="N", help="of the training (default: 2000)"
+    )
 
 
 def make_options(folder: Path, iterations: int) -> dict[str, Any]:
-    """Prepare phantoms in `folder`; returns the demo's options on small patches of them, validated 20 times."""
+    """Prepare phantoms in `folder`; returns the demo's options on small patches of them, validated
+    20 times.
+    """
     write_phantoms(folder / "images", 8, height=72, width=96)
     prepare(folder / "images", folder / "data", scales=(2,), workers=1)
     opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8")) | {"name": NAME}
     for dataset in opt["datasets"].values():
         dataset["dataroot_gt"], dataset["dataroot_lq"] = "data/HR.lmdb", "data/LR_bicubic_X2.lmdb"
-    opt["datasets"]["train"] |= {"captions": "data/captions.csv", "gt_size": 32, "batch_size_per_gpu": 4}
+    opt["datasets"]["train"] |= {
+        "captions": "data/captions.csv",
+        "gt_size": 32,
+        "batch_size_per_gpu": 4,
+    }
     opt["train"] |= {"total_iter": iterations}
     opt["train"]["scheduler"]["periods"] = [iterations]
     every = iterations // VALIDATIONS
     opt["val"]["val_freq"] = every
-    opt["logger"] |= {"print_freq": max(every // 10, 1), "save_checkpoint_freq": every, "keep_last": 2}
+    opt["logger"] |= {
+        "print_freq": max(every // 10, 1),
+        "save_checkpoint_freq": every,
+        "keep_last": 2,
+    }
     return opt
 
 
@@ -105,20 +119,27 @@ def train_and_watch(folder: Path, opt: dict[str, Any], threads: int) -> list[Sam
         )
         while training.poll() is None:
             time.sleep(SAMPLE_SECONDS)
-            iteration = read_training_log(folder / "experiments" / NAME, opt["train"]["total_iter"]).iteration
+            iteration = read_training_log(
+                folder / "experiments" / NAME, opt["train"]["total_iter"]
+            ).iteration
             samples.append(Sample(iteration, *usage(training.pid)))
         if training.returncode:
             output.seek(0)
-            raise RuntimeError(f"the training ended with status {training.returncode}:\n{output.read()}")
+            raise RuntimeError(
+                f"the training ended with status {training.returncode}:\n{output.read()}"
+            )
     return samples
 
 
 def usage(root: int) -> tuple[float, int, float]:
-    """Resident memory in MiB, number of open files and processor seconds of a process and all that descend from it."""
+    """Resident memory in MiB, number of open files and processor seconds of a process and all that
+    descend from it.
+    """
     parents, ticks = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with _gone():
-            # Behind the name, which may hold blanks: state, parent, ..., and from the twelfth on the times.
+            # Behind the name, which may hold blanks: state, parent, ..., and from the twelfth on
+            # the times.
             fields = path.read_text().rpartition(")")[2].split()
             process = int(path.parent.name)
             parents[process], ticks[process] = int(fields[1]), sum(map(int, fields[11:15]))
@@ -139,7 +160,9 @@ def _gone() -> contextlib.suppress:
     return contextlib.suppress(FileNotFoundError, ProcessLookupError)
 
 
-def judge(report: Report, iterations: int, samples: Sequence[Sample], log: TrainingLog) -> list[str]:
+def judge(
+    report: Report, iterations: int, samples: Sequence[Sample], log: TrainingLog
+) -> list[str]:
     """Report figures, slopes and verdicts; returns what grows beyond its limit.
 
     Args:
@@ -161,20 +184,40 @@ def judge(report: Report, iterations: int, samples: Sequence[Sample], log: Train
         report.add(case, f"slope per 1,000 iterations (limit {limit:g})", unit, [rate])
         if rate > limit:
             growing.append(case)
-    speeds = {iteration: 1 / seconds for iteration, seconds in log.durations.items() if iteration >= begin and seconds}
+    speeds = {
+        iteration: 1 / seconds
+        for iteration, seconds in log.durations.items()
+        if iteration >= begin and seconds
+    }
     report.add("speed", "without validation", "it/s", list(speeds.values()))
-    report.add("speed", "slope per 1,000 iterations", "it/s", [slope(list(speeds), list(speeds.values()))])
-    costs = processor_times(samples)
-    report.add("processor time of an iteration", "with validations and checkpoints", "s", list(costs.values()))
     report.add(
-        "processor time of an iteration", "slope per 1,000 iterations", "s", [slope(list(costs), list(costs.values()))]
+        "speed", "slope per 1,000 iterations", "it/s", [slope(list(speeds), list(speeds.values()))]
     )
-    print(f"verdict: {' and '.join(growing)} grow" if growing else "verdict: memory and open files are flat")
+    costs = processor_times(samples)
+    report.add(
+        "processor time of an iteration",
+        "with validations and checkpoints",
+        "s",
+        list(costs.values()),
+    )
+    report.add(
+        "processor time of an iteration",
+        "slope per 1,000 iterations",
+        "s",
+        [slope(list(costs), list(costs.values()))],
+    )
+    print(
+        f"verdict: {' and '.join(growing)} grow"
+        if growing
+        else "verdict: memory and open files are flat"
+    )
     return growing
 
 
 def processor_times(samples: Sequence[Sample]) -> dict[int, float]:
-    """Processor seconds of an iteration in ten parts of the training, by the iteration at which each part ends."""
+    """Processor seconds of an iteration in ten parts of the training, by the iteration at which
+    each part ends.
+    """
     bounds = [samples[round(part * (len(samples) - 1) / 10)] for part in range(11)]
     return {
         after.iteration: (after.processor - before.processor) / (after.iteration - before.iteration)

@@ -1,9 +1,11 @@
-"""A training step (forward, loss, backward, Adam) on the fast path, in each precision, against the literal computation.
+"""A training step (forward, loss, backward, Adam) on the fast path, in each precision, against the
+literal computation.
 
-The literal computation (`fast: false`) has the operations of the authors' released code; ratios are to it in float32.
-The first case, on a GPU, has the paper's patches and both losses, MedCLIP with random weights; the literal one computes
-Eq. 11-14 patch by patch and encodes the captions in each step. Its goal is a ratio to the literal computation of the
-same precision. The second case has the L1 loss alone, and rivals as `m2trans bench forward`.
+The literal computation (`fast: false`) has the operations of the authors' released code; ratios are
+to it in float32. The first case, on a GPU, has the paper's patches and both losses, MedCLIP with
+random weights; the literal one computes Eq. 11-14 patch by patch and encodes the captions in each
+step. Its goal is a ratio to the literal computation of the same precision. The second case has the
+L1 loss alone, and rivals as `m2trans bench forward`.
 """
 
 import copy
@@ -21,7 +23,8 @@ from semantic import CAPTIONS, literal_semantic_loss, random_medclip
 
 from basicsr_m2trans.losses import ImageTextSemanticLoss
 
-# Of a training step with both losses against the literal one of the same precision, on a GPU of the class of an H100.
+# Of a training step with both losses against the literal one of the same precision, on a GPU of the
+# class of an H100.
 GOAL = 4
 
 
@@ -63,11 +66,16 @@ def measure_both_losses(report: Report, quick: bool) -> None:
         step = training_step(copy.deepcopy(literal), x, precision, literal_loss)
         steps[named("literal, both losses", precision)] = step
     for precision in precisions(report.device):
-        steps[named("fast, both losses", precision)] = training_step(copy.deepcopy(fast), x, precision, loss)
+        steps[named("fast, both losses", precision)] = training_step(
+            copy.deepcopy(fast), x, precision, loss
+        )
     case = f"training step x2, batch {len(x)}, HR {patch}"
     report.compare(case, steps)
     for precision in precisions(report.device):
-        name, reference = named("fast, both losses", precision), named("literal, both losses", precision)
+        name, reference = (
+            named("fast, both losses", precision),
+            named("literal, both losses", precision),
+        )
         if report.missed(case, name, GOAL, f"times {reference}", reference):
             add_operators(report, f"{case}, operators", name, steps[name])
 

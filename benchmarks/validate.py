@@ -1,7 +1,9 @@
-"""What validation does with one image after the network: each metric against BasicSR's or piq's, and the rest.
+"""What validation does with one image after the network: each metric against BasicSR's or piq's,
+and the rest.
 
-The difference of values is printed beside each pair of times. The metrics of both compute on the CPU; with a GPU piq's
-on it are measured too, and the copies from it are in the time of BasicSR's `tensor2img`.
+The difference of values is printed beside each pair of times. The metrics of both compute on the
+CPU; with a GPU piq's on it are measured too, and the copies from it are in the time of BasicSR's
+`tensor2img`.
 """
 
 import functools
@@ -35,9 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = metric_pairs()
     for name, (reference, ours) in metrics.items():
         case = f"{name}, {width}x{height}"
-        runs = {"library": functools.partial(reference, sr, hr), "here": functools.partial(ours, sr, hr)}
+        runs = {
+            "library": functools.partial(reference, sr, hr),
+            "here": functools.partial(ours, sr, hr),
+        }
         if args.device.type == "cuda" and name in ("FSIM", "GMSD"):
-            runs["library on the GPU"] = functools.partial(piq_metric, name, sr, hr, device=args.device)
+            runs["library on the GPU"] = functools.partial(
+                piq_metric, name, sr, hr, device=args.device
+            )
         report.compare(case, runs)
         report.add(case, "difference of values", "", [abs(reference(sr, hr) - ours(sr, hr))])
     report.compare(
@@ -62,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def metric_pairs() -> dict[str, tuple[Metric, Metric]]:
-    """By name, the library's metric of SR and HR and ours, with the settings of the option files."""
+    """By name, the library's metric of SR and HR and ours, with the settings of the
+    option files.
+    """
     compat.apply()
     from basicsr.metrics import psnr_ssim
 
@@ -81,12 +90,20 @@ def metric_pairs() -> dict[str, tuple[Metric, Metric]]:
     return {
         "PSNR": (psnr, functools.partial(accelerated, psnr)),
         "SSIM": (ssim, functools.partial(accelerated, ssim)),
-        "FSIM": (functools.partial(piq_metric, "FSIM"), functools.partial(calculate_fsim, crop_border=0)),
-        "GMSD": (functools.partial(piq_metric, "GMSD"), functools.partial(calculate_gmsd, crop_border=0)),
+        "FSIM": (
+            functools.partial(piq_metric, "FSIM"),
+            functools.partial(calculate_fsim, crop_border=0),
+        ),
+        "GMSD": (
+            functools.partial(piq_metric, "GMSD"),
+            functools.partial(calculate_gmsd, crop_border=0),
+        ),
     }
 
 
-def piq_metric(name: str, sr: np.ndarray, hr: np.ndarray, device: torch.device | None = None) -> float:
+def piq_metric(
+    name: str, sr: np.ndarray, hr: np.ndarray, device: torch.device | None = None
+) -> float:
     """piq's FSIM or GMSD of two images, computed on a device."""
     import piq
 

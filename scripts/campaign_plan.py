@@ -2,9 +2,9 @@
 
 python scripts/campaign_plan.py PLAN.yml STEPS.json SECONDS WORK [LEAST]
 
-STEPS.json is what `m2trans bench plan` has written; LEAST replaces the groups' least numbers. Writes WORK/plan.yml, the
-plan with lengths and with data and results in WORK, and WORK/groups: a line for each group, with its scale and methods.
-Groups without measured steps are left out.
+STEPS.json is what `m2trans bench plan` has written; LEAST replaces the groups' least numbers.
+Writes WORK/plan.yml, the plan with lengths and with data and results in WORK, and WORK/groups: a
+line for each group, with its scale and methods. Groups without measured steps are left out.
 """
 
 import json
@@ -59,7 +59,9 @@ GROUPS = (
 )
 
 
-def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None) -> dict[Group, int]:
+def lengths(
+    steps: Mapping[str, float], seconds: float, least: int | None = None
+) -> dict[Group, int]:
     """Iterations of each method of each group, without groups of which a step is not known.
 
     Args:
@@ -69,7 +71,9 @@ def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None
     """
     found: dict[Group, int] = {}
     for group in GROUPS:
-        if not steps.keys() >= set(group.settings) or (group.share is None and GROUPS[0] not in found):
+        if not steps.keys() >= set(group.settings) or (
+            group.share is None and GROUPS[0] not in found
+        ):
             continue
         if group.share is None:
             found[group] = found[GROUPS[0]]
@@ -83,22 +87,43 @@ def lengths(steps: Mapping[str, float], seconds: float, least: int | None = None
 
 
 def with_lengths(plan: dict[str, Any], found: Mapping[Group, int], work: Path) -> dict[str, Any]:
-    """The plan with the lengths of its trainings and its files in `work`; methods without a length are left out."""
+    """The plan with the lengths of its trainings and its files in `work`; methods without a length
+    are left out.
+    """
     methods: dict[str, Any] = {"bicubic": None}
     for group, number in found.items():
         for method in group.methods:
-            definition = methods.setdefault(method, dict(plan["methods"][method] or {}, scales=[], iterations={}))
+            definition = methods.setdefault(
+                method, dict(plan["methods"][method] or {}, scales=[], iterations={})
+            )
             definition["scales"].append(group.scale)
             definition["iterations"][f"x{group.scale}"] = number
-    data = {"data": str(work / "data"), "out": str(work / "comparison"), "tests": {"val": str(work / "data/val")}}
-    return {key: value for key, value in plan.items() if key != "iterations"} | data | {"methods": methods}
+    data = {
+        "data": str(work / "data"),
+        "out": str(work / "comparison"),
+        "tests": {"val": str(work / "data/val")},
+    }
+    return (
+        {key: value for key, value in plan.items() if key != "iterations"}
+        | data
+        | {"methods": methods}
+    )
 
 
 def main() -> None:
     """Write both files."""
-    plan, steps_file, seconds, work = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
+    plan, steps_file, seconds, work = (
+        Path(sys.argv[1]),
+        Path(sys.argv[2]),
+        float(sys.argv[3]),
+        Path(sys.argv[4]),
+    )
     figures = json.loads(steps_file.read_text())["figures"]
-    steps = {figure["name"]: figure["median"] for figure in figures if figure["case"].startswith("training step")}
+    steps = {
+        figure["name"]: figure["median"]
+        for figure in figures
+        if figure["case"].startswith("training step")
+    }
     found = lengths(steps, seconds, int(sys.argv[5]) if sys.argv[5:] else None)
     for group, number in found.items():
         print(f"{number:,} iterations: {', '.join(group.settings)}")

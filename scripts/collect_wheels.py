@@ -1,8 +1,10 @@
-"""Completes a bundle of wheels: `bundle.sh` calls it once the wheel of this package is in FOLDER/wheels.
+"""Completes a bundle of wheels: `bundle.sh` calls it once the wheel of this package is in
+FOLDER/wheels.
 
-`pip download` alone cannot. It evaluates environment markers for the Python that it runs on, whichever
-`--python-version` it is given, and it stops where a package is left out on purpose. So the requirements are followed
-here, and pip fetches one package at a time, pinned by constraints.txt.
+`pip download` alone cannot. It evaluates environment markers for the Python that it runs on,
+whichever `--python-version` it is given, and it stops where a package is left out on purpose. So
+the requirements are followed here, and pip fetches one package at a time, pinned by
+constraints.txt.
 """
 
 import argparse
@@ -29,12 +31,15 @@ def main() -> None:
     parser.add_argument("--constraints", type=Path, required=True, help="file of exact versions")
     parser.add_argument("--python", required=True, help="version to collect for, such as 3.12")
     parser.add_argument("--extras", default="", help="names with commas between them")
-    parser.add_argument("--without", nargs="*", default=[], help="packages to leave out, as NAME or NAME=SUBSTITUTE")
+    parser.add_argument(
+        "--without", nargs="*", default=[], help="packages to leave out, as NAME or NAME=SUBSTITUTE"
+    )
     args = parser.parse_args()
     extras = {canonicalize_name(name) for name in args.extras.split(",") if name}
     # Each name left out, and the package that the other machine has for it.
     without = {
-        canonicalize_name(name): other or name for name, _, other in (text.partition("=") for text in args.without)
+        canonicalize_name(name): other or name
+        for name, _, other in (text.partition("=") for text in args.without)
     }
 
     check_root(read_wheels(args.folder)[ROOT_PACKAGE], args.python, extras)
@@ -44,13 +49,20 @@ def main() -> None:
     check_versions(read_wheels(args.folder), needed)
 
     versions = {name: wheel.version for name, wheel in read_wheels(args.folder).items()}
-    write_lines(args.folder / "requirements.txt", [f"{name}=={version}" for name, version in versions.items()])
-    write_lines(args.folder / "left-out.txt", [f"{other}{needed[name]}" for name, other in without.items()])
+    write_lines(
+        args.folder / "requirements.txt",
+        [f"{name}=={version}" for name, version in versions.items()],
+    )
+    write_lines(
+        args.folder / "left-out.txt", [f"{other}{needed[name]}" for name, other in without.items()]
+    )
     write_lines(args.folder / "python-version", [args.python])
 
 
 def check_root(root: importlib.metadata.Distribution, python: str, extras: set[str]) -> None:
-    """Refuse a Python version that this package does not support, and extras that it does not have."""
+    """Refuse a Python version that this package does not support, and extras that it
+    does not have.
+    """
     supported = root.metadata["Requires-Python"]
     if not SpecifierSet(supported).contains(f"{python}.0"):
         fail(f"--python {python}: this package needs Python {supported}")
@@ -67,7 +79,10 @@ def collect(
     Returns:
         The versions that are asked for, of every package that is needed, those left out included.
     """
-    environment = default_environment() | {"python_version": python, "python_full_version": f"{python}.0"}
+    environment = default_environment() | {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
     with tempfile.TemporaryDirectory() as temporary:
         pins = Path(temporary) / "constraints.txt"
         write_lines(pins, pins_for(constraints, environment))
@@ -78,19 +93,34 @@ def collect(
             if not missing:
                 return needed
             print(f"  {len(missing)} more: {', '.join(sorted(missing))}", flush=True)
-            download([f"{name}{needed[name]}" for name in sorted(missing - SDIST_ONLY)], folder, pins, python)
+            download(
+                [f"{name}{needed[name]}" for name in sorted(missing - SDIST_ONLY)],
+                folder,
+                pins,
+                python,
+            )
             build([f"{name}{needed[name]}" for name in sorted(missing & SDIST_ONLY)], folder, pins)
 
 
 def pins_for(constraints: Path, environment: dict[str, str]) -> list[str]:
-    """Those lines of constraints.txt that hold for the other Python version, without their markers."""
+    """Those lines of constraints.txt that hold for the other Python version, without
+    their markers.
+    """
     lines = (line.partition("#")[0].strip() for line in constraints.read_text().splitlines())
     pins = [Requirement(line) for line in lines if line]
-    return [f"{pin.name}{pin.specifier}" for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+    return [
+        f"{pin.name}{pin.specifier}"
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate(environment)
+    ]
 
 
-def follow(wheels: Wheels, extras: set[str], without: set[str], environment: dict[str, str]) -> dict[str, SpecifierSet]:
-    """Follow the requirements from this package as far as there are wheels, and not into packages left out."""
+def follow(
+    wheels: Wheels, extras: set[str], without: set[str], environment: dict[str, str]
+) -> dict[str, SpecifierSet]:
+    """Follow the requirements from this package as far as there are wheels, and not into packages
+    left out.
+    """
     needed = {ROOT_PACKAGE: SpecifierSet()}
     waiting = [(ROOT_PACKAGE, frozenset(extras))]
     seen = set()
@@ -103,11 +133,14 @@ def follow(wheels: Wheels, extras: set[str], without: set[str], environment: dic
         for text in wheels[name].requires or []:
             requirement = Requirement(text)
             if requirement.marker is None or any(
-                requirement.marker.evaluate(environment | {"extra": extra}) for extra in its_extras | {""}
+                requirement.marker.evaluate(environment | {"extra": extra})
+                for extra in its_extras | {""}
             ):
                 child = canonicalize_name(requirement.name)
                 needed[child] = needed.get(child, SpecifierSet()) & requirement.specifier
-                waiting.append((child, frozenset(canonicalize_name(extra) for extra in requirement.extras)))
+                waiting.append(
+                    (child, frozenset(canonicalize_name(extra) for extra in requirement.extras))
+                )
     return needed
 
 
@@ -123,15 +156,28 @@ def read_wheels(folder: Path) -> Wheels:
 def download(requirements: list[str], folder: Path, pins: Path, python: str) -> None:
     """Download wheels; pip must not build, as it would do so for its own Python."""
     if requirements:
-        options = ["--only-binary=:all:", "--python-version", python, "--dest", str(folder / "wheels")]
+        options = [
+            "--only-binary=:all:",
+            "--python-version",
+            python,
+            "--dest",
+            str(folder / "wheels"),
+        ]
         run_pip("download", requirements, pins, options)
 
 
 def build(requirements: list[str], folder: Path, pins: Path) -> None:
-    """Build wheels of packages that have none and hold no compiled code, so that any Python version can use them."""
+    """Build wheels of packages that have none and hold no compiled code, so that any Python version
+    can use them.
+    """
     if requirements:
         # BasicSR's setup imports torch and numpy, which an isolated build would download again.
-        run_pip("wheel", requirements, pins, ["--no-build-isolation", "--wheel-dir", str(folder / "wheels")])
+        run_pip(
+            "wheel",
+            requirements,
+            pins,
+            ["--no-build-isolation", "--wheel-dir", str(folder / "wheels")],
+        )
 
 
 def run_pip(command: str, requirements: list[str], pins: Path, options: list[str]) -> None:
@@ -141,10 +187,15 @@ def run_pip(command: str, requirements: list[str], pins: Path, options: list[str
 
 
 def check_versions(wheels: Wheels, needed: dict[str, SpecifierSet]) -> None:
-    """Refuse wheels that do not suit each other: the first to ask for a package has chosen its version."""
+    """Refuse wheels that do not suit each other: the first to ask for a package has chosen its
+    version.
+    """
     for name, wheel in wheels.items():
         if not needed[name].contains(wheel.version, prereleases=True):
-            fail(f"{name} {wheel.version} was collected but {needed[name]} is needed; pin it in constraints.txt")
+            fail(
+                f"{name} {wheel.version} was collected but {needed[name]} is needed; pin it in "
+                "constraints.txt"
+            )
 
 
 def write_lines(path: Path, lines: list[str]) -> None:

@@ -1,10 +1,11 @@
-"""Mutation testing of `archs`, `losses` and `metrics` with mutmut, on a sample of the mutants (docs/mutation.md).
+"""Mutation testing of `archs`, `losses` and `metrics` with mutmut, on a sample of the mutants
+(docs/mutation.md).
 
     pip install mutmut==3.8.1
     python scripts/mutation.py --share 0.08 --at-least 10
 
-Works on a copy of the last commit, so that nothing here changes. Prints how the mutants of each module ended, and what
-each one that survived changes.
+Works on a copy of the last commit, so that nothing here changes. Prints how the mutants of each
+module ended, and what each one that survived changes.
 """
 
 import argparse
@@ -27,15 +28,25 @@ DECORATORS = re.compile(r"^ *@(once_differentiable|functools\.lru_cache\(.*\))\n
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="of the mutants of each module (default: all)")
-    parser.add_argument("--at-least", type=int, default=0, help="mutants of each module, if it has as many")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the mutants of each module (default: all)"
+    )
+    parser.add_argument(
+        "--at-least", type=int, default=0, help="mutants of each module, if it has as many"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "--quiet", PROJECT, folder], check=True)
         os.chdir(folder)
-        modules = [path for package in PACKAGES for path in sorted(Path("basicsr_m2trans", package).glob("*.py"))]
+        modules = [
+            path
+            for package in PACKAGES
+            for path in sorted(Path("basicsr_m2trans", package).glob("*.py"))
+        ]
         made = {path: make_mutants(path) for path in modules}
         sample = []
         for names in made.values():
@@ -60,8 +71,12 @@ def make_mutants(path: Path) -> list[str]:
 
 
 def results(path: Path) -> dict[str, str]:
-    """How the mutants of a module ended: 'killed', 'survived', 'timeout', 'not checked' and others of mutmut's."""
-    codes = json.loads(Path("mutants", f"{path}.meta").read_text(encoding="utf-8"))["exit_code_by_key"]
+    """How the mutants of a module ended: 'killed', 'survived', 'timeout', 'not checked' and others
+    of mutmut's.
+    """
+    codes = json.loads(Path("mutants", f"{path}.meta").read_text(encoding="utf-8"))[
+        "exit_code_by_key"
+    ]
     return {name: status_by_exit_code[code] for name, code in codes.items()}
 
 

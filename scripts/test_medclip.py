@@ -1,7 +1,8 @@
 """Compare MedCLIPEncoder with the package medclip itself, at full size and with random weights.
 
-Called twice by test_medclip.sh, because no environment can hold both: `package FOLDER` runs the package on an old
-transformers and writes its checkpoint, inputs and results; `ours FOLDER` loads the checkpoint and compares.
+Called twice by test_medclip.sh, because no environment can hold both: `package FOLDER` runs the
+package on an old transformers and writes its checkpoint, inputs and results; `ours FOLDER` loads
+the checkpoint and compares.
 """
 
 import os
@@ -22,17 +23,22 @@ CAPTIONS = (
     "",
 )
 TOLERANCE = 1e-4
-# The package resizes 8-bit images, ours floating-point tensors, so that gradients pass: up to about a grey level apart
-# where an image is resized or coloured, which moves an embedding by less than this.
+# The package resizes 8-bit images, ours floating-point tensors, so that gradients pass: up to about
+# a grey level apart where an image is resized or coloured, which moves an embedding by less than
+# this.
 ROUNDING_TOLERANCE = 1e-3
 
 
 def make_images() -> dict[str, np.ndarray]:
-    """Name -> (H, W, 3) uint8 image with structure at several scales, square as the semantic loss hands them over."""
+    """Name -> (H, W, 3) uint8 image with structure at several scales, square as the semantic loss
+    hands them over.
+    """
     generator = np.random.default_rng(0)
 
     def texture(side: int, channels: int) -> np.ndarray:
-        coarse = Image.fromarray(generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)).resize((side, side))
+        coarse = Image.fromarray(generator.integers(0, 256, (7, 7, 3), dtype=np.uint8)).resize(
+            (side, side)
+        )
         image = np.asarray(coarse) * generator.uniform(0.6, 1, (side, side, 1))
         return np.repeat(image[..., :channels], 3 // channels, axis=-1).astype(np.uint8)
 
@@ -54,19 +60,25 @@ def run_package(folder: Path) -> None:
     torch.manual_seed(0)
     # The package asks the hub for these names; folders of the same names come first.
     transformers.SwinModel(transformers.SwinConfig()).save_pretrained(constants.VIT_TYPE)
-    transformers.BertModel(transformers.BertConfig(vocab_size=28996)).save_pretrained(constants.BERT_TYPE)
+    transformers.BertModel(transformers.BertConfig(vocab_size=28996)).save_pretrained(
+        constants.BERT_TYPE
+    )
     vocabulary = (ROOT / "basicsr_m2trans/encoders/bert_base_cased_vocab.txt").read_bytes()
     Path(constants.BERT_TYPE, "vocab.txt").write_bytes(vocabulary)
 
     model = medclip.MedCLIPModel(vision_cls=medclip.MedCLIPVisionModelViT).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # a fresh model's biases and normalisations are all alike
+        for (
+            parameter
+        ) in model.parameters():  # a fresh model's biases and normalisations are all alike
             parameter.add_(torch.randn_like(parameter), alpha=0.02)
     torch.save(model.state_dict(), "pytorch_model.bin")
     with zipfile.ZipFile(CHECKPOINT, "w") as archive:
         archive.write("pytorch_model.bin")
 
-    torch.Tensor.cuda = lambda self: self  # the package moves every input to the GPU, even without one
+    torch.Tensor.cuda = lambda self: (
+        self
+    )  # the package moves every input to the GPU, even without one
     processor, images = medclip.MedCLIPProcessor(), make_images()
     results: dict[str, np.ndarray] = {}
     with torch.no_grad():
@@ -81,7 +93,9 @@ def run_package(folder: Path) -> None:
 
 
 def compare(folder: Path) -> int:
-    """Load the checkpoint strictly, compute the same and print the largest differences; 1 if one is too large."""
+    """Load the checkpoint strictly, compute the same and print the largest differences; 1 if one is
+    too large.
+    """
     import transformers
 
     from basicsr_m2trans.encoders.medclip import MedCLIPEncoder
@@ -96,7 +110,10 @@ def compare(folder: Path) -> int:
     failed = False
     for name, features in ours.items():
         exact = name.startswith("text/") or name == "image/grey 224"
-        difference, limit = np.abs(features - expected[name]).max(), TOLERANCE if exact else ROUNDING_TOLERANCE
+        difference, limit = (
+            np.abs(features - expected[name]).max(),
+            TOLERANCE if exact else ROUNDING_TOLERANCE,
+        )
         failed |= not difference <= limit
         print(f"{difference:.1e} (at most {limit:.0e})  {name}")
     return int(failed)

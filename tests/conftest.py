@@ -8,11 +8,13 @@ import signal
 import pytest
 from hypothesis import settings
 
-# Property tests try the same examples in every run; `pytest --hypothesis-profile=default` tries new ones.
+# Property tests try the same examples in every run; `pytest --hypothesis-profile=default` tries new
+# ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
-# Tests that run side by side share the cores, and so do the processes that they start. Before torch is imported.
+# Tests that run side by side share the cores, and so do the processes that they start. Before torch
+# is imported.
 processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
 
@@ -23,7 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def files_no_larger_than():
-    """A limit of bytes for the files that this process writes, for a `with`: to it, what a full disk is."""
+    """A limit of bytes for the files that this process writes, for a `with`: to it, what a full
+    disk is.
+    """
 
     @contextlib.contextmanager
     def limited(size):
@@ -39,7 +43,9 @@ def files_no_larger_than():
 
 @pytest.fixture
 def model_options(tmp_path):
-    """Makes the options of a tiny `M2TransModel` on L1 alone; arguments go into the section `train`."""
+    """Makes the options of a tiny `M2TransModel` on L1 alone; arguments go into the section
+    `train`.
+    """
 
     def options(**train):
         return {
@@ -67,7 +73,9 @@ def model_options(tmp_path):
 
 @pytest.fixture
 def float32():
-    """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told otherwise."""
+    """Products of float32 on a GPU without TF32, which PyTorch allows for convolutions unless told
+    otherwise.
+    """
     from basicsr_m2trans.models.precision import float32_products
 
     with float32_products(tf32=False):
@@ -89,7 +97,9 @@ def has_gpu():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without a GPU, skip what needs one if it was asked for, and otherwise leave it out: its list would fill pages."""
+    """Without a GPU, skip what needs one if it was asked for, and otherwise leave it out: its list
+    would fill pages.
+    """
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu or has_gpu():
         return
@@ -111,6 +121,12 @@ def pytest_runtest_setup(item):
 
 def pytest_terminal_summary(terminalreporter):
     """Say which GPU the tests ran on, also where other processes ran them."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    for gpu in {value for report in reports for name, value in report.user_properties if name == "gpu"}:
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+    ]
+    for gpu in {
+        value for report in reports for name, value in report.user_properties if name == "gpu"
+    }:
         terminalreporter.write_sep("=", f"on {gpu}")

@@ -1,4 +1,6 @@
-"""scripts/bundle.sh and scripts/install_bundle.sh on a small project with small wheels; neither touches a network."""
+"""scripts/bundle.sh and scripts/install_bundle.sh on a small project with small wheels; neither
+touches a network.
+"""
 
 import base64
 import hashlib
@@ -20,17 +22,22 @@ OTHER_VERSION = "3.12" if VERSION != "3.12" else "3.11"
 SETUP = """
 from setuptools import setup
 setup(
-    name="basicsr_m2trans", version="7.0", packages=["basicsr_m2trans"], python_requires=">=3.10,<3.13",
+    name="basicsr_m2trans", version="7.0", packages=["basicsr_m2trans"],
+    python_requires=">=3.10,<3.13",
     install_requires=["basicsr==1.4.2", "pip>=20"],
     extras_require={"old": ["leaf<2"], "video": ["film"]},
 )
 """
 PROJECT = {
     "setup.py": SETUP,
-    "pyproject.toml": '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n',
+    "pyproject.toml": (
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+    ),
     "README.md": "",
     "LICENSE": "",
-    "constraints.txt": f'leaf==2.0; python_version >= "{VERSION}" and python_version <= "{VERSION}"\nfilm==1.0\n',
+    "constraints.txt": (
+        f'leaf==2.0; python_version >= "{VERSION}" and python_version <= "{VERSION}"\nfilm==1.0\n'
+    ),
     "basicsr_m2trans/__init__.py": "def register():\n    import basicsr, leaf\n",
 }
 
@@ -39,18 +46,25 @@ def make_wheel(folder, name, version, *requires):
     """A wheel of one empty module."""
     info = f"{name}-{version}.dist-info"
     metadata = "".join(
-        [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", *(f"Requires-Dist: {r}\n" for r in requires)]
+        [
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+            *(f"Requires-Dist: {r}\n" for r in requires),
+        ]
     )
     files = {
         f"{name}/__init__.py": "",
         f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
     }
     digests = {
         path: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
         for path, text in files.items()
     }
-    record = "".join(f"{path},sha256={digest},{len(files[path])}\n" for path, digest in digests.items())
+    record = "".join(
+        f"{path},sha256={digest},{len(files[path])}\n" for path, digest in digests.items()
+    )
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for path, text in (files | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}).items():
             wheel.writestr(path, text)
@@ -66,9 +80,13 @@ def project(tmp_path_factory):
         (folder / name).write_text(text)
     (folder / "index").mkdir()
     make_wheel(
-        folder / "index", "basicsr", "1.4.2", "leaf",
-        f'only_here; python_version == "{VERSION}"', f'only_there; python_version == "{OTHER_VERSION}"',
-    )  # fmt: skip
+        folder / "index",
+        "basicsr",
+        "1.4.2",
+        "leaf",
+        f'only_here; python_version == "{VERSION}"',
+        f'only_there; python_version == "{OTHER_VERSION}"',
+    )
     for name in ("only_here", "only_there"):
         make_wheel(folder / "index", name, "1.0")
     for version in ("1.0", "2.0", "3.0"):
@@ -82,7 +100,12 @@ def bundle(project):
     """Run bundle.sh with the wheels in `index` alone."""
 
     def run(*arguments):
-        return execute("scripts/bundle.sh", *arguments, cwd=project, env=offline(project) | {"PYTHON": sys.executable})
+        return execute(
+            "scripts/bundle.sh",
+            *arguments,
+            cwd=project,
+            env=offline(project) | {"PYTHON": sys.executable},
+        )
 
     return run
 
@@ -98,14 +121,22 @@ def whole(project, bundle):
 @pytest.fixture
 def collect(project, monkeypatch):
     """Run collect_wheels.py in this process, with the wheels in `index` alone."""
-    spec = importlib.util.spec_from_file_location("collect_wheels", ROOT / "scripts/collect_wheels.py")
+    spec = importlib.util.spec_from_file_location(
+        "collect_wheels", ROOT / "scripts/collect_wheels.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for name, value in offline(project).items():
         monkeypatch.setenv(name, value)
 
     def run(folder, *arguments):
-        options = ["--constraints", str(project / "constraints.txt"), "--python", VERSION, *arguments]
+        options = [
+            "--constraints",
+            str(project / "constraints.txt"),
+            "--python",
+            VERSION,
+            *arguments,
+        ]
         monkeypatch.setattr(sys, "argv", ["collect_wheels.py", str(folder), *options])
         module.main()
 
@@ -118,24 +149,44 @@ def copied(whole, tmp_path):
 
 
 def offline(project):
-    return {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "index")}
+    return {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(project / "index"),
+    }
 
 
 def execute(script, *arguments, cwd, env=None):
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHONPATH"))}
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PIP_", "PYTHONPATH"))
+    }
     command = ["bash", script, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=clean | (env or {}), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=clean | (env or {}), capture_output=True, text=True, check=False
+    )
 
 
 def install(folder, *arguments, env=None):
     """Run the script of the bundle, whose folder stands alone."""
-    return execute(folder / "install_bundle.sh", "--python", sys.executable, *arguments, cwd=folder.parent, env=env)
+    return execute(
+        folder / "install_bundle.sh",
+        "--python",
+        sys.executable,
+        *arguments,
+        cwd=folder.parent,
+        env=env,
+    )
 
 
 def seal(folder):
     """Renew the checksums after a change."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n"
+        for path in files
+    ]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -156,7 +207,12 @@ def test_a_bundle_for_another_python_and_another_package_in_place_of_one(whole, 
     shutil.copy(whole / "wheels/basicsr_m2trans-7.0-py3-none-any.whl", tmp_path / "wheels")
     collect(tmp_path, "--python", OTHER_VERSION, "--without", "pip=wheel")
     # The pin of leaf holds for the Python of these tests alone.
-    assert names(tmp_path) == ["basicsr-m2trans==7.0", "basicsr==1.4.2", "leaf==3.0", "only-there==1.0"]
+    assert names(tmp_path) == [
+        "basicsr-m2trans==7.0",
+        "basicsr==1.4.2",
+        "leaf==3.0",
+        "only-there==1.0",
+    ]
     assert (tmp_path / "left-out.txt").read_text() == "wheel>=20\n"
 
 
@@ -186,8 +242,14 @@ def test_wrong_arguments(whole, bundle, arguments, message):
         (["--extras", "vidoe"], "there is no vidoe; there are old, video"),
         (["--without", "pip", "tprch"], "nothing in this bundle needs tprch"),
         (["--without", "basicsr-m2trans"], "nothing in this bundle needs basicsr-m2trans"),
-        (["--extras", "video", "--without", "pip"], "pip download failed; its messages are above. Needed: film-codec"),
-        (["--extras", "old", "--without", "pip"], "leaf 2.0 was collected but <2 is needed; pin it"),
+        (
+            ["--extras", "video", "--without", "pip"],
+            "pip download failed; its messages are above. Needed: film-codec",
+        ),
+        (
+            ["--extras", "old", "--without", "pip"],
+            "leaf 2.0 was collected but <2 is needed; pin it",
+        ),
     ],
 )
 def test_a_bundle_that_cannot_be(copied, collect, arguments, message):
@@ -204,13 +266,20 @@ def test_a_failure_leaves_nothing(project, bundle):
 
 
 def test_installs_into_a_folder_whatever_the_settings_of_pip(copied, tmp_path):
-    unhelpful = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_USER": "1", "PIP_NO_BINARY": ":all:"}
+    unhelpful = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_USER": "1",
+        "PIP_NO_BINARY": ":all:",
+    }
     result = install(copied, "--target", tmp_path / "site", env=unhelpful)
     assert result.returncode == 0, result.stderr
     assert f"export PYTHONPATH={tmp_path / 'site'}" in result.stdout
     assert {path.name for path in (tmp_path / "site").glob("*-*.dist-info")} == {
-        "basicsr-1.4.2.dist-info", "basicsr_m2trans-7.0.dist-info", "leaf-2.0.dist-info", "only_here-1.0.dist-info",
-    }  # fmt: skip
+        "basicsr-1.4.2.dist-info",
+        "basicsr_m2trans-7.0.dist-info",
+        "leaf-2.0.dist-info",
+        "only_here-1.0.dist-info",
+    }
     again = install(copied, "--target", tmp_path / "site")
     assert again.returncode == 1
     assert "exists; remove it" in again.stderr
@@ -219,7 +288,11 @@ def test_installs_into_a_folder_whatever_the_settings_of_pip(copied, tmp_path):
 def test_installs_into_an_environment(copied, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
     packages = tmp_path / f"env/lib/python{VERSION}/site-packages"
-    pip = Path(subprocess.check_output([sys.executable, "-c", "import pip; print(pip.__path__[0])"], text=True).strip())
+    pip = Path(
+        subprocess.check_output(
+            [sys.executable, "-c", "import pip; print(pip.__path__[0])"], text=True
+        ).strip()
+    )
     for path in (pip, *pip.parent.glob("pip-*.dist-info")):
         (packages / path.name).symlink_to(path)
     result = execute(copied / "install_bundle.sh", "--python", "env/bin/python", cwd=tmp_path)
@@ -245,7 +318,8 @@ def test_what_is_left_out_must_be_there(copied, tmp_path):
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         f"the bundle leaves out nowhere and needs nowhere>=2; {sys.executable} has none",
-        f"the bundle leaves out pip and needs pip>=9999; {sys.executable} has {importlib.metadata.version('pip')}",
+        f"the bundle leaves out pip and needs pip>=9999; {sys.executable} has "
+        f"{importlib.metadata.version('pip')}",
         "install_bundle.sh: install these first, or make a bundle with them",
     ]
     assert not (tmp_path / "site").exists()

@@ -1,4 +1,6 @@
-"""The campaign on a GPU: how time is shared out, and its pieces, with a stand-in for Python that records its calls."""
+"""The campaign on a GPU: how time is shared out, and its pieces, with a stand-in for Python that
+records its calls.
+"""
 
 import importlib.util
 import json
@@ -22,7 +24,9 @@ SCRIPT = ROOT / "scripts/campaign.sh"
 
 @pytest.fixture(scope="module")
 def campaign_plan():
-    spec = importlib.util.spec_from_file_location("campaign_plan", ROOT / "scripts/campaign_plan.py")
+    spec = importlib.util.spec_from_file_location(
+        "campaign_plan", ROOT / "scripts/campaign_plan.py"
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules["campaign_plan"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -36,7 +40,8 @@ def steps_of(module, seconds):
 
 def test_time_is_shared_out_by_the_steps(campaign_plan):
     found = campaign_plan.lengths(steps_of(campaign_plan, 0.01), 1601)
-    # 1601 s x 0.75 in steps: 35% for two methods, 10% for one, 15% for two, and so on, in thousands.
+    # 1601 s x 0.75 in steps: 35% for two methods, 10% for one, 15% for two, and so on, in
+    # thousands.
     assert [*found] == list(campaign_plan.GROUPS)
     assert list(found.values()) == [21000, 12000, 9000, 6000, 21000, 6000, 6000, 6000, 2000]
 
@@ -44,14 +49,19 @@ def test_time_is_shared_out_by_the_steps(campaign_plan):
 def test_the_first_group_has_its_least_number(campaign_plan):
     found = list(campaign_plan.lengths(steps_of(campaign_plan, 0.5), 1601).values())
     assert (found[0], found[1], found[4]) == (20000, 240, 20000)
-    assert next(iter(campaign_plan.lengths(steps_of(campaign_plan, 0.5), 1601, least=10).values())) == 420
+    assert (
+        next(iter(campaign_plan.lengths(steps_of(campaign_plan, 0.5), 1601, least=10).values()))
+        == 420
+    )
 
 
 def test_groups_without_measured_steps_are_left_out(campaign_plan):
     steps = steps_of(campaign_plan, 0.01)
     del steps["HAT_skip_x4"]
     found = campaign_plan.lengths(steps, 1601)
-    assert [group.methods for group in campaign_plan.GROUPS if group not in found] == [("HAT_skip",)]
+    assert [group.methods for group in campaign_plan.GROUPS if group not in found] == [
+        ("HAT_skip",)
+    ]
     plan = yaml.safe_load((ROOT / "plans/campaign.yml").read_text())
     assert "HAT_skip" not in campaign_plan.with_lengths(plan, found, Path("work"))["methods"]
     del steps["EDSR_open_x4"]
@@ -63,13 +73,21 @@ def test_groups_without_measured_steps_are_left_out(campaign_plan):
 def test_groups_are_the_methods_of_the_plans(campaign_plan):
     for name in ("campaign", "campaign_rehearsal"):
         plan = yaml.safe_load((ROOT / f"plans/{name}.yml").read_text())
-        methods = {method: definition or {} for method, definition in plan["methods"].items() if method != "bicubic"}
+        methods = {
+            method: definition or {}
+            for method, definition in plan["methods"].items()
+            if method != "bicubic"
+        }
         trained = {
-            f"{method}_x{scale}" for method in methods for scale in methods[method].get("scales", plan["scales"])
+            f"{method}_x{scale}"
+            for method in methods
+            for scale in methods[method].get("scales", plan["scales"])
         }
         assert trained == {setting for group in campaign_plan.GROUPS for setting in group.settings}
         for group in campaign_plan.GROUPS:
-            assert {len(methods[method].get("seeds", [0])) for method in group.methods} == {group.seeds}
+            assert {len(methods[method].get("seeds", [0])) for method in group.methods} == {
+                group.seeds
+            }
 
 
 def test_both_losses_weigh_as_in_the_papers_batch():
@@ -87,7 +105,12 @@ def test_the_written_plan_has_lengths_and_folders(campaign_plan, tmp_path, monke
         for case, median in (("training step", 0.01), ("forward", 9))
     ]
     (tmp_path / "steps.json").write_text(json.dumps({"figures": figures}))
-    arguments = ["campaign_plan.py", str(ROOT / "plans/campaign.yml"), str(tmp_path / "steps.json"), "1601"]
+    arguments = [
+        "campaign_plan.py",
+        str(ROOT / "plans/campaign.yml"),
+        str(tmp_path / "steps.json"),
+        "1601",
+    ]
     monkeypatch.setattr(sys, "argv", [*arguments, str(tmp_path)])
     campaign_plan.main()
     monkeypatch.chdir(ROOT)
@@ -125,10 +148,12 @@ if "compare" in sys.argv and "KILLED" in os.environ:
     sys.exit(137)
 if "bench" in sys.argv:
     file = Path(sys.argv[sys.argv.index("--json") + 1])
-    steps = {{"figures": [{{"case": "training step x4", "name": name, "median": 0.5}} for name in {names!r}]}}
+    step = {{"case": "training step x4", "median": 0.5}}
+    steps = {{"figures": [step | {{"name": name}} for name in {names!r}]}}
     (file / f"{{sys.argv[4]}}.json" if file.is_dir() else file).write_text(json.dumps(steps))
 if "export" in sys.argv:
-    Path(sys.argv[sys.argv.index("-o") + 1]).write_bytes(bytes(int(os.environ.get("WEIGHTS", "1000"))))
+    size = int(os.environ.get("WEIGHTS", "1000"))
+    Path(sys.argv[sys.argv.index("-o") + 1]).write_bytes(bytes(size))
 if "compare" in sys.argv:
     methods = sys.argv[sys.argv.index("--methods") + 1].split(",")[1:]
     for method in methods:
@@ -145,14 +170,18 @@ def campaign(tmp_path, campaign_plan):
     for name in ("train", "val"):
         (tmp_path / "work/images" / name).mkdir(parents=True)
     python = tmp_path / "python"
-    python.write_text(PYTHON.format(python=sys.executable, names=sorted(steps_of(campaign_plan, 0))))
+    python.write_text(
+        PYTHON.format(python=sys.executable, names=sorted(steps_of(campaign_plan, 0)))
+    )
     python.chmod(0o755)
 
     def run(*arguments, started=False, **variables):
         names = {"PYTHON": str(python), "WORK": str(tmp_path / "work"), "DEVICE": "cpu"}
         command, env = ["bash", str(SCRIPT), *arguments], os.environ | names | variables
         if started:
-            return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            return subprocess.Popen(
+                command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
         done = subprocess.run(command, env=env, capture_output=True, text=True)
         calls = tmp_path / "calls.txt"
         return done, calls.read_text().splitlines() if calls.is_file() else []
@@ -161,7 +190,9 @@ def campaign(tmp_path, campaign_plan):
 
 
 def verbs(calls):
-    return [call.split()[2] if call.startswith("-m basicsr_m2trans.cli") else "pytest" for call in calls]
+    return [
+        call.split()[2] if call.startswith("-m basicsr_m2trans.cli") else "pytest" for call in calls
+    ]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs GNU's tools and flock")
@@ -169,12 +200,28 @@ class TestPieces:
     def test_everything_once_in_its_order(self, campaign, tmp_path):
         done, calls = campaign("60")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert verbs(calls) == ["prepare"] * 2 + ["bench", "pytest", *["bench"] * 10] + ["compare"] * 9 + ["export"] * 9
+        assert (
+            verbs(calls)
+            == ["prepare"] * 2
+            + ["bench", "pytest", *["bench"] * 10]
+            + ["compare"] * 9
+            + ["export"] * 9
+        )
         assert calls[14].endswith("--scales 4 --methods bicubic,M2Trans_open,EDSR_open")
         results = tmp_path / "work/results"
-        assert {path.name for path in (results / "weights").iterdir()} >= {"HAT_skip_seed0.safetensors"}
-        assert (results / "comparison/tables.md").read_text().endswith("HAT_skip L1_alone L1_and_semantic")
-        assert {path.stem for path in (results / "bench").iterdir()} >= {"plan", "cine", "operators"}
+        assert {path.name for path in (results / "weights").iterdir()} >= {
+            "HAT_skip_seed0.safetensors"
+        }
+        assert (
+            (results / "comparison/tables.md")
+            .read_text()
+            .endswith("HAT_skip L1_alone L1_and_semantic")
+        )
+        assert {path.stem for path in (results / "bench").iterdir()} >= {
+            "plan",
+            "cine",
+            "operators",
+        }
         again, calls_again = campaign("60")
         assert (again.returncode, calls_again) == (0, calls)
 
@@ -218,14 +265,25 @@ class TestPieces:
 
     def test_what_cannot_fit_any_more_is_given_up_for_trainings(self, campaign, tmp_path):
         (tmp_path / "work/seconds").write_text("3350")
-        done, calls = campaign("60")  # 250 s are left: enough for steps, not for the tests, nor is it for benchmarks
+        done, calls = campaign(
+            "60"
+        )  # 250 s are left: enough for steps, not for the tests, nor is it for benchmarks
         assert done.returncode == 0
         assert "campaign: no time is left for tests\n" in done.stdout
         assert verbs(calls)[:4] == ["prepare", "prepare", "bench", "compare"]
 
     def test_benchmarks_leave_more_than_half_of_the_time_to_trainings(self, campaign):
-        _, calls = campaign("5")  # 135 s for what comes before the trainings, and a benchmark may take 150
-        assert verbs(calls) == ["prepare", "prepare", "bench", "pytest", *["compare"] * 9, *["export"] * 9]
+        _, calls = campaign(
+            "5"
+        )  # 135 s for what comes before the trainings, and a benchmark may take 150
+        assert verbs(calls) == [
+            "prepare",
+            "prepare",
+            "bench",
+            "pytest",
+            *["compare"] * 9,
+            *["export"] * 9,
+        ]
 
     def test_the_device_reaches_trainings_and_tests(self, campaign, tmp_path):
         campaign("60")
@@ -236,7 +294,9 @@ class TestPieces:
         assert done.returncode == 0
         results = tmp_path / "work/results"
         assert not list(results.glob("weights/*"))
-        assert "EDSR_open_seed0 15000000 bytes" in (results / "left_out.txt").read_text().splitlines()
+        assert (
+            "EDSR_open_seed0 15000000 bytes" in (results / "left_out.txt").read_text().splitlines()
+        )
         assert campaign("60", WEIGHTS="15000000")[1] == calls  # not exported again
 
     def test_the_largest_are_left_out_where_all_are_too_much(self, campaign, tmp_path):
@@ -268,7 +328,11 @@ class TestPieces:
             ((), {}, "give the minutes of the whole campaign, e.g. scripts/campaign.sh 28"),
             (("ten",), {}, "give the minutes"),
             (("10", "20"), {}, "give the minutes"),
-            (("10",), {"IMAGES": "nowhere"}, "nowhere/train is missing; put the images there, or name another folder"),
+            (
+                ("10",),
+                {"IMAGES": "nowhere"},
+                "nowhere/train is missing; put the images there, or name another folder",
+            ),
             (("10",), {"PLAN": "nothing.yml"}, "PLAN: there is no file nothing.yml"),
             (("10",), {"DEVICE": "tpu"}, "DEVICE is tpu; write cuda, cuda:1 or cpu"),
             (("10",), {"PYTHON": "false"}, "false cannot be used; docs/offline.md"),

@@ -61,7 +61,9 @@ def test_any_damage_is_noticed_or_without_effect(where, inserted, torn):
         torch.save({"params": {"weight": weight}}, path)
         data = path.read_bytes()
         cut = int(where * len(data))
-        path.write_bytes(data[:cut] if torn else data[:cut] + inserted + data[cut + len(inserted) :])
+        path.write_bytes(
+            data[:cut] if torn else data[:cut] + inserted + data[cut + len(inserted) :]
+        )
         read = {"params": {"weight": weight}}
         refusal = ""
         try:
@@ -78,15 +80,21 @@ def test_a_torn_state_is_named(tmp_path, part):
     torch.save(STATE | {"optimizers": [torch.ones(1000)]}, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(InputError, match=r"7.state cannot be read: .*, or remove it and resume an earlier state"):
+    with pytest.raises(
+        InputError, match=r"7.state cannot be read: .*, or remove it and resume an earlier state"
+    ):
         read_training_state(path)
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state, 2))])
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state, 2))]
+)
 def test_a_state_that_would_run_code_is_refused(tmp_path, write):
     path, folder = tmp_path / "7.state", tmp_path / "made by the pickle"
     write(STATE | {"optimizers": [Hostile(folder)]}, path)
-    with pytest.raises(InputError, match=r"7.state cannot be read: .*could run code and are refused"):
+    with pytest.raises(
+        InputError, match=r"7.state cannot be read: .*could run code and are refused"
+    ):
         read_training_state(path)
     assert not folder.exists()
     torch.load(path, weights_only=False) if write is torch.save else pickle.loads(path.read_bytes())
@@ -113,5 +121,9 @@ def test_later_checkpoints_stay_and_halves_go(tmp_path):
     """40 is of a run that was taken up again before it; 15 lost its state in a kill."""
     write_checkpoints(tmp_path, [10, 20, 30, 40], [10, 15, 20, 30, 40])
     delete_older_checkpoints(tmp_path, tmp_path, 30, 2)
-    assert sorted(path.name for path in tmp_path.glob("*.state")) == ["20.state", "30.state", "40.state"]
+    assert sorted(path.name for path in tmp_path.glob("*.state")) == [
+        "20.state",
+        "30.state",
+        "40.state",
+    ]
     assert len(list(tmp_path.glob("*.pth"))) == 3

@@ -1,4 +1,6 @@
-"""Each repair where its defect is present and where it is absent, and resuming with BasicSR's own trainer."""
+"""Each repair where its defect is present and where it is absent, and resuming with BasicSR's own
+trainer.
+"""
 
 import importlib
 import socket
@@ -22,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def run_python(code, *path):
     """Run `code` in a new interpreter that looks for modules in the folders of `path` first."""
     setup = f"import sys; sys.path[:0] = {[str(folder) for folder in (*path, ROOT)]!r}\n"
-    result = subprocess.run([sys.executable, "-c", setup + code], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", setup + code], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -44,7 +48,9 @@ def test_another_basicsr_is_refused(monkeypatch, found):
         return found
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(ImportError, match=rf"BasicSR 1.4.2 is needed, found {found or 'none'}; .*pip install"):
+    with pytest.raises(
+        ImportError, match=rf"BasicSR 1.4.2 is needed, found {found or 'none'}; .*pip install"
+    ):
         compat.require_basicsr()
 
 
@@ -52,11 +58,15 @@ def fake_torchvision(folder, code):
     package = folder / "torchvision"
     package.mkdir()
     (package / "part.py").write_text("")
-    (package / "__init__.py").write_text("from torch import library\nfrom torchvision import part\n" + code)
+    (package / "__init__.py").write_text(
+        "from torch import library\nfrom torchvision import part\n" + code
+    )
 
 
 def test_missing_operators_are_declared(tmp_path):
-    fake_torchvision(tmp_path, "library.register_fake('torchvision::nms')(lambda dets, scores, iou: dets)\n")
+    fake_torchvision(
+        tmp_path, "library.register_fake('torchvision::nms')(lambda dets, scores, iou: dets)\n"
+    )
     code = """
 from basicsr_m2trans import compat
 compat.declare_torchvision_operators()
@@ -65,7 +75,10 @@ import torch, torchvision
 assert torchvision.part is sys.modules["torchvision.part"]
 print(torch.ops.torchvision.nms.default, torch.ops.torchvision.qnms.default)
 """
-    assert run_python(code, tmp_path).split() == ["torchvision.nms.default", "torchvision.qnms.default"]
+    assert run_python(code, tmp_path).split() == [
+        "torchvision.nms.default",
+        "torchvision.qnms.default",
+    ]
 
 
 def test_operators_are_left_alone_where_torchvision_imports(tmp_path):
@@ -180,7 +193,12 @@ def test_processes_without_gpus_use_gloo(monkeypatch, base_model):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+    for name, value in {
+        "RANK": 0,
+        "WORLD_SIZE": 1,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     dist_util._init_dist_pytorch("nccl")
@@ -202,7 +220,9 @@ def test_processes_with_gpus_are_left_to_basicsr(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: chosen.append(backend))
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend: chosen.append(backend)
+    )
     dist_util._init_dist_pytorch("nccl")
     assert chosen == [1, "nccl"]
 
@@ -214,7 +234,11 @@ def test_single_process_model_is_not_wrapped(base_model):
 
 def resume_options(root, **path):
     folder = root / "experiments" / "tiny"
-    paths = {"training_states": str(folder / "training_states"), "models": str(folder / "models"), **path}
+    paths = {
+        "training_states": str(folder / "training_states"),
+        "models": str(folder / "models"),
+        **path,
+    }
     return {
         "name": "tiny",
         "auto_resume": "resume_state" not in path,
@@ -238,7 +262,10 @@ def save_state(root, iteration, epoch=0, network=True):
     for name in ("training_states", "models"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     state = {"epoch": epoch, "iter": iteration, "optimizers": [optimizer.state_dict()]}
-    torch.save({**state, "schedulers": [scheduler.state_dict()]}, folder / "training_states" / f"{iteration}.state")
+    torch.save(
+        {**state, "schedulers": [scheduler.state_dict()]},
+        folder / "training_states" / f"{iteration}.state",
+    )
     if network:
         torch.save({"params": {}}, folder / "models" / f"net_g_{iteration}.pth")
     return folder / "training_states" / f"{iteration}.state"
@@ -297,14 +324,18 @@ def test_state_without_its_network_is_refused(tmp_path):
 
 
 def write_training(root, ratio, dataset_type):
-    """Write 5 image pairs and an option file that trains a small EDSR on them; return the file's path."""
+    """Write 5 image pairs and an option file that trains a small EDSR on them; return the file's
+    path.
+    """
     rng = np.random.default_rng(0)
     for folder, size in (("gt", 24), ("lq", 12)):
         (root / folder).mkdir(parents=True)
         for number in range(5):
             image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
             cv2.imwrite(str(root / folder / f"{number}.png"), image)
-    whole = dataset_type == "PairedImageDataset"  # its crops come from Python's generator and cannot be resumed
+    whole = (
+        dataset_type == "PairedImageDataset"
+    )  # its crops come from Python's generator and cannot be resumed
     train_set = {
         "name": "tiny",
         "type": dataset_type,
@@ -318,7 +349,14 @@ def write_training(root, ratio, dataset_type):
         "batch_size_per_gpu": 2,
         "dataset_enlarge_ratio": ratio,
     }
-    network = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2}
+    network = {
+        "type": "EDSR",
+        "num_in_ch": 3,
+        "num_out_ch": 3,
+        "num_feat": 4,
+        "num_block": 1,
+        "upscale": 2,
+    }
     options = {
         "name": "tiny",
         "model_type": "SRModel",
@@ -343,8 +381,12 @@ def write_training(root, ratio, dataset_type):
 
 
 @pytest.mark.parametrize("dataset_type", ["PairedImageDataset", "PairedImageTextDataset"])
-@pytest.mark.parametrize(("ratio", "stop"), [(1, 3), (1, 4), (7, 3)], ids=["inside", "at the end of", "enlarged"])
-def test_resumed_training_equals_uninterrupted_training(tmp_path, monkeypatch, ratio, stop, dataset_type):
+@pytest.mark.parametrize(
+    ("ratio", "stop"), [(1, 3), (1, 4), (7, 3)], ids=["inside", "at the end of", "enlarged"]
+)
+def test_resumed_training_equals_uninterrupted_training(
+    tmp_path, monkeypatch, ratio, stop, dataset_type
+):
     register()
     option_file = write_training(tmp_path, ratio, dataset_type)
     monkeypatch.chdir(tmp_path)
@@ -379,7 +421,9 @@ def test_older_folders_are_kept_whatever_the_clock(tmp_path, monkeypatch, capsys
     kept = {path.name: (path / "file").read_text() for path in tmp_path.iterdir()}
     archived = "run_archived_20260102_030405"
     assert kept == {archived: "first", f"{archived}_2": "second", "run": "third"}
-    assert capsys.readouterr().out.splitlines()[-1].endswith(f"Rename it to {tmp_path}/{archived}_2")
+    assert (
+        capsys.readouterr().out.splitlines()[-1].endswith(f"Rename it to {tmp_path}/{archived}_2")
+    )
 
 
 def test_times_of_iterations_do_not_follow_a_clock_that_is_set_back(monkeypatch):

@@ -1,4 +1,6 @@
-"""scripts/install.sh where it must refuse or fail; that it succeeds is shown by the environment the tests run in."""
+"""scripts/install.sh where it must refuse or fail; that it succeeds is shown by the environment the
+tests run in.
+"""
 
 import os
 import shutil
@@ -13,17 +15,28 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def install(tmp_path):
-    """Run the script in a copy of the files that it reads, without network and with no settings of pip."""
+    """Run the script in a copy of the files that it reads, without network and with no settings of
+    pip.
+    """
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     for name in ("constraints.txt", "setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
-    offline = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    offline = {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "1",
+    }
 
     def run(**settings):
         environment = clean | offline | settings
         return subprocess.run(
-            ["bash", "scripts/install.sh"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            ["bash", "scripts/install.sh"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run

@@ -1,4 +1,6 @@
-"""The checks before a run, the exit statuses, and runs of the launchers with one and with two processes."""
+"""The checks before a run, the exit statuses, and runs of the launchers with one and with two
+processes.
+"""
 
 import contextlib
 import errno
@@ -28,7 +30,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def option_problems(opt):
     """What is wrong with options of a training, one line for each problem."""
-    return [str(each) for each in options.find_problems(OptionFile(Path("tiny.yml"), opt), "train", files=False)]
+    return [
+        str(each)
+        for each in options.find_problems(OptionFile(Path("tiny.yml"), opt), "train", files=False)
+    ]
 
 
 def write_pairs(folder):
@@ -42,7 +47,9 @@ def write_pairs(folder):
 
 
 def training_options(folder):
-    """Options of a short training of a small EDSR on the pairs of `write_pairs`; an epoch has 3 iterations."""
+    """Options of a short training of a small EDSR on the pairs of `write_pairs`; an epoch has 3
+    iterations.
+    """
     dataset = {
         "name": "tiny",
         "type": "PairedImageDataset",
@@ -62,7 +69,14 @@ def training_options(folder):
         "num_gpu": "auto",
         "manual_seed": 1,
         "datasets": {"train": dataset},
-        "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
+        "network_g": {
+            "type": "EDSR",
+            "num_in_ch": 3,
+            "num_out_ch": 3,
+            "num_feat": 4,
+            "num_block": 1,
+            "upscale": 2,
+        },
         "path": {"pretrain_network_g": None},
         "train": {
             "optim_g": {"type": "Adam", "lr": 0.001},
@@ -78,10 +92,17 @@ def evaluation_options(folder, network):
     """Options of a test of `network` on the same pairs."""
     opt = training_options(folder)
     return {
-        **{key: opt[key] for key in ("name", "model_type", "scale", "num_gpu", "manual_seed", "network_g")},
+        **{
+            key: opt[key]
+            for key in ("name", "model_type", "scale", "num_gpu", "manual_seed", "network_g")
+        },
         "datasets": {"test_1": {**opt["datasets"]["train"], "name": "held_out"}},
         "path": {"pretrain_network_g": str(network)},
-        "val": {"save_img": True, "suffix": None, "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 2}}},
+        "val": {
+            "save_img": True,
+            "suffix": None,
+            "metrics": {"psnr": {"type": "calculate_psnr", "crop_border": 2}},
+        },
     }
 
 
@@ -96,8 +117,12 @@ def set_arguments(monkeypatch, *arguments):
 
 
 def run_launcher(folder, *command):
-    """Run `command` in `folder`, with copies of the launchers there so that runs are written there."""
-    shutil.copytree(ROOT / "basicsr", folder / "basicsr", ignore=shutil.ignore_patterns("__pycache__"))
+    """Run `command` in `folder`, with copies of the launchers there so that runs are
+    written there.
+    """
+    shutil.copytree(
+        ROOT / "basicsr", folder / "basicsr", ignore=shutil.ignore_patterns("__pycache__")
+    )
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, *map(str, command)],
@@ -118,7 +143,8 @@ def run_launcher(folder, *command):
         ("just text", r"tiny.yml holds no options"),
         (
             "name: x\nnum_gpu: 0\npath: {}\nnetwork_g: {}",
-            r"(?s)tiny.yml has 4 problems.*model_type is missing.*datasets is missing.*train is .*logger is missing",
+            r"(?s)tiny.yml has 4 problems.*model_type is missing.*datasets is missing.*train is "
+            r".*logger is missing",
         ),
     ],
 )
@@ -146,7 +172,12 @@ def test_malformed_section_is_refused(tmp_path, key, value, message):
 
 def test_forced_values_are_those_of_basicsr(tmp_path):
     path = write_options(tmp_path, training_options(tmp_path))
-    forced = ["num_gpu=0", "path:pretrain_network_g=none", "datasets:train:dataroot_gt = a b ", "path:new=[os.abort()]"]
+    forced = [
+        "num_gpu=0",
+        "path:pretrain_network_g=none",
+        "datasets:train:dataroot_gt = a b ",
+        "path:new=[os.abort()]",
+    ]
     opt = options.read_options(str(path), "train", forced)
     assert opt["num_gpu"] == 0
     assert opt["path"] == {"pretrain_network_g": None, "new": ["os.abort()"]}  # read, not executed
@@ -177,7 +208,19 @@ def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
     from basicsr.utils.options import _postprocess_yml_value
 
     path = write_options(tmp_path, training_options(tmp_path))
-    for text in ("true", "False", "0.5", ".5", "1.", "7", "-1", "1e-4", "1.2.3", "!!float 1e-4", "bf16"):
+    for text in (
+        "true",
+        "False",
+        "0.5",
+        ".5",
+        "1.",
+        "7",
+        "-1",
+        "1e-4",
+        "1.2.3",
+        "!!float 1e-4",
+        "bf16",
+    ):
         forced = options.read_options(str(path), "train", [f"train:new={text}"])["train"]["new"]
         expected = _postprocess_yml_value(text)
         assert (forced, type(forced)) == (expected, type(expected))
@@ -201,14 +244,17 @@ def test_a_tile_that_is_too_small_is_refused(tmp_path):
     opt = training_options(tmp_path) | {"val": {"tile": 8, "val_freq": 1, "save_img": False}}
     opt["model_type"] = "M2TransModel"
     assert option_problems(opt) == [
-        "val: tile must be a whole number of at least 16, but is 8; raise it, or remove it for whole images"
+        "val: tile must be a whole number of at least 16, but is 8; raise it, or remove it for "
+        "whole images"
     ]
 
 
 def test_options_of_the_loop_need_a_model_that_knows_them(tmp_path):
     opt = training_options(tmp_path)
     opt["train"] |= {"amp": "bf16", "compile": False, "accumulate": None}
-    assert option_problems(opt) == ["train: amp has no effect on SRModel; write model_type: M2TransModel"]
+    assert option_problems(opt) == [
+        "train: amp has no effect on SRModel; write model_type: M2TransModel"
+    ]
     opt["model_type"] = "M2TransModel"
     assert option_problems(opt) == []
 
@@ -226,45 +272,65 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
                 "meta_info_file": "datasets/A/meta_info.txt",
                 "captions": "datasets/A/captions.csv",
             },
-            "val": {"dataroot_gt": "datasets/B/HR.lmdb", "dataroot_lq": "datasets/B/LR_bicubic_X2.lmdb", **lmdb},
+            "val": {
+                "dataroot_gt": "datasets/B/HR.lmdb",
+                "dataroot_lq": "datasets/B/LR_bicubic_X2.lmdb",
+                **lmdb,
+            },
         },
-        "path": {"pretrain_network_g": "net_g.pth", "pretrain_network_d": None, "strict_load_g": True},
-        "train": {"semantic_opt": {"encoder": {"type": "MedCLIPEncoder", "checkpoint": "models/medclip.bin"}}},
+        "path": {
+            "pretrain_network_g": "net_g.pth",
+            "pretrain_network_d": None,
+            "strict_load_g": True,
+        },
+        "train": {
+            "semantic_opt": {
+                "encoder": {"type": "MedCLIPEncoder", "checkpoint": "models/medclip.bin"}
+            }
+        },
     }
     assert options.missing_files(opt) == [
         "  datasets: train: dataroot_gt names the folder datasets/A/HR, which does not exist\n"
-        "  datasets: train: dataroot_lq names the folder datasets/A/LR_bicubic/X2, which does not exist\n"
-        "  datasets: train: meta_info_file names the file datasets/A/meta_info.txt, which does not exist\n"
-        "  datasets: train: captions names the file datasets/A/captions.csv, which does not exist\n"
-        "    -> m2trans prepare YOUR_IMAGES datasets/A --scales 2 3 4",
-        "  datasets: val: dataroot_gt names datasets/B/HR.lmdb, which is no LMDB, it holds no meta_info.txt\n"
-        "  datasets: val: dataroot_lq names the folder datasets/B/LR_bicubic_X2.lmdb, which does not exist\n"
-        "    -> m2trans prepare YOUR_IMAGES datasets/B --scales 2 3 4",
+        "  datasets: train: dataroot_lq names the folder datasets/A/LR_bicubic/X2, which does not "
+        "exist\n  datasets: train: meta_info_file names the file datasets/A/meta_info.txt, which "
+        "does not exist\n  datasets: train: captions names the file datasets/A/captions.csv, which "
+        "does not exist\n    -> m2trans prepare YOUR_IMAGES datasets/A --scales 2 3 4",
+        "  datasets: val: dataroot_gt names datasets/B/HR.lmdb, which is no LMDB, it holds no "
+        "meta_info.txt\n  datasets: val: dataroot_lq names the folder "
+        "datasets/B/LR_bicubic_X2.lmdb, which does not exist\n    -> m2trans prepare YOUR_IMAGES "
+        "datasets/B --scales 2 3 4",
         "  path: pretrain_network_g names the file net_g.pth, which does not exist\n"
-        "    -> name a trained network (experiments/NAME/models/net_g_*.pth), make one from the authors' with "
-        "m2trans convert OFFICIAL.pt net_g.pth, or write ~ for random weights",
-        "  train: semantic_opt: encoder: checkpoint names the file models/medclip.bin, which does not exist\n"
-        "    -> run `m2trans weights medclip`, or save "
+        "    -> name a trained network (experiments/NAME/models/net_g_*.pth), make one from the "
+        "authors' with m2trans convert OFFICIAL.pt net_g.pth, or write ~ for random weights",
+        "  train: semantic_opt: encoder: checkpoint names the file models/medclip.bin, which does "
+        "not exist\n    -> run `m2trans weights medclip`, or save "
         "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip as models/medclip.bin",
     ]
 
 
 def test_a_network_that_comes_with_the_package_is_named_by_its_file():
-    (message,) = options.missing_files({"datasets": {}, "path": {"pretrain_network_g": "m2trans-x2"}})
-    assert message.endswith(f"or, for the network that comes with this package, {find_model('m2trans-x2')}")
+    (message,) = options.missing_files(
+        {"datasets": {}, "path": {"pretrain_network_g": "m2trans-x2"}}
+    )
+    assert message.endswith(
+        f"or, for the network that comes with this package, {find_model('m2trans-x2')}"
+    )
 
 
 def test_resumed_run_needs_its_state_but_no_pretrained_network(tmp_path):
     path = {"resume_state": str(tmp_path / "7.state"), "pretrain_network_g": "absent.pth"}
     (message,) = options.missing_files({"datasets": {}, "path": path})
     assert message.startswith(
-        f"  path: resume_state names the file {tmp_path}/7.state, which does not exist\n    -> name a .state file"
+        f"  path: resume_state names the file {tmp_path}/7.state, which does not exist\n    -> "
+        "name a .state file"
     )
     (tmp_path / "7.state").touch()
     assert options.missing_files({"datasets": {}, "path": path}) == []
 
 
-@pytest.mark.parametrize("semantic_opt", [None, {"encoder": "SeededCLIPEncoder"}, {"encoder": {"type": "Other"}}])
+@pytest.mark.parametrize(
+    "semantic_opt", [None, {"encoder": "SeededCLIPEncoder"}, {"encoder": {"type": "Other"}}]
+)
 def test_complete_options_miss_nothing(tmp_path, semantic_opt):
     write_pairs(tmp_path)
     opt = training_options(tmp_path)
@@ -279,7 +345,8 @@ def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
     path = write_options(tmp_path, opt)
     set_arguments(monkeypatch, "-opt", path)
     with pytest.raises(
-        InputError, match=r"tiny.yml has 1 problem\n  .*tiny.yml:\d+: path: pretrain_network_g names .*absent"
+        InputError,
+        match=r"tiny.yml has 1 problem\n  .*tiny.yml:\d+: path: pretrain_network_g names .*absent",
     ):
         options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "--force_yml", "path:pretrain_network_g=~", "-opt", path)
@@ -303,8 +370,12 @@ def test_the_copy_in_the_folder_of_the_run_is_refused(tmp_path, monkeypatch):
     """BasicSR would move the folder away before it reads the file, or copy the file onto itself."""
     folder = tmp_path / "experiments/tiny"
     folder.mkdir(parents=True)
-    set_arguments(monkeypatch, "-opt", write_options(folder, training_options(tmp_path)), "--auto_resume")
-    with pytest.raises(InputError, match="the run writes its own copy to this place; copy the file elsewhere first"):
+    set_arguments(
+        monkeypatch, "-opt", write_options(folder, training_options(tmp_path)), "--auto_resume"
+    )
+    with pytest.raises(
+        InputError, match="the run writes its own copy to this place; copy the file elsewhere first"
+    ):
         options.check_options("train", str(tmp_path))
 
 
@@ -313,7 +384,9 @@ def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     path = write_options(tmp_path, {**training_options(tmp_path), "num_gpu": 1})
     set_arguments(monkeypatch, "-opt", path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here\n.*--force_yml num_gpu=0"):
+    with pytest.raises(
+        InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here\n.*--force_yml num_gpu=0"
+    ):
         options.check_options("train", str(tmp_path))
     set_arguments(monkeypatch, "-opt", path, "--force_yml", "num_gpu=0")
     options.check_options("train", str(tmp_path))
@@ -356,7 +429,10 @@ def test_interruption_ends_with_status_130(monkeypatch, capsys):
 
 
 def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys):
-    text = "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911. Look at its logs."
+    text = (
+        "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911. Look at its "
+        "logs."
+    )
     errors = [
         RuntimeError(text),
         torch.distributed.DistBackendError("NCCL error\nncclRemoteError"),
@@ -366,9 +442,14 @@ def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys)
     monkeypatch.setattr(launch, "run_pipeline", lambda *_: (_ for _ in ()).throw(errors.pop(0)))
     monkeypatch.setenv("RANK", "3")
     assert [launch.main("train", ""), launch.main("train", "")] == [1, 1]
-    gloo, nccl = (line for line in capsys.readouterr().err.splitlines() if line.startswith("train (rank 3): "))
+    gloo, nccl = (
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("train (rank 3): ")
+    )
     assert "the exchange with the other processes failed; if another rank has ended" in gloo
-    assert "([gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911); the checkpoints are" in gloo
+    assert (
+        "([gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.2]:911); the "
+        "checkpoints are" in gloo
+    )
     assert "(NCCL error)" in nccl
     with pytest.raises(RuntimeError, match="shapes"):
         launch.main("train", "")
@@ -414,12 +495,19 @@ def test_other_settings_than_those_of_the_resumed_run_are_refused(tmp_path, monk
     """A finished run, once longer and once with another network: nothing is written."""
     write_pairs(tmp_path)
     opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
-    opt["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 0.0001}
+    opt["train"]["scheduler"] = {
+        "type": "CosineAnnealingRestartLR",
+        "periods": [4],
+        "eta_min": 0.0001,
+    }
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
     assert launch.main("train", str(tmp_path)) == 0
     folder = tmp_path / "experiments/tiny"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    longer = opt["train"] | {"total_iter": 8, "scheduler": opt["train"]["scheduler"] | {"periods": [8]}}
+    longer = opt["train"] | {
+        "total_iter": 8,
+        "scheduler": opt["train"]["scheduler"] | {"periods": [8]},
+    }
     for changes, problem in (
         (
             {"train": longer},
@@ -436,7 +524,9 @@ def test_other_settings_than_those_of_the_resumed_run_are_refused(tmp_path, monk
 
 
 @pytest.mark.parametrize(("mode", "folder"), [("train", "experiments"), ("test", "results")])
-def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(mode, folder, tmp_path, monkeypatch, capsys):
+def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(
+    mode, folder, tmp_path, monkeypatch, capsys
+):
     write_pairs(tmp_path)
     opt = training_options(tmp_path) if mode == "train" else evaluation_options(tmp_path, "unused")
     opt["path"] = {"pretrain_network_g": None}
@@ -446,14 +536,18 @@ def test_a_second_run_of_one_name_is_refused_and_leaves_the_first_alone(mode, fo
     first.mkdir(parents=True)
     with launch.alone_in(first):
         assert launch.main(mode, str(tmp_path)) == 2
-    assert f"{mode}: another run is writing {first}; wait for it or stop it" in capsys.readouterr().err
+    assert (
+        f"{mode}: another run is writing {first}; wait for it or stop it" in capsys.readouterr().err
+    )
     assert sorted(path.name for path in first.parent.iterdir()) == [".tiny.lock", "tiny"]
     assert not list(first.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "experiments").touch()
-    with pytest.raises(InputError, match=r"experiments cannot be made \(File exists\); start where you may write"):
+    with pytest.raises(
+        InputError, match=r"experiments cannot be made \(File exists\); start where you may write"
+    ):
         launch.alone_in(tmp_path / "experiments/tiny")
 
 
@@ -465,7 +559,9 @@ def test_of_several_processes_the_first_holds_the_folder(tmp_path, monkeypatch):
                 pass
 
 
-def test_a_gpu_that_fails_leaves_a_message_in_the_log_and_the_checkpoints(tmp_path, monkeypatch, capfd):
+def test_a_gpu_that_fails_leaves_a_message_in_the_log_and_the_checkpoints(
+    tmp_path, monkeypatch, capfd
+):
     """Simulated: the third step raises PyTorch's error; the run then goes on from the second."""
     register()
     from basicsr_m2trans.models.m2trans_model import M2TransModel
@@ -481,7 +577,9 @@ def test_a_gpu_that_fails_leaves_a_message_in_the_log_and_the_checkpoints(tmp_pa
 
     def fail_at_the_third(self, current_iter):
         if current_iter == 3:
-            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might be")
+            raise torch.AcceleratorError(
+                "CUDA error: unspecified launch failure\nCUDA kernel errors might be"
+            )
         step(self, current_iter)
 
     with monkeypatch.context() as unplugged:
@@ -492,18 +590,28 @@ def test_a_gpu_that_fails_leaves_a_message_in_the_log_and_the_checkpoints(tmp_pa
     experiment = tmp_path / "experiments/tiny"
     (log,) = experiment.glob("*.log")
     assert f"ERROR: {message}" in log.read_text()
-    assert sorted(path.name for path in (experiment / "training_states").iterdir()) == ["1.state", "2.state"]
+    assert sorted(path.name for path in (experiment / "training_states").iterdir()) == [
+        "1.state",
+        "2.state",
+    ]
     assert launch.main("train", str(tmp_path)) == 0
     assert f"Set pretrain_network_g to {experiment}/models/net_g_2.pth" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
 def test_launcher_names_missing_files_before_it_writes_anything(tmp_path, mode):
-    opt = training_options(Path("nowhere")) if mode == "train" else evaluation_options(Path("nowhere"), "net_g.pth")
+    opt = (
+        training_options(Path("nowhere"))
+        if mode == "train"
+        else evaluation_options(Path("nowhere"), "net_g.pth")
+    )
     write_options(tmp_path, opt)
     result = run_launcher(tmp_path, f"basicsr/{mode}.py", "-opt", "tiny.yml")
     assert result.returncode == 2
-    assert re.match(rf"{mode}: option file tiny.yml has [23] problems\n  tiny.yml:\d+: datasets: ", result.stderr)
+    assert re.match(
+        rf"{mode}: option file tiny.yml has [23] problems\n  tiny.yml:\d+: datasets: ",
+        result.stderr,
+    )
     assert result.stderr.count("nowhere/") == 2
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["basicsr", "tiny.yml"]
@@ -521,7 +629,9 @@ def test_launcher_uses_the_package_beside_it(tmp_path, mode):
     package = tmp_path / "basicsr_m2trans"
     package.mkdir()
     (package / "__init__.py").write_text("def register():\n    print('registered')\n")
-    (package / "launch.py").write_text("def main(*arguments):\n    print(*arguments)\n    return 7\n")
+    (package / "launch.py").write_text(
+        "def main(*arguments):\n    print(*arguments)\n    return 7\n"
+    )
     result = run_launcher(tmp_path, f"basicsr/{mode}.py")
     assert (result.returncode, result.stdout) == (7, f"{mode} {tmp_path}\n")
 
@@ -538,11 +648,18 @@ def test_spawned_worker_registers_on_import(monkeypatch, module):
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path):
-    """Two processes on half batches, their workers spawned, must give the network of one process."""
+    """Two processes on half batches, their workers spawned, must give the network of
+    one process.
+    """
     write_pairs(tmp_path)
     write_options(tmp_path, training_options(tmp_path))
     dataset = ("batch_size_per_gpu=1", "num_worker_per_gpu=1", "persistent_workers=true")
-    force = ["--force_yml", "num_gpu=0", "name=two", *(f"datasets:train:{option}" for option in dataset)]
+    force = [
+        "--force_yml",
+        "num_gpu=0",
+        "name=two",
+        *(f"datasets:train:{option}" for option in dataset),
+    ]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
     two = run_launcher(tmp_path, *torchrun, *arguments, "--launcher", "pytorch", *force)
@@ -551,7 +668,9 @@ def test_two_processes_train_like_one(tmp_path):
     one = run_launcher(tmp_path, *arguments)
     assert one.returncode == 0, one.stderr
     networks = [
-        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)["params"]
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)[
+            "params"
+        ]
         for name in ("tiny", "two")
     ]
     for key, values in networks[0].items():
@@ -560,7 +679,9 @@ def test_two_processes_train_like_one(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_with_options_of_the_loop_train_like_one(tmp_path):
-    """Micro-batches, checkpointing and compiling in two processes give the network of one process without them."""
+    """Micro-batches, checkpointing and compiling in two processes give the network of one process
+    without them.
+    """
     write_pairs(tmp_path)
     opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
     opt["datasets"]["train"]["batch_size_per_gpu"] = 4
@@ -578,7 +699,9 @@ def test_two_processes_with_options_of_the_loop_train_like_one(tmp_path):
     one = run_launcher(tmp_path, *arguments)
     assert one.returncode == 0, one.stderr
     networks = [
-        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)["params"]
+        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)[
+            "params"
+        ]
         for name in ("tiny", "two")
     ]
     assert networks[0].keys() == networks[1].keys()
@@ -588,7 +711,9 @@ def test_two_processes_with_options_of_the_loop_train_like_one(tmp_path):
 
 @pytest.mark.slow
 def test_training_that_diverges_stops_in_every_process(tmp_path):
-    """The message names iteration, images and the last good checkpoint; later ones are not written."""
+    """The message names iteration, images and the last good checkpoint; later ones are
+    not written.
+    """
     write_pairs(tmp_path)
     opt = training_options(tmp_path) | {"model_type": "M2TransModel"}
     opt["train"]["optim_g"]["lr"] = 1e30
@@ -598,7 +723,10 @@ def test_training_that_diverges_stops_in_every_process(tmp_path):
     arguments = ["basicsr/train.py", "-opt", "tiny.yml", "--launcher", "pytorch", "--force_yml"]
     result = run_launcher(tmp_path, *torchrun, *arguments, "datasets:train:batch_size_per_gpu=1")
     assert result.returncode != 0
-    assert "training stopped at iteration 2: the loss or its gradient is not finite (l_pix " in result.stderr
+    assert (
+        "training stopped at iteration 2: the loss or its gradient is not finite (l_pix "
+        in result.stderr
+    )
     assert str(tmp_path / "gt") in result.stderr or str(tmp_path / "lq") in result.stderr
     models = tmp_path / "experiments" / "tiny" / "models"
     assert f"Last good checkpoint: {models / 'net_g_1.pth'}" in result.stderr
@@ -607,7 +735,9 @@ def test_training_that_diverges_stops_in_every_process(tmp_path):
 
 def test_failing_process_of_torchrun_says_why(tmp_path):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = run_launcher(tmp_path, *torchrun, "basicsr/train.py", "-opt", "absent.yml", "--launcher", "pytorch")
+    result = run_launcher(
+        tmp_path, *torchrun, "basicsr/train.py", "-opt", "absent.yml", "--launcher", "pytorch"
+    )
     assert result.returncode != 0
     assert ": option file absent.yml cannot be read: No such file or directory" in result.stderr
     assert "train (rank " in result.stderr
@@ -622,9 +752,19 @@ def parse_as_basicsr(monkeypatch, *arguments):
 
 
 def test_basicsr_gets_the_options_that_are_checked(tmp_path, monkeypatch):
-    """Overrides included; the rest of its command line and what it adds to the options are as before."""
+    """Overrides included; the rest of its command line and what it adds to the options are as
+    before.
+    """
     path = write_options(tmp_path, training_options(tmp_path))
-    arguments = ["--auto_resume", "--force_yml", "name=other", "train:optim_g:lr=0.5", "-opt", path, "--debug"]
+    arguments = [
+        "--auto_resume",
+        "--force_yml",
+        "name=other",
+        "train:optim_g:lr=0.5",
+        "-opt",
+        path,
+        "--debug",
+    ]
     opt, args = parse_as_basicsr(monkeypatch, *arguments)
     assert sys.argv == ["train.py", *map(str, arguments)]
     assert (args.opt, args.auto_resume, opt["auto_resume"]) == (str(path), True, True)

@@ -21,10 +21,15 @@ with locked(Path(sys.argv[1]), ""):
 
 def test_a_killed_holder_gives_the_lock_back(tmp_path, monkeypatch, capsys):
     path = tmp_path / "lock"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout.readline() == "held\n"
         monkeypatch.setattr(locking, "PATIENCE", 0.1)
-        with pytest.raises(InputError, match="somebody works here"), locked(path, "somebody works here"):
+        with (
+            pytest.raises(InputError, match="somebody works here"),
+            locked(path, "somebody works here"),
+        ):
             pass
         assert capsys.readouterr().err == "waiting 0 s: somebody works here\n"
         holder.kill()

@@ -1,4 +1,6 @@
-"""The option files of the repository: they parse, agree with each other, and build what they name."""
+"""The option files of the repository: they parse, agree with each other, and build
+what they name.
+"""
 
 from pathlib import Path
 
@@ -16,8 +18,8 @@ from basicsr.utils import registry  # noqa: E402
 ROOT = Path(__file__).parents[1]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "options").rglob("*.yml"))
 COUNTS = {2: 3_613_120, 3: 3_633_920, 4: 3_629_760}
-# Of the baselines (Sec. V-A): batch, side of the LR patch (None: that of HR patches of 384), learning rate, betas, and
-# when the learning rate is halved.
+# Of the baselines (Sec. V-A): batch, side of the LR patch (None: that of HR patches of 384),
+# learning rate, betas, and when the learning rate is halved.
 HALVED_LATE = [250_000, 400_000, 450_000, 475_000]
 BASELINES = {
     "EDSR": (2, 48, 1e-4, [0.9, 0.999], [200_000, 400_000]),
@@ -33,7 +35,10 @@ ABLATIONS = {
     "without_semantic_loss": {SEMANTIC: None},
     "random_encoder": {(*SEMANTIC, "encoder"): {"type": "SeededCLIPEncoder"}},
     "quality_prior": {(*SEMANTIC, "encoder"): {"type": "QualityCLIPEncoder"}},
-    **{f"beta_{beta}": {(*SEMANTIC, "loss_weight"): beta} for beta in (0.001, 0.005, 0.01, 0.1, 1.0)},
+    **{
+        f"beta_{beta}": {(*SEMANTIC, "loss_weight"): beta}
+        for beta in (0.001, 0.005, 0.01, 0.1, 1.0)
+    },
 }
 PATCHES = {f"patches_{number}": {(*SEMANTIC, "num_patches"): number} for number in (1, 2, 3, 4)}
 
@@ -45,7 +50,11 @@ def read(file):
 def numbers_as_text(value, path=""):
     """Entries such as 1e-4 without !!float, which YAML reads as text."""
     if isinstance(value, dict):
-        return [found for key, item in value.items() for found in numbers_as_text(item, f"{path}: {key}")]
+        return [
+            found
+            for key, item in value.items()
+            for found in numbers_as_text(item, f"{path}: {key}")
+        ]
     try:
         return [path] if isinstance(value, str) and float(value) is not None else []
     except ValueError:
@@ -78,38 +87,63 @@ def test_paper_network(mode, scale):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_paper_setting(scale):
-    """Sec. V-A: HR patch 384, batch 2, Adam 1e-4 to 1e-6 by cosine, 500,000 iterations, beta 0.01, K 3."""
+    """Sec. V-A: HR patch 384, batch 2, Adam 1e-4 to 1e-6 by cosine, 500,000 iterations, beta 0.01,
+    K 3.
+    """
     opt = read(f"options/train_M2Trans_x{scale}.yml")
     data, train = opt["datasets"]["train"], opt["train"]
     assert (data["gt_size"], data["batch_size_per_gpu"]) == (384, 2)
     assert data["use_hflip"]
     assert data["use_rot"]
-    assert train["optim_g"] == {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.999]}
+    assert train["optim_g"] == {
+        "type": "Adam",
+        "lr": 1e-4,
+        "weight_decay": 0,
+        "betas": [0.9, 0.999],
+    }
     assert train["scheduler"]["periods"] == [train["total_iter"]] == [500_000]
     assert train["scheduler"]["eta_min"] == 1e-6
     assert train["pixel_opt"]["type"] == "L1Loss"
     semantic = train["semantic_opt"]
-    assert (semantic["loss_weight"], semantic["num_patches"], semantic["patch_size"]) == (0.01, 3, 224)
+    assert (semantic["loss_weight"], semantic["num_patches"], semantic["patch_size"]) == (
+        0.01,
+        3,
+        224,
+    )
     assert semantic["encoder"]["type"] == "MedCLIPEncoder"
 
 
 def test_all_baselines_and_ablations_are_there():
     names = [*BASELINES, "EDSR_open"]
-    baselines = {f"options/baselines/train_{name}_x{scale}.yml" for name in names for scale in (2, 3, 4)}
-    ablations = {f"options/ablations/train_M2Trans_{name}_x{scale}.yml" for name in ABLATIONS for scale in (2, 3, 4)}
+    baselines = {
+        f"options/baselines/train_{name}_x{scale}.yml" for name in names for scale in (2, 3, 4)
+    }
+    ablations = {
+        f"options/ablations/train_M2Trans_{name}_x{scale}.yml"
+        for name in ABLATIONS
+        for scale in (2, 3, 4)
+    }
     ablations |= {f"options/ablations/train_M2Trans_{name}_x2.yml" for name in PATCHES}
-    assert {file for file in FILES if "/baselines/" in file or "/ablations/" in file} == baselines | ablations
+    assert {
+        file for file in FILES if "/baselines/" in file or "/ablations/" in file
+    } == baselines | ablations
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_differ_from_the_paper_setting_in_their_own_alone(name, scale):
     batch, lr_patch, lr, betas, milestones = BASELINES[name]
-    opt, paper = read(f"options/baselines/train_{name}_x{scale}.yml"), read(f"options/train_M2Trans_x{scale}.yml")
+    opt, paper = (
+        read(f"options/baselines/train_{name}_x{scale}.yml"),
+        read(f"options/train_M2Trans_x{scale}.yml"),
+    )
     assert opt["network_g"]["type"] == name
     paper["name"] = f"train_{name}_x{scale}"
     paper["network_g"] = opt["network_g"]
-    paper["datasets"]["train"] |= {"batch_size_per_gpu": batch, "gt_size": lr_patch * scale if lr_patch else 384}
+    paper["datasets"]["train"] |= {
+        "batch_size_per_gpu": batch,
+        "gt_size": lr_patch * scale if lr_patch else 384,
+    }
     del paper["train"]["semantic_opt"]
     paper["train"]["optim_g"] |= {"lr": lr, "betas": betas}
     paper["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": milestones, "gamma": 0.5}
@@ -117,7 +151,8 @@ def test_baselines_differ_from_the_paper_setting_in_their_own_alone(name, scale)
 
 
 @pytest.mark.parametrize(
-    ("name", "scale"), [(name, scale) for name in ABLATIONS for scale in (2, 3, 4)] + [(name, 2) for name in PATCHES]
+    ("name", "scale"),
+    [(name, scale) for name in ABLATIONS for scale in (2, 3, 4)] + [(name, 2) for name in PATCHES],
 )
 def test_ablations_change_one_thing(name, scale):
     opt, expected = (
@@ -138,13 +173,28 @@ def test_ablations_change_one_thing(name, scale):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_the_recipe_for_long_trainings(scale):
-    opt, expected = read(f"options/train_M2Trans_open_x{scale}.yml"), read(f"options/train_M2Trans_x{scale}.yml")
+    opt, expected = (
+        read(f"options/train_M2Trans_open_x{scale}.yml"),
+        read(f"options/train_M2Trans_x{scale}.yml"),
+    )
     expected["name"] = f"train_M2Trans_open_x{scale}"
-    expected["network_g"] |= {"num_feat": 32, "num_block": 2, "norm": "none", "bias": False, "num_res_block": 16}
+    expected["network_g"] |= {
+        "num_feat": 32,
+        "num_block": 2,
+        "norm": "none",
+        "bias": False,
+        "num_res_block": 16,
+    }
     expected["network_g"] |= {"reconstruction": "conv", "global_skip": True}
     # LR patches are multiples of 32, to which the network pads.
-    expected["datasets"]["train"] |= {"gt_size": {2: 256, 3: 288, 4: 256}[scale], "batch_size_per_gpu": 1}
-    expected["datasets"]["train"] |= {"num_worker_per_gpu": 1, "degradation": {"probability": 0.2, "gain": [0.03, 1.0]}}
+    expected["datasets"]["train"] |= {
+        "gt_size": {2: 256, 3: 288, 4: 256}[scale],
+        "batch_size_per_gpu": 1,
+    }
+    expected["datasets"]["train"] |= {
+        "num_worker_per_gpu": 1,
+        "degradation": {"probability": 0.2, "gain": [0.03, 1.0]},
+    }
     del expected["train"]["semantic_opt"]
     expected["train"] |= {"total_iter": 200_000, "warmup_iter": 100, "ema_decay": 0.999}
     expected["train"]["optim_g"]["lr"] = 5e-4
@@ -175,7 +225,11 @@ def test_networks_are_built(file):
 def test_scales_differ_in_the_scale_alone():
     texts = [(ROOT / f"options/train_M2Trans_x{s}.yml").read_text() for s in (2, 3, 4)]
     for scale, text in zip((3, 4), texts[1:], strict=True):
-        differing = [pair for pair in zip(texts[0].splitlines(), text.splitlines(), strict=True) if pair[0] != pair[1]]
+        differing = [
+            pair
+            for pair in zip(texts[0].splitlines(), text.splitlines(), strict=True)
+            if pair[0] != pair[1]
+        ]
         assert differing
         for ours, other in differing:
             markers = (("x2", f"x{scale}"), ("X2", f"X{scale}"), (" 2", f" {scale}"))

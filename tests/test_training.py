@@ -1,4 +1,6 @@
-"""Training from the launcher's side, as a user does it: prepared phantoms, both losses, and exact resuming."""
+"""Training from the launcher's side, as a user does it: prepared phantoms, both losses, and exact
+resuming.
+"""
 
 import logging
 import multiprocessing
@@ -48,10 +50,15 @@ def data(tmp_path_factory):
 
 
 def tiny_options(data, name):
-    """The demo's options, made tiny: 6 iterations in an epoch, so that iteration 10 is inside one."""
+    """The demo's options, made tiny: 6 iterations in an epoch, so that iteration 10
+    is inside one.
+    """
     opt = yaml.safe_load((ROOT / "options/demo/train_M2Trans_x2.yml").read_text())
     for dataset in opt["datasets"].values():
-        dataset["dataroot_gt"], dataset["dataroot_lq"] = str(data / "HR.lmdb"), str(data / "LR_bicubic_X2.lmdb")
+        dataset["dataroot_gt"], dataset["dataroot_lq"] = (
+            str(data / "HR.lmdb"),
+            str(data / "LR_bicubic_X2.lmdb"),
+        )
     opt["name"] = name
     opt["datasets"]["train"] |= {
         "captions": str(data / "captions.csv"),
@@ -75,7 +82,11 @@ def train(folder, opt, *arguments, processes=1):
 def training_command(folder, opt, *arguments, processes=1):
     file = folder / f"{opt['name']}.yml"
     file.write_text(yaml.safe_dump(opt))
-    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"] if "--launcher" in arguments else []
+    torchrun = (
+        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        if "--launcher" in arguments
+        else []
+    )
     return [sys.executable, *torchrun, "-m", "basicsr_m2trans.train", "-opt", str(file), *arguments]
 
 
@@ -88,14 +99,21 @@ def _new_log(monkeypatch):
 
 
 def weights(folder, name, iteration):
-    return torch.load(folder / f"experiments/{name}/models/net_g_{iteration}.pth", weights_only=True)
+    return torch.load(
+        folder / f"experiments/{name}/models/net_g_{iteration}.pth", weights_only=True
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_without_gpus")
 def test_resume_is_exact_to_the_bit(tmp_path, data):
     assert train(tmp_path, tiny_options(data, "whole")).returncode == 0
-    assert train(tmp_path, tiny_options(data, "parts"), "--force_yml", "train:total_iter=10").returncode == 0
+    assert (
+        train(
+            tmp_path, tiny_options(data, "parts"), "--force_yml", "train:total_iter=10"
+        ).returncode
+        == 0
+    )
     resumed = train(tmp_path, tiny_options(data, "parts"), "--auto_resume")
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming training from epoch: 1, iter: 10" in resumed.stderr
@@ -104,7 +122,9 @@ def test_resume_is_exact_to_the_bit(tmp_path, data):
         assert all(torch.equal(value, parts[key][name]) for name, value in whole[key].items())
     # Both losses are in the log, and the last lines of both runs show the same values.
     logs = [
-        max(Path(tmp_path, "experiments", name).glob("*.log"), key=lambda path: path.stat().st_mtime).read_text()
+        max(
+            Path(tmp_path, "experiments", name).glob("*.log"), key=lambda path: path.stat().st_mtime
+        ).read_text()
         for name in ("whole", "parts")
     ]
     for log in logs:
@@ -135,7 +155,8 @@ launch.main("train", folder)
 def start_fork(folder, opt, monkeypatch, *arguments, flushes_left=0):
     """Begin a training in a process that is forked from one that has imported everything.
 
-    It kills itself before it flushes a checkpoint file (odd numbers) or its folder (even ones) for the n-th time.
+    It kills itself before it flushes a checkpoint file (odd numbers) or its folder (even ones) for
+    the n-th time.
     """
     (folder / "tiny.yml").write_text(yaml.safe_dump(opt))
     (folder / "launcher.py").write_text(LAUNCHER_THAT_DIES_IN_A_SAVE)
@@ -149,7 +170,11 @@ def start_fork(folder, opt, monkeypatch, *arguments, flushes_left=0):
 
 
 def newest_log(folder):
-    return max(folder.glob("experiments/tiny/*.log"), key=lambda path: path.stat().st_mtime).read_text().splitlines()
+    return (
+        max(folder.glob("experiments/tiny/*.log"), key=lambda path: path.stat().st_mtime)
+        .read_text()
+        .splitlines()
+    )
 
 
 def without_loader_processes(data):
@@ -157,15 +182,25 @@ def without_loader_processes(data):
     opt = tiny_options(data, "tiny")
     opt["datasets"]["train"] |= {"num_worker_per_gpu": 0, "persistent_workers": False}
     opt["train"]["total_iter"] = 1000
-    opt["val"] |= {"val_freq": 3, "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")}}
-    opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 1, "keep_last": 3, "keep_best": "gmsd"}
+    opt["val"] |= {
+        "val_freq": 3,
+        "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")},
+    }
+    opt["logger"] |= {
+        "print_freq": 1,
+        "save_checkpoint_freq": 1,
+        "keep_last": 3,
+        "keep_best": "gmsd",
+    }
     return opt
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_without_gpus")
 def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, data, monkeypatch):
-    """SIGKILL in the middle of a save and at random moments; weights, optimizer and metrics are equal to the bit."""
+    """SIGKILL in the middle of a save and at random moments; weights, optimizer and metrics are
+    equal to the bit.
+    """
     opt = without_loader_processes(data)
     rng = random.Random(0)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -177,7 +212,9 @@ def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, d
         if kill % 2:
             in_a_file = kill % 4 == 1
             flushes_left = 2 * rng.randrange(1, 5) - in_a_file
-            process = start_fork(killed, opt, monkeypatch, "--auto_resume", flushes_left=flushes_left)
+            process = start_fork(
+                killed, opt, monkeypatch, "--auto_resume", flushes_left=flushes_left
+            )
             process.join()
             assert any(killed.rglob("*.partial")) == in_a_file
         else:
@@ -202,14 +239,19 @@ def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, d
 
     first, second = (folder / "experiments/tiny" for folder in (killed, whole))
     for name in ("latest", "best", total - 2):
-        networks = [torch.load(folder / f"models/net_g_{name}.pth", weights_only=True) for folder in (first, second)]
+        networks = [
+            torch.load(folder / f"models/net_g_{name}.pth", weights_only=True)
+            for folder in (first, second)
+        ]
         assert networks[0].pop("network_g") == networks[1].pop("network_g")
         torch.testing.assert_close(*networks, rtol=0, atol=0)
     for folder in ("models", "training_states"):
         kept = [sorted(path.name for path in (each / folder).iterdir()) for each in (first, second)]
         assert kept[0] == kept[1]
         assert len(kept[0]) == (5 if folder == "models" else 3)
-    saved = [read_training_state(folder / f"training_states/{total}.state") for folder in (first, second)]
+    saved = [
+        read_training_state(folder / f"training_states/{total}.state") for folder in (first, second)
+    ]
     torch.testing.assert_close(*(state.pop("optimizers") for state in saved), rtol=0, atol=0)
     assert saved[0] == saved[1]
     assert saved[0]["best_metric_results"]["phantoms_val"].keys() == {"psnr", "gmsd"}
@@ -223,11 +265,15 @@ def test_a_run_that_is_killed_twenty_times_ends_like_one_that_is_not(tmp_path, d
 
 
 def started(folder, opt, *arguments, processes=1):
-    """A training in a process group of its own that is in its third iteration, and where its messages go."""
+    """A training in a process group of its own that is in its third iteration, and where its
+    messages go.
+    """
     output = folder / "output.txt"
     with output.open("w") as stream:
         command = training_command(folder, opt, *arguments, processes=processes)
-        process = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=stream, stderr=stream, start_new_session=True
+        )
     while "iter:       2," not in output.read_text():
         assert process.poll() is None, output.read_text()
         time.sleep(0.05)
@@ -237,7 +283,9 @@ def started(folder, opt, *arguments, processes=1):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_to_all_processes_of_a_training_saves_and_stops(tmp_path, data, number, status):
-    """As a terminal or a scheduler sends it, loader processes included; the run can be resumed there."""
+    """As a terminal or a scheduler sends it, loader processes included; the run can be resumed
+    there.
+    """
     opt = tiny_options(data, "tiny")
     opt["train"]["total_iter"] = 1000
     opt["val"]["val_freq"] = 1000
@@ -247,7 +295,11 @@ def test_a_signal_to_all_processes_of_a_training_saves_and_stops(tmp_path, data,
     assert process.wait(300) == status
     text = output.read_text()
     assert "Traceback" not in text
-    last = int(re.search(rf"train: stopped by {number.name} after iteration (\d+), checkpoint saved; ", text)[1])
+    last = int(
+        re.search(
+            rf"train: stopped by {number.name} after iteration (\d+), checkpoint saved; ", text
+        )[1]
+    )
     experiment = tmp_path / "experiments/tiny"
     assert [path.name for path in (experiment / "models").iterdir()] == [f"net_g_{last}.pth"]
     assert [path.name for path in (experiment / "training_states").iterdir()] == [f"{last}.state"]
@@ -259,7 +311,9 @@ def test_a_signal_to_all_processes_of_a_training_saves_and_stops(tmp_path, data,
 
 @pytest.fixture
 def _without_gpus(monkeypatch):
-    """Hides the GPUs: two processes cannot share one through NCCL, and none repeats its results to the bit."""
+    """Hides the GPUs: two processes cannot share one through NCCL, and none repeats its results to
+    the bit.
+    """
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -267,7 +321,9 @@ def _without_gpus(monkeypatch):
 @pytest.mark.usefixtures("_without_gpus")
 def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):
     """SIGTERM to torchrun, which passes it on to both trainers and their loader processes."""
-    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "240")  # seconds; a busy machine needs more than 30
+    monkeypatch.setenv(
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "240"
+    )  # seconds; a busy machine needs more than 30
     opt = tiny_options(data, "tiny")
     opt["datasets"]["train"]["batch_size_per_gpu"] = 1
     opt["train"]["total_iter"] = 1000
@@ -276,20 +332,28 @@ def test_two_processes_stop_at_the_same_iteration(tmp_path, data, monkeypatch):
     process, output = started(tmp_path, opt, "--launcher", "pytorch", processes=2)
     process.terminate()
     assert process.wait(300) != 0
-    stops = dict(re.findall(r"train \(rank (\d)\): stopped by SIGTERM after iteration (\d+)", output.read_text()))
+    stops = dict(
+        re.findall(
+            r"train \(rank (\d)\): stopped by SIGTERM after iteration (\d+)", output.read_text()
+        )
+    )
     assert stops.keys() == {"0", "1"}
     assert stops["0"] == stops["1"]
     assert latest_training_state(tmp_path / "experiments/tiny/training_states").stem == stops["0"]
 
 
 @pytest.mark.usefixtures("_new_log")
-def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, monkeypatch, capfd, files_no_larger_than):
+def test_a_full_disk_ends_training_with_the_checkpoint_before(
+    tmp_path, data, monkeypatch, capfd, files_no_larger_than
+):
     """The network of iteration 2 fits on the disk, its state does not."""
     opt = without_loader_processes(data)
     opt["val"]["val_freq"] = 1000
     opt["train"]["total_iter"] = 1
     (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
-    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"])
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"]
+    )
     assert launch.main("train", str(tmp_path)) == 0
     experiment = tmp_path / "experiments/tiny"
     opt["train"]["total_iter"] = 3
@@ -297,7 +361,10 @@ def test_a_full_disk_ends_training_with_the_checkpoint_before(tmp_path, data, mo
     with files_no_larger_than((experiment / "models/net_g_1.pth").stat().st_size):
         assert launch.main("train", str(tmp_path)) == 2
     error = capfd.readouterr().err
-    assert f"train: training stopped: {experiment}/training_states/2.state cannot be written (File too large)" in error
+    assert (
+        f"train: training stopped: {experiment}/training_states/2.state cannot be written (File "
+        "too large)" in error
+    )
     assert [path.name for path in (experiment / "training_states").iterdir()] == ["1.state"]
     assert launch.main("train", str(tmp_path)) == 0
     assert f"Set pretrain_network_g to {experiment}/models/net_g_1.pth" in capfd.readouterr().out
@@ -308,13 +375,17 @@ def test_a_finished_run_is_not_trained_again(tmp_path, data, monkeypatch, capfd)
     """Its last iteration has a state, though none was due; a later end goes on from there."""
     opt = without_loader_processes(data)
     opt["logger"] |= {"save_checkpoint_freq": 1000}
-    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"])
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", "-opt", str(tmp_path / "tiny.yml"), "--auto_resume"]
+    )
     trained = []
     for total_iter in (8, 8, 9):  # 6 iterations in an epoch
         opt["train"]["total_iter"] = total_iter
         (tmp_path / "tiny.yml").write_text(yaml.safe_dump(opt))
         assert launch.main("train", str(tmp_path)) == 0
-        trained.append([int(number) for number in re.findall(r"iter: +(\d+),", capfd.readouterr().err)])
+        trained.append(
+            [int(number) for number in re.findall(r"iter: +(\d+),", capfd.readouterr().err)]
+        )
     assert trained == [[1, 2, 3, 4, 5, 6, 7, 8], [], [9]]
     assert not list((tmp_path / "experiments").glob("*archived*"))
     state = read_training_state(tmp_path / "experiments/tiny/training_states/8.state")
@@ -322,17 +393,23 @@ def test_a_finished_run_is_not_trained_again(tmp_path, data, monkeypatch, capfd)
 
 
 def options_for_processes(data, validation, processes):
-    """Two images in each iteration, whatever the number of processes; iteration 4 is inside an epoch, 8 in the next."""
+    """Two images in each iteration, whatever the number of processes; iteration 4 is inside an
+    epoch, 8 in the next.
+    """
     opt = tiny_options(data, f"by_{processes}")
     opt["datasets"]["train"] |= {"batch_size_per_gpu": 2 // processes, "num_worker_per_gpu": 0}
     opt["datasets"]["val"] = tiny_options(validation, "")["datasets"]["val"]
-    # Adam divides by the root of the squared gradient: where that is rounding noise, its whole step is. Beside an
-    # epsilon of 1 the step is the averaged gradient times `lr`, and its rounding stays as small as the gradient's.
+    # Adam divides by the root of the squared gradient: where that is rounding noise, its whole step
+    # is. Beside an epsilon of 1 the step is the averaged gradient times `lr`, and its rounding
+    # stays as small as the gradient's.
     opt["train"]["optim_g"] |= {"lr": 0.02, "eps": 1.0}
     opt["train"] |= {"total_iter": 8, "ema_decay": 0.5}
     opt["train"]["semantic_opt"]["loss_weight"] = 0.1  # not much less than the fidelity term
     opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 4}
-    opt["val"] |= {"val_freq": 4, "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")}}
+    opt["val"] |= {
+        "val_freq": 4,
+        "metrics": {name: opt["val"]["metrics"][name] for name in ("psnr", "gmsd")},
+    }
     return opt
 
 
@@ -350,32 +427,45 @@ def records(result):
     assert result.returncode == 0, result.stderr
     losses = re.findall(r"iter: *(\d+),.*l_pix: (\S+) l_sem: (\S+)", result.stderr)
     validations = parse_training_log(result.stderr.splitlines(), 8).validations
-    return {int(number): (float(l_pix), float(l_sem)) for number, l_pix, l_sem in losses}, validations
+    return {
+        int(number): (float(l_pix), float(l_sem)) for number, l_pix, l_sem in losses
+    }, validations
 
 
 def test_an_image_that_a_loader_process_cannot_read_ends_training_and_is_named(tmp_path, data):
     """What the checks before a training cannot see: the list is right, the images are damaged."""
     broken = tmp_path / "HR.lmdb"
     reader = LmdbReader(data / "HR.lmdb")
-    write_lmdb(broken, [(key, reader.get(key)[:500], shape) for key, shape in reader.shapes.items()])
+    write_lmdb(
+        broken, [(key, reader.get(key)[:500], shape) for key, shape in reader.shapes.items()]
+    )
     opt = tiny_options(data, "tiny")
     opt["datasets"]["train"]["dataroot_gt"] = str(broken)
     result = train(tmp_path, opt)
     assert result.returncode == 2
-    assert re.search(r"^train: .*HR\.lmdb, key '\w+': cannot be read as an image", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^train: .*HR\.lmdb, key '\w+': cannot be read as an image", result.stderr, re.MULTILINE
+    )
 
 
 def run_mounted(script, *arguments, **settings):
-    """Run a shell script in a process that may mount what no other process sees; its arguments are `$0`, `$1`, ..."""
+    """Run a shell script in a process that may mount what no other process sees; its arguments are
+    `$0`, `$1`, ...
+    """
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
 
 
 def may_mount():
-    return bool(shutil.which("unshare")) and run_mounted("mount -t tmpfs tmpfs /dev/shm").returncode == 0
+    return (
+        bool(shutil.which("unshare"))
+        and run_mounted("mount -t tmpfs tmpfs /dev/shm").returncode == 0
+    )
 
 
-mounting = pytest.mark.skipif(not may_mount(), reason="the kernel does not permit user namespaces that mount a tmpfs")
+mounting = pytest.mark.skipif(
+    not may_mount(), reason="the kernel does not permit user namespaces that mount a tmpfs"
+)
 
 
 @pytest.mark.slow
@@ -384,7 +474,9 @@ mounting = pytest.mark.skipif(not may_mount(), reason="the kernel does not permi
 def test_without_space_in_shared_memory_training_says_what_to_do_and_ends(tmp_path, data, size):
     """Too little for the loader's semaphores, and too little for its batches."""
     command = training_command(tmp_path, tiny_options(data, "tiny"))
-    result = run_mounted('mount -t tmpfs -o size=$0 tmpfs /dev/shm && exec "$@"', size, *command, cwd=tmp_path)
+    result = run_mounted(
+        'mount -t tmpfs -o size=$0 tmpfs /dev/shm && exec "$@"', size, *command, cwd=tmp_path
+    )
     assert result.returncode == 1
     message = r"^train: .*/dev/shm.* num_worker_per_gpu: 0.*No space left on device.*--auto_resume"
     assert re.search(message, result.stderr, re.MULTILINE)
@@ -393,19 +485,28 @@ def test_without_space_in_shared_memory_training_says_what_to_do_and_ends(tmp_pa
 @pytest.mark.slow
 @mounting
 @pytest.mark.parametrize(
-    ("size", "save_freq", "file"), [("512k", 1, r"models/net_g_\d\.pth"), ("180k", 25, r"train_tiny_\w+\.log")]
+    ("size", "save_freq", "file"),
+    [("512k", 1, r"models/net_g_\d\.pth"), ("180k", 25, r"train_tiny_\w+\.log")],
 )
-def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(tmp_path, data, size, save_freq, file):
-    """A checkpoint takes 164 KiB; the first disk has no room for the fourth, the second none for the log after one."""
+def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(
+    tmp_path, data, size, save_freq, file
+):
+    """A checkpoint takes 164 KiB; the first disk has no room for the fourth, the second none for
+    the log after one.
+    """
     opt = without_loader_processes(data)
     opt["val"]["val_freq"] = 1000
     opt["logger"] |= {"save_checkpoint_freq": save_freq, "keep_last": 1000}
     (tmp_path / "disk").mkdir()
-    script = 'mount -t tmpfs -o size=$0 tmpfs disk && (cd disk && "$@"); status=$?; cp -r disk kept; exit $status'
+    script = (
+        'mount -t tmpfs -o size=$0 tmpfs disk && (cd disk && "$@"); '
+        "status=$?; cp -r disk kept; exit $status"
+    )
     result = run_mounted(script, size, *training_command(tmp_path, opt), cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     place = rf"{tmp_path}/disk/experiments/tiny/{file}"
-    message = rf"^train: training stopped: .*{place} cannot be written \(.*No space left on device\); the checkpoints "
+    reason = r"\(.*No space left on device\); the checkpoints "
+    message = rf"^train: training stopped: .*{place} cannot be written {reason}"
     assert re.search(message, result.stderr, re.MULTILINE)
     experiment = tmp_path / "kept/experiments/tiny"
     assert not list(experiment.rglob("*.partial"))
@@ -426,7 +527,10 @@ def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(tmp_path
             "0,1",
             1e-4,
             id="nccl",
-            marks=[pytest.mark.gpu, pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs")],
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(torch.cuda.device_count() == 1, reason="needs two GPUs"),
+            ],
         ),
     ],
 )
@@ -435,7 +539,8 @@ def test_two_processes_train_like_one_also_after_a_change_of_their_number(
 ):
     """torchrun: losses, weights and metrics of one process with the doubled batch, to rounding.
 
-    Then each run goes on from iteration 4 with the other number of processes, and ends where it would have ended.
+    Then each run goes on from iteration 4 with the other number of processes, and ends where it
+    would have ended.
     """
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
 
@@ -452,7 +557,8 @@ def test_two_processes_train_like_one_also_after_a_change_of_their_number(
     _, losses, validations, network = runs[1]
     halfway = weights(tmp_path, "by_1", 4)["params"]
     assert all(
-        (network["params"][name] - halfway[name]).abs().max() > 1e-3 for name in ("head.weight", "tail.3.weight")
+        (network["params"][name] - halfway[name]).abs().max() > 1e-3
+        for name in ("head.weight", "tail.3.weight")
     )
     for processes, finished in runs.items():
         for file in ("training_states/8.state", "models/net_g_8.pth"):
@@ -470,7 +576,9 @@ def test_two_processes_train_like_one_also_after_a_change_of_their_number(
 
 @pytest.fixture
 def train_here(tmp_path, monkeypatch, _new_log):
-    """Runs the launcher in this process, which has begun to use the GPU already; returns the last network."""
+    """Runs the launcher in this process, which has begun to use the GPU already; returns the last
+    network.
+    """
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # BasicSR switches it on for good
 
     def run(opt, *arguments):
@@ -486,7 +594,9 @@ def train_here(tmp_path, monkeypatch, _new_log):
 @pytest.mark.gpu
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_gpu_resumes_to_rounding(tmp_path, data, odd_data, train_here, deterministic):
-    """Through pinned memory and BasicSR's CUDA prefetcher; reflection padding has no deterministic gradient there."""
+    """Through pinned memory and BasicSR's CUDA prefetcher; reflection padding has no deterministic
+    gradient there.
+    """
     opt = options_for_processes(data, odd_data, processes=1)
     opt["datasets"]["train"] |= {"pin_memory": True, "prefetch_mode": "cuda"}
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -517,14 +627,19 @@ def test_a_process_that_fails_ends_the_others_with_its_message(tmp_path, data):
     """The first image of rank 1 is damaged."""
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     shutil.copytree(data, tmp_path / "set")
-    with lmdb.open(str(tmp_path / "set/HR.lmdb"), map_size=2**24) as store, store.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(tmp_path / "set/HR.lmdb"), map_size=2**24) as store,
+        store.begin(write=True) as transaction,
+    ):
         key = f"phantom_{order[1] % 6 + 1:04}"
         assert transaction.replace(key.encode(), b"torn")
     opt = options_for_processes(tmp_path / "set", data, processes=2)
     result = train(tmp_path, opt, "--launcher", "pytorch", processes=2)
     assert result.returncode != 0
     assert f"train (rank 1): {tmp_path}/set/HR.lmdb, key '{key}': cannot be read" in result.stderr
-    assert re.search(r"train \(rank 0\): the exchange with the other processes failed; .*by peer", result.stderr)
+    assert re.search(
+        r"train \(rank 0\): the exchange with the other processes failed; .*by peer", result.stderr
+    )
     assert "[rank" not in result.stderr  # no tracebacks but torchrun's
     assert not list(tmp_path.rglob("*.pth"))
 
@@ -536,7 +651,11 @@ def test_a_process_that_is_killed_ends_the_others(tmp_path, data):
     opt["train"]["total_iter"] = 1000
     opt["val"]["val_freq"] = 1000
     process, output = started(tmp_path, opt, "--launcher", "pytorch", processes=2)
-    (killed,) = (pid for pid in children_of(process.pid) if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes())
+    (killed,) = (
+        pid
+        for pid in children_of(process.pid)
+        if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    )
     others = children_of(process.pid) - {killed}
     os.kill(killed, signal.SIGKILL)
     assert process.wait(120) != 0
@@ -563,20 +682,39 @@ def test_missing_files_before_anything_is_written(tmp_path, data):
 def test_options_that_do_not_fit_before_anything_is_written(tmp_path, data):
     opt = tiny_options(data, "odd")
     opt["network_g"]["upscale"] = 3
-    opt["train"] |= {"pixel_opt": None, "semantic_opt": {"type": "ImageTextSemanticLoss", "encoder": "MedClip"}}
+    opt["train"] |= {
+        "pixel_opt": None,
+        "semantic_opt": {"type": "ImageTextSemanticLoss", "encoder": "MedClip"},
+    }
     opt["datasets"]["val"]["io_backend"] = "lmdb"
     result = train(tmp_path, opt)
     assert result.returncode == 2
-    for part in ("network_g: upscale is 3, but scale is 2", "pixel_opt", "'MedClip' is unknown", "val: io_backend"):
+    for part in (
+        "network_g: upscale is 3, but scale is 2",
+        "pixel_opt",
+        "'MedClip' is unknown",
+        "val: io_backend",
+    ):
         assert part in result.stderr
     assert not (tmp_path / "experiments").exists()
 
 
 def test_converted_weights_are_tested(tmp_path, data):
     """`m2trans convert`, then `options/test_M2Trans_x2.yml` with it."""
-    official = {f"module.{name}": value for name, value in M2Trans(2, **NETWORK).state_dict().items()}
+    official = {
+        f"module.{name}": value for name, value in M2Trans(2, **NETWORK).state_dict().items()
+    }
     torch.save({"model_state_dict": official}, tmp_path / "official.pt")
-    convert = [sys.executable, "-m", "basicsr_m2trans.cli", "convert", "--num-block", "1", "official.pt", "out.pth"]
+    convert = [
+        sys.executable,
+        "-m",
+        "basicsr_m2trans.cli",
+        "convert",
+        "--num-block",
+        "1",
+        "official.pt",
+        "out.pth",
+    ]
     subprocess.run(convert, cwd=tmp_path, check=True, capture_output=True)
     opt = yaml.safe_load((ROOT / "options/test_M2Trans_x2.yml").read_text())
     opt["datasets"]["test_1"] |= {
@@ -606,8 +744,12 @@ def test_stock_builder_makes_the_data_set(data):
 
 @pytest.mark.slow
 def test_the_demo_runs_and_ends_with_its_figures(tmp_path, monkeypatch, capfd):
-    """The whole demo with two images and a few iterations, in a folder laid out like the project's."""
-    shutil.copytree(ROOT / "basicsr", tmp_path / "basicsr", ignore=shutil.ignore_patterns("__pycache__"))
+    """The whole demo with two images and a few iterations, in a folder laid out like
+    the project's.
+    """
+    shutil.copytree(
+        ROOT / "basicsr", tmp_path / "basicsr", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copytree(ROOT / "options/demo", tmp_path / "options/demo")
     file = tmp_path / demo.TRAIN_OPTIONS
     opt = yaml.safe_load(file.read_text())
@@ -620,14 +762,19 @@ def test_the_demo_runs_and_ends_with_its_figures(tmp_path, monkeypatch, capfd):
     assert main(["demo"]) == 0
     out, err = capfd.readouterr()
     assert "Resuming training from epoch: 0, iter: 4" in err
-    rows = {row.split()[0]: row.split()[1:] for row in out[out.index("=== Done") :].splitlines() if row}
+    rows = {
+        row.split()[0]: row.split()[1:] for row in out[out.index("=== Done") :].splitlines() if row
+    }
     assert len(rows["bicubic"]) == len(rows["M2Trans"]) == 4
     assert (tmp_path / "experiments/demo_M2Trans_x2/comparison.png").is_file()
 
 
 def test_the_demo_names_a_step_that_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # which has no basicsr/train.py
-    with pytest.raises(InputError, match=r"basicsr/train.py -opt a.yml` ended with status 2; its messages are above"):
+    with pytest.raises(
+        InputError,
+        match=r"basicsr/train.py -opt a.yml` ended with status 2; its messages are above",
+    ):
         demo._launch("Training", "train", Path("a.yml"))
 
 
@@ -640,7 +787,10 @@ def test_the_demo_needs_the_project_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": {"optim_g": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_g: lr is the text '1e-4'"),
+        (
+            {"train": {"optim_g": {"type": "Adam", "lr": "1e-4"}}},
+            "train: optim_g: lr is the text '1e-4'",
+        ),
         ({"train": {"total_iter": 2000}}, "total_iter 2000 goes beyond scheduler: periods [1000]"),
         ({"name": "a/b"}, "name is 'a/b'"),
         ({"val": "/home/me"}, "val must be a section"),

@@ -48,11 +48,15 @@ def test_safetensors_with_and_without_settings(tmp_path):
     plain = read_checkpoint(tmp_path / "plain.safetensors")
     assert plain.keys() == {"params"}
     assert all(torch.equal(plain["params"][name], value) for name, value in weights.items())
-    safetensors.torch.save_file(weights, tmp_path / "ours.safetensors", {"network_g": '{"type": "M2Trans"}'})
+    safetensors.torch.save_file(
+        weights, tmp_path / "ours.safetensors", {"network_g": '{"type": "M2Trans"}'}
+    )
     assert read_checkpoint(str(tmp_path / "ours.safetensors"))["network_g"] == {"type": "M2Trans"}
 
 
-@pytest.mark.parametrize("content", [b"", b"cut", safetensors.torch.save({"a": torch.zeros(9)})[:-4]])
+@pytest.mark.parametrize(
+    "content", [b"", b"cut", safetensors.torch.save({"a": torch.zeros(9)})[:-4]]
+)
 def test_damaged_safetensors(tmp_path, content):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(content)

@@ -1,1 +1,3 @@
-"""Looking into trained networks: their layers' features by manifold discovery and analysis (Fig. 6, docs/mda.md)."""
+"""Looking into trained networks: their layers' features by manifold discovery and analysis (Fig. 6,
+docs/mda.md).
+"""

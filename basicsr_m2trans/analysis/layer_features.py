@@ -1,4 +1,6 @@
-"""What a network's modules and its output make of the same crops, as points whose distances are kept."""
+"""What a network's modules and its output make of the same crops, as points whose distances are
+kept.
+"""
 
 import contextlib
 import tempfile
@@ -50,9 +52,14 @@ def load_m2trans(checkpoint: Path, options: Path | None) -> tuple[M2Trans, int]:
     """
     trained = load_network(checkpoint, options=options)
     if not isinstance(trained.network, M2Trans):
-        raise InputError(f"{checkpoint} holds {trained.architecture}; name checkpoints of M2Trans, which has CFTMs")
+        raise InputError(
+            f"{checkpoint} holds {trained.architecture}; name checkpoints of M2Trans, which has "
+            "CFTMs"
+        )
     if trained.channels != 3:
-        raise InputError(f"{checkpoint} has {trained.channels} input channel; name a network for RGB images")
+        raise InputError(
+            f"{checkpoint} has {trained.channels} input channel; name a network for RGB images"
+        )
     return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale
 
 
@@ -66,17 +73,21 @@ def open_set(folder: Path, scale: int, crop: int) -> "PairedImageTextDataset":
     small = [pair.name for pair in dataset.pairs if min(pair.lq_size) < crop]
     if small:
         raise InputError(
-            f"{folder}: {len(small)} of {len(dataset)} LR images at x{scale} are smaller than --crop {crop} "
-            f"(the first is {small[0]}); give a smaller --crop, or leave small images out by m2trans prepare --min-side"
+            f"{folder}: {len(small)} of {len(dataset)} LR images at x{scale} are smaller than "
+            f"--crop {crop} (the first is {small[0]}); give a smaller --crop, or leave small "
+            "images out by m2trans prepare --min-side"
         )
     return dataset
 
 
-def layer_features(network: M2Trans, dataset: "PairedImageTextDataset", crop: int, scratch: Path) -> LayerFeatures:
+def layer_features(
+    network: M2Trans, dataset: "PairedImageTextDataset", crop: int, scratch: Path
+) -> LayerFeatures:
     """Run a network on the middle of every image and keep what each CFTM returns.
 
-    The features wait in a file without a name, at the paper's width 1 MiB for each module and image of 64 x 64 LR
-    pixels. In memory are those of one image, later 64 KiB of each image, and the N x N inner products.
+    The features wait in a file without a name, at the paper's width 1 MiB for each module and image
+    of 64 x 64 LR pixels. In memory are those of one image, later 64 KiB of each image, and the N x
+    N inner products.
 
     Args:
         network: as `load_m2trans` returns it.
@@ -87,7 +98,9 @@ def layer_features(network: M2Trans, dataset: "PairedImageTextDataset", crop: in
     Raises:
         OSError: the disk is full.
     """
-    lengths = [network.head.out_channels * crop**2] * len(network.body) + [3 * (network.upscale * crop) ** 2]
+    lengths = [network.head.out_channels * crop**2] * len(network.body) + [
+        3 * (network.upscale * crop) ** 2
+    ]
     with _module_outputs(network) as outputs, tempfile.TemporaryFile(dir=scratch) as file:
         for item in dataset:
             outputs.clear()
@@ -99,7 +112,8 @@ def layer_features(network: M2Trans, dataset: "PairedImageTextDataset", crop: in
         rows = np.memmap(file, np.float32, "r", shape=(len(dataset), sum(lengths)))
         ends = np.cumsum(lengths)
         *layers, output = (
-            principal_coordinates(rows[:, end - length : end]) for end, length in zip(ends, lengths, strict=True)
+            principal_coordinates(rows[:, end - length : end])
+            for end, length in zip(ends, lengths, strict=True)
         )
     return LayerFeatures(tuple(pair.name for pair in dataset.pairs), tuple(layers), output)
 
@@ -108,7 +122,10 @@ def layer_features(network: M2Trans, dataset: "PairedImageTextDataset", crop: in
 def _module_outputs(network: M2Trans) -> Iterator[list[Tensor]]:
     """A list to which each CFTM appends what it returns, while the block lasts."""
     outputs: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda _block, _input, out: outputs.append(out)) for block in network.body]
+    hooks = [
+        block.register_forward_hook(lambda _block, _input, out: outputs.append(out))
+        for block in network.body
+    ]
     try:
         yield outputs
     finally:
@@ -124,7 +141,8 @@ def _middle(image: Tensor, side: int) -> Tensor:
 def principal_coordinates(rows: np.ndarray) -> np.ndarray:
     """All principal components' scores of N points: their distances in at most N - 1 numbers each.
 
-    They come from the points' inner products, so that N x N numbers are kept however long the points are.
+    They come from the points' inner products, so that N x N numbers are kept however long the
+    points are.
 
     Args:
         rows: (N, length), N >= 2, in memory or on the disk.

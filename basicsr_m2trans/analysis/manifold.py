@@ -1,7 +1,8 @@
-"""Manifold discovery and analysis (M. T. Islam et al., Nature Communications 14, 2023, no. 8506) of a network's layers.
+"""Manifold discovery and analysis (M. T. Islam et al., Nature Communications 14, 2023, no. 8506) of
+a network's layers.
 
-The network's outputs are ordered by their distance from one end of the manifold that they form. Features are then
-projected so that this order comes out, and drawn in two dimensions.
+The network's outputs are ordered by their distance from one end of the manifold that they form.
+Features are then projected so that this order comes out, and drawn in two dimensions.
 """
 
 import importlib.util
@@ -13,7 +14,8 @@ from basicsr_m2trans.analysis.layer_features import LayerFeatures
 from basicsr_m2trans.analysis.supervised_reduction import reduce_supervised
 from basicsr_m2trans.errors import InputError
 
-# Trustworthiness looks at each point's 5 nearest, UMAP at its 15 nearest: the libraries' own settings.
+# Trustworthiness looks at each point's 5 nearest, UMAP at its 15 nearest: the libraries' own
+# settings.
 TRUSTWORTHINESS_NEIGHBOURS = 5
 UMAP_NEIGHBOURS = 15
 # Trustworthiness is defined for neighbourhoods of less than half of the points.
@@ -48,7 +50,9 @@ def require_umap() -> None:
         InputError: umap-learn is not installed.
     """
     if importlib.util.find_spec("umap") is None:
-        raise InputError("m2trans mda needs umap-learn; install it with `pip install 'basicsr_m2trans[mda]'`")
+        raise InputError(
+            "m2trans mda needs umap-learn; install it with `pip install 'basicsr_m2trans[mda]'`"
+        )
 
 
 def analyse(
@@ -59,10 +63,11 @@ def analyse(
     Args:
         name: of the network.
         features: of at least `MIN_IMAGES` images.
-        components: principal components of the features that are projected; all of them if there are fewer.
+        components: principal components of the features that are projected; all of them if there
+            are fewer.
         seed: of the projection's start, UMAP and the shuffling.
-        shuffle_labels: project by the pseudo-labels in random order, to see what the method draws where features
-            know nothing of the output.
+        shuffle_labels: project by the pseudo-labels in random order, to see what the method draws
+            where features know nothing of the output.
 
     Raises:
         InputError: all outputs are equal, or a layer's features are.
@@ -72,7 +77,9 @@ def analyse(
     if shuffle_labels:
         labels = np.random.default_rng(seed).permutation(labels)
     layers = tuple(
-        draw_in_two_dimensions(reduce_supervised(layer[:, :components], labels, seed=seed).points, seed)
+        draw_in_two_dimensions(
+            reduce_supervised(layer[:, :components], labels, seed=seed).points, seed
+        )
         for layer in features.layers
     )
     return Manifold(
@@ -81,14 +88,18 @@ def analyse(
         distances=distances,
         labels=labels,
         layers=layers,
-        trustworthiness=tuple(output_trustworthiness(layer, features.output) for layer in features.layers),
+        trustworthiness=tuple(
+            output_trustworthiness(layer, features.output) for layer in features.layers
+        ),
     )
 
 
 def distances_from_end(outputs: np.ndarray) -> np.ndarray:
-    """Distances of points from the end of their manifold: the one of them that is farthest from their mean.
+    """Distances of points from the end of their manifold: the one of them that is farthest from
+    their mean.
 
-    Islam et al.'s code takes the point farthest from the first one, which depends on the order of the images.
+    Islam et al.'s code takes the point farthest from the first one, which depends on the order of
+    the images.
 
     Args:
         outputs: (N, D).
@@ -116,8 +127,9 @@ def pseudo_labels(distances: np.ndarray) -> np.ndarray:
 def output_trustworthiness(features: np.ndarray, outputs: np.ndarray) -> float:
     """How well neighbours in features are neighbours in output: 1 if all are, about 0.5 by chance.
 
-    Trustworthiness (Venna and Kaski 2001) of the features as a map of the outputs. A neighbour in features counts
-    against it by how far down it comes among the neighbours in output. No label has a part in it.
+    Trustworthiness (Venna and Kaski 2001) of the features as a map of the outputs. A neighbour in
+    features counts against it by how far down it comes among the neighbours in output. No label has
+    a part in it.
 
     Args:
         features: (N, D).

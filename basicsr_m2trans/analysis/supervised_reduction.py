@@ -1,9 +1,11 @@
-"""Bayesian supervised dimensionality reduction (M. Goenen, Pattern Recognition Letters 34, 2013), several classes.
+"""Bayesian supervised dimensionality reduction (M. Goenen, Pattern Recognition Letters 34, 2013),
+several classes.
 
-Points x are projected, z ~ N(Q' x, sigma^2 I), and a probit model tells classes from the projections: the scores
-t ~ N(W' z + b, I) of a point are largest for its own class. Every entry of Q, W and b is normal with a precision of
-its own, which is Gamma distributed. The posterior is approximated by independent factors for Q, Z, (b, W), T and the
-precisions, each of which is updated in turn to the best given the others, which never lowers the variational bound.
+Points x are projected, z ~ N(Q' x, sigma^2 I), and a probit model tells classes from the
+projections: the scores t ~ N(W' z + b, I) of a point are largest for its own class. Every entry of
+Q, W and b is normal with a precision of its own, which is Gamma distributed. The posterior is
+approximated by independent factors for Q, Z, (b, W), T and the precisions, each of which is updated
+in turn to the best given the others, which never lowers the variational bound.
 """
 
 from typing import NamedTuple
@@ -28,7 +30,8 @@ class Reduction(NamedTuple):
 
     Attributes:
         points: (N, R), the projected points.
-        bounds: (iterations,), the variational lower bound of the labels' log evidence after each iteration.
+        bounds: (iterations,), the variational lower bound of the labels' log evidence after each
+            iteration.
     """
 
     points: np.ndarray
@@ -58,7 +61,9 @@ class _Coefficients(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """Part of the lower bound: prior and entropy of the coefficients and of their best Gamma factor."""
+        """Part of the lower bound: prior and entropy of the coefficients and of their best Gamma
+        factor.
+        """
         rates = PRIOR_RATE + 0.5 * self.squares
         prior = (
             gammaln(PRIOR_SHAPE + 0.5)
@@ -79,7 +84,8 @@ def reduce_supervised(
 ) -> Reduction:
     """Project points linearly so that their classes come apart.
 
-    The priors know a unit, so points are centred and divided by one number, the root mean square of their coordinates.
+    The priors know a unit, so points are centred and divided by one number, the root mean square of
+    their coordinates.
 
     Args:
         points: (N, D).
@@ -95,7 +101,9 @@ def reduce_supervised(
     x = points - points.mean(axis=0)
     size = np.sqrt(np.mean(x**2))
     if len(classes) < 2 or size == 0:
-        raise InputError("nothing tells the points apart: all of them, or all of their pseudo-labels, are equal")
+        raise InputError(
+            "nothing tells the points apart: all of them, or all of their pseudo-labels, are equal"
+        )
     x /= size
     count, width = x.shape
     rng = np.random.default_rng(seed)
@@ -104,7 +112,9 @@ def reduce_supervised(
     spread = np.zeros((dimensions, dimensions))  # covariance of each projected point
     scores = (labels[:, None] == np.arange(len(classes))) - 1 / len(classes)
     projection_precisions = np.full((width, dimensions), PRIOR_SHAPE / PRIOR_RATE)
-    classifier = _regress(*_moments(projected, spread, scores), np.full((dimensions + 1, len(classes)), 1.0))
+    classifier = _regress(
+        *_moments(projected, spread, scores), np.full((dimensions + 1, len(classes)), 1.0)
+    )
     gram = x.T @ x / NOISE_VARIANCE
     bounds = np.empty(iterations)
     for iteration in range(iterations):
@@ -123,7 +133,8 @@ def reduce_supervised(
 
         squares = ((projected - x @ projection.mean) ** 2).sum() + count * np.trace(spread)
         bounds[iteration] = (
-            # T: the part of its entropy that its prior leaves, less the uncertainty of the scores' centres
+            # T: the part of its entropy that its prior leaves, less the uncertainty of the scores'
+            # centres
             log_probabilities.sum()
             - 0.5 * ((classifier.products * moments).sum() - (centres**2).sum())
             # Z
@@ -137,13 +148,19 @@ def reduce_supervised(
 
 
 def _regress(moments: np.ndarray, targets: np.ndarray, precisions: np.ndarray) -> _Coefficients:
-    """Bayesian linear regression: (P, P) products of the inputs, (P, C) of inputs and targets, (P, C) precisions."""
+    """Bayesian linear regression: (P, P) products of the inputs, (P, C) of inputs and targets, (P,
+    C) precisions.
+    """
     covariance = np.linalg.inv(moments + precisions.T[:, :, None] * np.eye(len(moments)))
     return _Coefficients(np.einsum("cpq,qc->pc", covariance, targets), covariance)
 
 
-def _moments(projected: np.ndarray, spread: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Expected products of the classifier's inputs (1, z) with each other and with the scores, summed over points."""
+def _moments(
+    projected: np.ndarray, spread: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expected products of the classifier's inputs (1, z) with each other and with the scores,
+    summed over points.
+    """
     inputs = _with_one(projected)
     moments = inputs.T @ inputs
     moments[1:, 1:] += len(projected) * spread
@@ -156,4 +173,6 @@ def _with_one(projected: np.ndarray) -> np.ndarray:
 
 def _entropies(covariance: np.ndarray) -> np.ndarray:
     """Entropies of normal distributions with covariances (..., P, P)."""
-    return 0.5 * (covariance.shape[-1] * np.log(2 * np.pi * np.e) + np.linalg.slogdet(covariance)[1])
+    return 0.5 * (
+        covariance.shape[-1] * np.log(2 * np.pi * np.e) + np.linalg.slogdet(covariance)[1]
+    )

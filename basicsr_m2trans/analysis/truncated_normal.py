@@ -1,4 +1,6 @@
-"""Normal scores of which one is known to be the largest: the multinomial probit model's hidden variables."""
+"""Normal scores of which one is known to be the largest: the multinomial probit model's hidden
+variables.
+"""
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, roots_hermitenorm
@@ -11,9 +13,10 @@ _LOG_WEIGHTS = np.log(_WEIGHTS) - 0.5 * np.log(2 * np.pi)
 def truncated_means(centres: np.ndarray, largest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of independent unit-variance normal variables, given which one is the largest.
 
-    With u the largest one minus its centre, the others are normal variables cut off at it: their means have a closed
-    form for each u, and one integral over u remains (Girolami and Rogers, Neural Computation 2006). It is computed by
-    quadrature instead of by samples, so that equal input gives equal output and the variational bound stays exact.
+    With u the largest one minus its centre, the others are normal variables cut off at it: their
+    means have a closed form for each u, and one integral over u remains (Girolami and Rogers,
+    Neural Computation 2006). It is computed by quadrature instead of by samples, so that equal
+    input gives equal output and the variational bound stays exact.
 
     Args:
         centres: (N, K), the variables' means without that knowledge.

@@ -7,12 +7,14 @@ from basicsr_m2trans.annotation.loading import load_pretrained
 from basicsr_m2trans.annotation.stages import Region
 
 MAX_TOKENS = 40
-# Sampling keeps the likeliest tokens whose probabilities add up to this; repetitions then differ yet make sense.
+# Sampling keeps the likeliest tokens whose probabilities add up to this; repetitions then differ
+# yet make sense.
 TOP_P = 0.9
 
 
 class BlipCaptioner:
-    """BLIP on the box around a region (Eq. 17), by sampling, so that each seed gives another description.
+    """BLIP on the box around a region (Eq. 17), by sampling, so that each seed gives another
+    description.
 
     Args:
         name: folder or hub name of a `transformers.BlipForConditionalGeneration`.

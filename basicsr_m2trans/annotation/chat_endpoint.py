@@ -16,29 +16,43 @@ PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 class ChatRefiner:
     """A language model that is asked by POST to `URL/chat/completions` (Eq. 18).
 
-    Time-outs, lost connections, overload, answers that are not JSON and empty ones are tried again, `ATTEMPTS` times
-    in all.
+    Time-outs, lost connections, overload, answers that are not JSON and empty ones are tried again,
+    `ATTEMPTS` times in all.
 
     Args:
         url: the endpoint up to and without `/chat/completions`, such as `http://localhost:8000/v1`.
         model: the model's name there.
-        key: secret sent as bearer token, or None; it appears in no message, even if the endpoint repeats it.
+        key: secret sent as bearer token, or None; it appears in no message, even if the endpoint
+            repeats it.
         timeout: seconds to wait for the connection, and between two parts of an answer.
         pause: seconds before the second attempt; doubled before each further one.
 
     Raises:
-        InputError: `url` is not an http or https address, `timeout` is not above 0, or `key` holds a blank, a line
-            break or another character that HTTP cannot send.
+        InputError: `url` is not an http or https address, `timeout` is not above 0, or `key` holds
+            a blank, a line break or another character that HTTP cannot send.
     """
 
-    def __init__(self, url: str, model: str, key: str | None = None, timeout: float = 60.0, pause: float = 1.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key: str | None = None,
+        timeout: float = 60.0,
+        pause: float = 1.0,
+    ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise InputError(f"endpoint {url}: write it as http://... or https://..., up to and without /chat")
+            raise InputError(
+                f"endpoint {url}: write it as http://... or https://..., up to and without /chat"
+            )
         if not timeout > 0:
-            raise InputError(f"endpoint {url}: the time-out must be above 0 seconds, but is {timeout}")
+            raise InputError(
+                f"endpoint {url}: the time-out must be above 0 seconds, but is {timeout}"
+            )
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             # Python's HTTP client would refuse it with a message that holds it.
-            raise InputError(f"endpoint {url}: the key holds a blank, a line break or a letter that is not ASCII")
+            raise InputError(
+                f"endpoint {url}: the key holds a blank, a line break or a letter that is not ASCII"
+            )
         self.url = f"{url.rstrip('/')}/chat/completions"
         self.model = model
         self.key = key
@@ -69,7 +83,8 @@ class ChatRefiner:
             problem = ""
         if problem:
             raise InputError(
-                f"endpoint {self.url}: {problem}, {ATTEMPTS} times; check that it runs, then repeat the command"
+                f"endpoint {self.url}: {problem}, {ATTEMPTS} times; check that it runs, then "
+                "repeat the command"
             )
         return ""
 
@@ -94,8 +109,8 @@ class ChatRefiner:
         if response.status_code != requests.codes.ok:
             answer = response.text.replace(self.key, "***") if self.key else response.text
             raise InputError(
-                f"endpoint {self.url}: refuses with status {response.status_code} ({answer.strip()[:200]}); "
-                "check the address, the model's name and the key"
+                f"endpoint {self.url}: refuses with status {response.status_code} "
+                f"({answer.strip()[:200]}); check the address, the model's name and the key"
             )
         try:
             content = response.json()["choices"][0]["message"]["content"]

@@ -52,7 +52,9 @@ class Settings:
             raise InputError(f"margin must be 0 or more, but is {self.margin}")
 
     def of_descriptions(self) -> dict[str, Any]:
-        """What a run must have in common with the earlier one that it continues: all but the margin."""
+        """What a run must have in common with the earlier one that it continues: all but the
+        margin.
+        """
         settings = asdict(self)
         del settings["margin"]
         return settings
@@ -103,9 +105,9 @@ def describe(image: np.ndarray, name: str, stages: Stages, settings: Settings) -
 def choose(descriptions: Sequence[Description], margin: float) -> Description:
     """The description with the highest score and the largest region (Sec. IV, after Eq. 19).
 
-    The paper leaves open what counts more where the two disagree. Here scores within `margin` of the highest count
-    as equal, and of those the largest region wins, then the higher score. A margin of 0 asks for the highest score
-    first, one of 2 for the largest region first.
+    The paper leaves open what counts more where the two disagree. Here scores within `margin` of
+    the highest count as equal, and of those the largest region wins, then the higher score. A
+    margin of 0 asks for the highest score first, one of 2 for the largest region first.
 
     Args:
         descriptions: at least one.
@@ -113,17 +115,19 @@ def choose(descriptions: Sequence[Description], margin: float) -> Description:
     """
     best = max(found.score for found in descriptions)
     return max(
-        (found for found in descriptions if found.score >= best - margin), key=lambda found: (found.area, found.score)
+        (found for found in descriptions if found.score >= best - margin),
+        key=lambda found: (found.area, found.score),
     )
 
 
 def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Settings) -> Summary:
     """Describe every image of a folder and write captions and a sheet to review them.
 
-    `out` gets the columns `image` and `caption`, which `data.captions.read_captions` reads, then score, box and area
-    of the region as in `state.Description`. Beside it `OUT.html` is the sheet and `OUT.state` what has been done: an
-    interrupted run goes on where it stopped, and images that were added or changed are described. An image that
-    cannot be read or gives no description is listed and tried again in the next run.
+    `out` gets the columns `image` and `caption`, which `data.captions.read_captions` reads, then
+    score, box and area of the region as in `state.Description`. Beside it `OUT.html` is the sheet
+    and `OUT.state` what has been done: an interrupted run goes on where it stopped, and images that
+    were added or changed are described. An image that cannot be read or gives no description is
+    listed and tried again in the next run.
 
     Args:
         folder: the images; sub-folders are not looked into.
@@ -131,8 +135,8 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
         stages, settings: see there; another margin costs no new descriptions.
 
     Raises:
-        InputError: the folder or the state of an earlier run cannot be used; `out` is of something else; a stage
-            gave up; or no image could be described. Finished images are kept.
+        InputError: the folder or the state of an earlier run cannot be used; `out` is of something
+            else; a stage gave up; or no image could be described. Finished images are kept.
     """
     out = Path(out)
     files = check_files(folder, out, resumable=True)
@@ -174,9 +178,9 @@ def check_files(folder: str | Path, out: Path, resumable: bool = False) -> list[
     """The images of a folder that are to get captions in the file `out`.
 
     Raises:
-        InputError: the folder has no images, two of one name, or one whose name is not UTF-8; `out` does not end in
-            `.csv`, its folder does not exist, or it exists already and, where a run is `resumable`, is not of an
-            earlier run.
+        InputError: the folder has no images, two of one name, or one whose name is not UTF-8; `out`
+            does not end in `.csv`, its folder does not exist, or it exists already and, where a run
+            is `resumable`, is not of an earlier run.
     """
     files = list_images(folder)
     names: dict[str, Path] = {}
@@ -185,11 +189,14 @@ def check_files(folder: str | Path, out: Path, resumable: bool = False) -> list[
             path.name.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"{folder}: the file name {path.name!a} is not UTF-8, which a captions file has to be; rename the file"
+                f"{folder}: the file name {path.name!a} is not UTF-8, which a captions file has to "
+                "be; rename the file"
             ) from error
         other = names.setdefault(image_name(path.name), path)
         if other is not path:
-            raise InputError(f"{path}: has the name of {other.name} but for its extension; rename or remove one")
+            raise InputError(
+                f"{path}: has the name of {other.name} but for its extension; rename or remove one"
+            )
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out {out}: the captions file must end in .csv")
     if not out.parent.is_dir():
@@ -205,7 +212,9 @@ def state_path(out: Path) -> Path:
 
 
 def _seed(seed: int, name: str, region: int, repeat: int) -> int:
-    """A seed that depends on no other image, so that an interrupted run goes on as if it had not been."""
+    """A seed that depends on no other image, so that an interrupted run goes on as if it had not
+    been.
+    """
     digest = hashlib.sha256(f"{seed}:{region}:{repeat}:{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
@@ -220,5 +229,7 @@ def _csv(chosen: dict[str, Description]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((*COLUMNS, *REGION_COLUMNS))
     for name, found in chosen.items():
-        writer.writerow((name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}"))
+        writer.writerow(
+            (name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}")
+        )
     return buffer.getvalue()

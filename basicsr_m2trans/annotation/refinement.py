@@ -12,8 +12,10 @@ TOKENS_PER_WORD = 6
 def instructions(controls: LanguageControls) -> str:
     """What a language model is told before it gets a raw description."""
     sentences = [
-        "You are given a caption that an image captioning model wrote about a part of a medical ultrasound image.",
-        "Rewrite it as a description of the ultrasound image that says what is visible and how good the image is.",
+        "You are given a caption that an image captioning model wrote about a part of a medical "
+        "ultrasound image.",
+        "Rewrite it as a description of the ultrasound image that says what is visible and how "
+        "good the image is.",
         f"Write in {controls.language}, in plain sentences, with {controls.length} words at most.",
         "You may add impressions and comparisons that make it vivid."
         if controls.imagination
@@ -42,7 +44,8 @@ def tidy(answer: str, length: int) -> str:
 class LocalRefiner:
     """A causal language model on this machine (Eq. 18); it always takes the likeliest token.
 
-    Models tuned for conversations are addressed through their own chat template, others by plain text.
+    Models tuned for conversations are addressed through their own chat template, others by plain
+    text.
 
     Args:
         name: folder or hub name of a model for transformers' `AutoModelForCausalLM`.
@@ -55,15 +58,20 @@ class LocalRefiner:
     def __init__(self, name: str, device: torch.device) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        model, self.tokenizer = load_pretrained("language model", name, AutoModelForCausalLM, AutoTokenizer)
+        model, self.tokenizer = load_pretrained(
+            "language model", name, AutoModelForCausalLM, AutoTokenizer
+        )
         self.model = model.to(device)
 
     @torch.inference_mode()
     def __call__(self, description: str, controls: LanguageControls) -> str:
         """The refined description; see `stages.Refiner`."""
-        # A chat template holds its special tokens; without one, many models need their first token in front.
+        # A chat template holds its special tokens; without one, many models need their first token
+        # in front.
         plain = self.tokenizer.chat_template is None
-        tokens = self.tokenizer(self._prompt(description, controls), add_special_tokens=plain, return_tensors="pt")
+        tokens = self.tokenizer(
+            self._prompt(description, controls), add_special_tokens=plain, return_tensors="pt"
+        )
         output = self.model.generate(
             input_ids=tokens["input_ids"].to(self.model.device),
             attention_mask=tokens["attention_mask"].to(self.model.device),
@@ -78,5 +86,9 @@ class LocalRefiner:
         if self.tokenizer.chat_template is None:
             return f"{instructions(controls)}\nCaption: {description}\nDescription:"
         # In one message, because not every template knows a system role.
-        messages = [{"role": "user", "content": f"{instructions(controls)}\nCaption: {description}"}]
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        messages = [
+            {"role": "user", "content": f"{instructions(controls)}\nCaption: {description}"}
+        ]
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )

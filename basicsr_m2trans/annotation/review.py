@@ -27,8 +27,9 @@ td, th { padding: .1em .8em .1em 0; text-align: left; vertical-align: top }
 .number { font-variant-numeric: tabular-nums; white-space: nowrap }
 </style>
 <h1>Captions to review</h1>
-<p>The chosen caption stands beside each image, whose yellow box is the caption's region; below are all descriptions,
-best score first. To change a caption, copy the captions file, edit the copy and give it to the data set.</p>
+<p>The chosen caption stands beside each image, whose yellow box is the caption's region; below are
+all descriptions, best score first. To change a caption, copy the captions file, edit the copy and give
+it to the data set.</p>
 """
 
 
@@ -49,7 +50,9 @@ class Reviewed:
     descriptions: Sequence[Description]
 
     @classmethod
-    def of(cls, name: str, image: np.ndarray, chosen: Description, descriptions: Sequence[Description]) -> "Reviewed":
+    def of(
+        cls, name: str, image: np.ndarray, chosen: Description, descriptions: Sequence[Description]
+    ) -> "Reviewed":
         """From an image (h, w, 3), RGB, uint8; only its thumbnail is kept."""
         return cls(name, thumbnail(image, chosen.box), chosen, descriptions)
 
@@ -89,12 +92,15 @@ def review_sheet(reviewed: Sequence[Reviewed], problems: Sequence[str]) -> str:
 
 def _section(entry: Reviewed) -> str:
     source = base64.b64encode(entry.thumbnail).decode()
-    rows = "".join(_row(found) for found in sorted(entry.descriptions, key=lambda found: found.score, reverse=True))
+    rows = "".join(
+        _row(found)
+        for found in sorted(entry.descriptions, key=lambda found: found.score, reverse=True)
+    )
     return (
         f'<section><img src="data:image/jpeg;base64,{source}" alt="{escape(entry.name)}">\n'
         f'<div><h2>{escape(entry.name)}</h2><p class="caption">{escape(entry.chosen.caption)}</p>\n'
-        "<table><tr><th>score</th><th>area</th><th>description</th><th>before refinement</th></tr>\n"
-        f"{rows}</table></div></section>\n"
+        "<table><tr><th>score</th><th>area</th><th>description</th><th>before "
+        f"refinement</th></tr>\n{rows}</table></div></section>\n"
     )
 
 

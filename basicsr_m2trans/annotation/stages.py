@@ -1,6 +1,8 @@
-"""The stages of the annotation (Sec. IV, Eq. 15-19) as interfaces, and the user's controls over them.
+"""The stages of the annotation (Sec. IV, Eq. 15-19) as interfaces, and the user's controls over
+them.
 
-Any callable with the signature of a stage can take its place. An image is a NumPy array (h, w, 3), RGB, uint8.
+Any callable with the signature of a stage can take its place. An image is a NumPy array (h, w, 3),
+RGB, uint8.
 """
 
 from collections.abc import Sequence
@@ -47,7 +49,8 @@ class LanguageControls:
         length: greatest number of words.
         language: its English name; MedCLIP and most image-text encoders know English alone.
         imagination: the description may add impressions and comparisons.
-        factuality: it may name no organ, finding, measurement or diagnosis that the raw description does not name.
+        factuality: it may name no organ, finding, measurement or diagnosis that the raw description
+            does not name.
 
     Raises:
         InputError: `length` is below 1 or `language` is empty.
@@ -103,14 +106,18 @@ class Captioner(Protocol):
     """T_c = ICT(I_hr, R), Eq. 17."""
 
     def __call__(self, image: np.ndarray, region: Region, seed: int) -> str:
-        """A raw description of a region, a function of the arguments alone; empty if there is nothing to say."""
+        """A raw description of a region, a function of the arguments alone; empty if there is
+        nothing to say.
+        """
 
 
 class Refiner(Protocol):
     """T_p = TRE(T_c, L_c), Eq. 18."""
 
     def __call__(self, description: str, controls: LanguageControls) -> str:
-        """The description rewritten under the controls, on one line; empty if there was no usable answer."""
+        """The description rewritten under the controls, on one line; empty if there was no usable
+        answer.
+        """
 
 
 class Scorer(Protocol):

@@ -1,4 +1,6 @@
-"""What an annotation has done so far, and with which settings: one line of JSON for each finished image."""
+"""What an annotation has done so far, and with which settings: one line of JSON for each finished
+image.
+"""
 
 import json
 import os
@@ -34,16 +36,16 @@ class Description:
 class AnnotationState:
     """The file that makes an annotation resumable; its first line holds the settings.
 
-    A finished image is one appended line, on disk before the next image begins. What a kill leaves of a line is cut
-    off. The file is locked while the object is open; use it in a `with` statement.
+    A finished image is one appended line, on disk before the next image begins. What a kill leaves
+    of a line is cut off. The file is locked while the object is open; use it in a `with` statement.
 
     Args:
         path: the file; created if absent.
         settings: all that descriptions depend on, as JSON values.
 
     Raises:
-        InputError: the file holds an annotation with other settings, which are named; it is damaged; or another
-            process works on it.
+        InputError: the file holds an annotation with other settings, which are named; it is
+            damaged; or another process works on it.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -51,7 +53,10 @@ class AnnotationState:
         self._done: dict[str, tuple[str, list[Description]]] = {}
         self._stream = path.open("a+b")
         try:
-            take_lock(self._stream, f"{path}: another process works on this annotation; wait for it or stop it")
+            take_lock(
+                self._stream,
+                f"{path}: another process works on this annotation; wait for it or stop it",
+            )
             self._load(json.loads(json.dumps(settings)))
         except BaseException:
             self._stream.close()
@@ -69,7 +74,10 @@ class AnnotationState:
             before = json.loads(lines[0])["settings"]
             for line in lines[1:]:
                 record = json.loads(line)
-                descriptions = [Description(**fields | {"box": tuple(fields["box"])}) for fields in record["found"]]
+                descriptions = [
+                    Description(**fields | {"box": tuple(fields["box"])})
+                    for fields in record["found"]
+                ]
                 self._done[record["image"]] = record["sha256"], descriptions
             differing = [
                 f"{key} was {before.get(key)!r} and is now {settings.get(key)!r}"
@@ -77,11 +85,13 @@ class AnnotationState:
                 if before.get(key) != settings.get(key)
             ]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: is damaged ({error!r}); delete it to start again") from error
+            raise InputError(
+                f"{self.path}: is damaged ({error!r}); delete it to start again"
+            ) from error
         if differing:
             raise InputError(
-                f"{self.path}: was made with other settings ({first_few(differing)}); repeat those, choose another "
-                "output file, or delete this file to start again"
+                f"{self.path}: was made with other settings ({first_few(differing)}); repeat "
+                "those, choose another output file, or delete this file to start again"
             )
         self._stream.truncate(len(content) - len(torn))
 
@@ -96,14 +106,21 @@ class AnnotationState:
         return descriptions if digest == sha256 else None
 
     def add(self, image: str, sha256: str, descriptions: list[Description]) -> None:
-        """Record a finished image by its name and its file's digest; it replaces an earlier record of that name."""
-        self._append({"image": image, "sha256": sha256, "found": [asdict(found) for found in descriptions]})
+        """Record a finished image by its name and its file's digest; it replaces an earlier record
+        of that name.
+        """
+        self._append(
+            {"image": image, "sha256": sha256, "found": [asdict(found) for found in descriptions]}
+        )
         self._done[image] = sha256, descriptions
 
     def __enter__(self) -> "AnnotationState":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stream.close()

@@ -1,6 +1,8 @@
-"""Networks: plain PyTorch modules that know nothing of BasicSR; `basicsr_m2trans.register()` registers them.
+"""Networks: plain PyTorch modules that know nothing of BasicSR; `basicsr_m2trans.register()`
+registers them.
 
-`hat_arch.HAT` is not imported here, because spandrel imports torchvision, which may need a repair first.
+`hat_arch.HAT` is not imported here, because spandrel imports torchvision, which may need a repair
+first.
 """
 
 from basicsr_m2trans.archs.elan_arch import ELAN

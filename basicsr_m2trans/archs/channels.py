@@ -5,6 +5,10 @@ from typing import Any
 
 
 def input_channels(network_g: Mapping[str, Any]) -> int:
-    """Channels of the input image of a section `network_g`, under the names that the architectures give them."""
-    settings = network_g.get("network", network_g)  # GlobalSkip has the wrapped network's settings inside
+    """Channels of the input image of a section `network_g`, under the names that the architectures
+    give them.
+    """
+    settings = network_g.get(
+        "network", network_g
+    )  # GlobalSkip has the wrapped network's settings inside
     return settings.get("num_in_ch", settings.get("in_chans", 3))

@@ -1,8 +1,8 @@
 """ELAN, the efficient long-range attention network (Zhang et al., ECCV 2022, arXiv 2203.06697).
 
-Reads top-down as its Sec. 3: the network, its efficient long-range attention blocks (ELAB), their local feature
-extraction by shift convolutions, and their group-wise multi-scale self-attention (GMSA). Parameters have the names of
-the published checkpoints.
+Reads top-down as its Sec. 3: the network, its efficient long-range attention blocks (ELAB), their
+local feature extraction by shift convolutions, and their group-wise multi-scale self-attention
+(GMSA). Parameters have the names of the published checkpoints.
 """
 
 import math
@@ -16,26 +16,31 @@ from basicsr_m2trans.errors import InputError
 
 # Mean of DIV2K, which EDSR and SwinIR subtract as well.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-# Row and column of the 3x3 neighbourhood that each of the five channel groups of a shift convolution sees.
+# Row and column of the 3x3 neighbourhood that each of the five channel groups of a shift
+# convolution sees.
 SHIFTS = ((1, 2), (1, 0), (2, 1), (0, 1), (1, 1))
 
 
 class ELAN(nn.Module):
-    """The super-resolution network: 3x3 convolution, ELABs with a residual around them, 3x3 convolution, pixel shuffle.
+    """The super-resolution network: 3x3 convolution, ELABs with a residual around them, 3x3
+    convolution, pixel shuffle.
 
-    Input of any size is reflected at its right and bottom edge to multiples of the windows, and the output is cropped.
-    The defaults are the baseline of the M2Trans paper (Sec. V-A: 150 channels), with 3,561,012 / 3,581,277 / 3,609,648
-    trainable parameters at x2 / x3 / x4 (Table I: 3.56 / 3.58 / 3.61 M).
+    Input of any size is reflected at its right and bottom edge to multiples of the windows, and the
+    output is cropped. The defaults are the baseline of the M2Trans paper (Sec. V-A: 150 channels),
+    with 3,561,012 / 3,581,277 / 3,609,648 trainable parameters at x2 / x3 / x4 (Table I: 3.56 /
+    3.58 / 3.61 M).
 
     Args:
         upscale: a whole number of at least 1.
-        num_in_ch, num_out_ch: channels of the input and output image; with 3 each the mean colour is subtracted inside.
+        num_in_ch, num_out_ch: channels of the input and output image; with 3 each the mean colour
+            is subtracted inside.
         num_feat: width of the features, a multiple of 5 (shifts) and of the number of windows.
         num_block: number of ELABs, a multiple of `num_share + 1`.
         num_share: how many ELABs in a row reuse the attention maps of the one before them.
         expansion: width inside the local feature extraction, as a multiple of `num_feat`.
         window_sizes: sides of the attention windows in pixels, one for each group of channels.
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other networks.
+        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
+            networks.
 
     Raises:
         InputError: the arguments do not fit together.
@@ -58,11 +63,14 @@ class ELAN(nn.Module):
         super().__init__()
         if num_feat < 1 or num_feat % len(SHIFTS) or num_feat % len(window_sizes):
             raise InputError(
-                f"num_feat must be a multiple of {len(SHIFTS)} (shifts) and of {len(window_sizes)} (window_sizes), "
-                f"but is {num_feat!r}"
+                f"num_feat must be a multiple of {len(SHIFTS)} (shifts) and of {len(window_sizes)} "
+                f"(window_sizes), but is {num_feat!r}"
             )
         if num_block < 1 or num_block % (num_share + 1):
-            raise InputError(f"num_block must be a multiple of num_share + 1 = {num_share + 1}, but is {num_block!r}")
+            raise InputError(
+                f"num_block must be a multiple of num_share + 1 = {num_share + 1}, but is "
+                f"{num_block!r}"
+            )
         self.img_range = img_range
         self.size_multiple = math.lcm(*window_sizes)
         mean = RGB_MEAN if num_in_ch == num_out_ch == 3 else (0.0,)
@@ -70,14 +78,20 @@ class ELAN(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(num_in_ch, num_feat, 3, padding=1))
         self.body = nn.Sequential(
             *(
-                SharedAttentionBlocks(num_feat, num_share, expansion, window_sizes, shifted=index % 2 == 1)
+                SharedAttentionBlocks(
+                    num_feat, num_share, expansion, window_sizes, shifted=index % 2 == 1
+                )
                 for index in range(num_block // (num_share + 1))
             )
         )
-        self.tail = nn.Sequential(nn.Conv2d(num_feat, num_out_ch * upscale**2, 3, padding=1), nn.PixelShuffle(upscale))
+        self.tail = nn.Sequential(
+            nn.Conv2d(num_feat, num_out_ch * upscale**2, 3, padding=1), nn.PixelShuffle(upscale)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H, upscale * W)."""
+        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H,
+        upscale * W).
+        """
         return enlarge_padded(self._enlarge, x, self.size_multiple)
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -86,7 +100,8 @@ class ELAN(nn.Module):
 
 
 class SharedAttentionBlocks(nn.Module):
-    """Consecutive ELABs (Fig. 2), of which the first computes attention maps and the others reuse them.
+    """Consecutive ELABs (Fig. 2), of which the first computes attention maps and the others reuse
+    them.
 
     Args:
         num_feat, num_share, expansion, window_sizes: see `ELAN`.
@@ -94,19 +109,31 @@ class SharedAttentionBlocks(nn.Module):
     """
 
     def __init__(
-        self, num_feat: int, num_share: int, expansion: int, window_sizes: tuple[int, ...], shifted: bool
+        self,
+        num_feat: int,
+        num_share: int,
+        expansion: int,
+        window_sizes: tuple[int, ...],
+        shifted: bool,
     ) -> None:
         super().__init__()
         blocks = range(num_share + 1)
-        self.modules_lfe = nn.ModuleDict({f"lfe_{i}": LocalFeatureExtraction(num_feat, expansion) for i in blocks})
+        self.modules_lfe = nn.ModuleDict(
+            {f"lfe_{i}": LocalFeatureExtraction(num_feat, expansion) for i in blocks}
+        )
         self.modules_gmsa = nn.ModuleDict(
-            {f"gmsa_{i}": MultiScaleAttention(num_feat, window_sizes, shifted, reuses_maps=i > 0) for i in blocks}
+            {
+                f"gmsa_{i}": MultiScaleAttention(num_feat, window_sizes, shifted, reuses_maps=i > 0)
+                for i in blocks
+            }
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_feat, H, W) -> (N, num_feat, H, W); H and W are multiples of all windows."""
         maps = None
-        for extract, attend in zip(self.modules_lfe.values(), self.modules_gmsa.values(), strict=True):
+        for extract, attend in zip(
+            self.modules_lfe.values(), self.modules_gmsa.values(), strict=True
+        ):
             x = x + extract(x)
             attended, maps = attend(x, maps)
             x = x + attended
@@ -128,10 +155,11 @@ class LocalFeatureExtraction(nn.Module):
 
 
 class ShiftConv(nn.Module):
-    """1x1 convolution of features whose groups are shifted by one pixel to the sides or not at all (Sec. 3.2).
+    """1x1 convolution of features whose groups are shifted by one pixel to the sides or not at all
+    (Sec. 3.2).
 
-    The shifts are a fixed depthwise convolution; what comes in at the edges is zero. Its kernels are in the
-    checkpoints, but no parameters.
+    The shifts are a fixed depthwise convolution; what comes in at the edges is zero. Its kernels
+    are in the checkpoints, but no parameters.
     """
 
     weight: Tensor  # a buffer
@@ -150,10 +178,11 @@ class ShiftConv(nn.Module):
 
 
 class MultiScaleAttention(nn.Module):
-    """Group-wise multi-scale self-attention (Sec. 3.3): each group of channels attends within windows of its own size.
+    """Group-wise multi-scale self-attention (Sec. 3.3): each group of channels attends within
+    windows of its own size.
 
-    Queries are keys, so that a single projection with BatchNorm gives them and the values, and their product is not
-    scaled. Shifted windows wrap around the map's edges without a mask.
+    Queries are keys, so that a single projection with BatchNorm gives them and the values, and
+    their product is not scaled. Shifted windows wrap around the map's edges without a mask.
 
     Args:
         num_feat, window_sizes: see `ELAN`.
@@ -161,12 +190,16 @@ class MultiScaleAttention(nn.Module):
         reuses_maps: project values only, and weight them with another module's attention maps.
     """
 
-    def __init__(self, num_feat: int, window_sizes: tuple[int, ...], shifted: bool, reuses_maps: bool) -> None:
+    def __init__(
+        self, num_feat: int, window_sizes: tuple[int, ...], shifted: bool, reuses_maps: bool
+    ) -> None:
         super().__init__()
         self.window_sizes = tuple(window_sizes)
         self.shifted = shifted
         projected = num_feat if reuses_maps else 2 * num_feat
-        self.project_inp = nn.Sequential(nn.Conv2d(num_feat, projected, 1), nn.BatchNorm2d(projected))
+        self.project_inp = nn.Sequential(
+            nn.Conv2d(num_feat, projected, 1), nn.BatchNorm2d(projected)
+        )
         self.project_out = nn.Conv2d(num_feat, num_feat, 1)
 
     def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -174,8 +207,8 @@ class MultiScaleAttention(nn.Module):
 
         Args:
             x: (N, num_feat, H, W); H and W are multiples of all windows.
-            maps: attention maps to reuse, or None to compute them; for each window size (N, windows, pixels of a
-                window, pixels of a window).
+            maps: attention maps to reuse, or None to compute them; for each window size (N,
+                windows, pixels of a window, pixels of a window).
 
         Returns:
             (N, num_feat, H, W) and the attention maps.
@@ -191,7 +224,9 @@ class MultiScaleAttention(nn.Module):
             else:
                 value = windows
                 new_maps.append(maps[index])
-            outputs.append(from_windows(new_maps[-1] @ value, x.shape).roll((shift, shift), dims=(-2, -1)))
+            outputs.append(
+                from_windows(new_maps[-1] @ value, x.shape).roll((shift, shift), dims=(-2, -1))
+            )
         return self.project_out(torch.cat(outputs, dim=1)), new_maps
 
 

@@ -1,8 +1,9 @@
-"""ESRT, the efficient super-resolution transformer (Lu et al., CVPR Workshops 2022, arXiv 2108.11084).
+"""ESRT, the efficient super-resolution transformer (Lu et al., CVPR Workshops 2022, arXiv
+2108.11084).
 
-Reads top-down as its Sec. 3: the network, its blocks of convolutional and transformer backbone, the high preserving
-blocks (HPB) of the former and the efficient transformer (ET) of the latter. Parameters have the names of the published
-checkpoints; their never used ones are left out.
+Reads top-down as its Sec. 3: the network, its blocks of convolutional and transformer backbone, the
+high preserving blocks (HPB) of the former and the efficient transformer (ET) of the latter.
+Parameters have the names of the published checkpoints; their never used ones are left out.
 """
 
 import torch
@@ -20,21 +21,24 @@ TOKEN_PARTS = 4
 
 
 class ESRT(nn.Module):
-    """The super-resolution network: 3x3 convolution, backbone blocks, and the sum of two upsampling tails.
+    """The super-resolution network: 3x3 convolution, backbone blocks, and the sum of two upsampling
+    tails.
 
-    One tail enlarges the fused outputs of all blocks, the other the first features. Images of any size, odd ones
-    included, are taken as they are; only those with a side of one pixel are padded and cropped, because features are
-    halved inside. Time grows with the square of the number of pixels; memory does not.
+    One tail enlarges the fused outputs of all blocks, the other the first features. Images of any
+    size, odd ones included, are taken as they are; only those with a side of one pixel are padded
+    and cropped, because features are halved inside. Time grows with the square of the number of
+    pixels; memory does not.
 
-    With default settings it has 4,885,667 / 4,978,147 / 4,959,651 parameters at x2 / x3 / x4 (Table I of the M2Trans
-    paper: 4.89 / 4.98 / 4.96 M).
+    With default settings it has 4,885,667 / 4,978,147 / 4,959,651 parameters at x2 / x3 / x4 (Table
+    I of the M2Trans paper: 4.89 / 4.98 / 4.96 M).
 
     Args:
         upscale: 2, 3 or 4.
         num_in_ch, num_out_ch: channels of the input and output image.
         num_feat: width of the features, a multiple of 16.
         num_block: number of backbone blocks, three HPBs and one ET each.
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other networks.
+        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
+            networks.
 
     Raises:
         InputError: an argument is not one of the above.
@@ -60,11 +64,15 @@ class ESRT(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(num_in_ch, num_feat, 3, padding=1))
         self.body = nn.ModuleList(BackboneBlock(num_feat) for _ in range(num_block))
         self.reduce = nn.Conv2d(num_block * num_feat, num_feat, 3, padding=1)
-        self.tail = nn.Sequential(upsampler(upscale, num_feat), nn.Conv2d(num_feat, num_out_ch, 3, padding=1))
+        self.tail = nn.Sequential(
+            upsampler(upscale, num_feat), nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        )
         self.up = nn.Sequential(upsampler(upscale, num_feat), ConvReLU(num_feat, num_out_ch, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H, upscale * W)."""
+        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H,
+        upscale * W).
+        """
         return enlarge_padded(self._enlarge, x, 2 if min(x.shape[-2:]) == 1 else 1)
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -77,7 +85,9 @@ class ESRT(nn.Module):
 
 
 class BackboneBlock(nn.Module):
-    """Three high preserving blocks in a row, whose fused outputs pass an efficient transformer (Fig. 2)."""
+    """Three high preserving blocks in a row, whose fused outputs pass an efficient transformer
+    (Fig. 2).
+    """
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -87,8 +97,9 @@ class BackboneBlock(nn.Module):
         self.reduce = nn.Conv2d(3 * num_feat, num_feat, 3, padding=1)
         self.attention = EfficientTransformer(num_feat)
         self.alise = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        # The transformer returns sums over nine neighbourhoods. The released code starts without this division, which
-        # one block bears; eight would multiply their input by thousands, and training begin at a loss of hundreds.
+        # The transformer returns sums over nine neighbourhoods. The released code starts without
+        # this division, which one block bears; eight would multiply their input by thousands, and
+        # training begin at a loss of hundreds.
         with torch.no_grad():
             self.alise.weight.div_(9)
         self.weight1 = Scale()
@@ -130,7 +141,9 @@ class HighPreservingBlock(nn.Module):
 
 
 class AdaptiveResidualFeatureBlock(nn.Module):
-    """ARFB (Sec. 3.2.3): two residual units, their outputs fused and weighted, with learned scales on all sums."""
+    """ARFB (Sec. 3.2.3): two residual units, their outputs fused and weighted, with learned scales
+    on all sums.
+    """
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -154,7 +167,9 @@ class AdaptiveResidualFeatureBlock(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Convolution to half the width, PReLU and convolution back, with learned scales on both sides of the sum."""
+    """Convolution to half the width, PReLU and convolution back, with learned scales on both sides
+    of the sum.
+    """
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -181,7 +196,9 @@ class EfficientTransformer(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, dim // 4), "fc2": nn.Linear(dim // 4, dim)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_feat, H, W) -> (N, num_feat, H, W): the sum over all neighbourhoods that a pixel is in."""
+        """(N, num_feat, H, W) -> (N, num_feat, H, W): the sum over all neighbourhoods that a pixel
+        is in.
+        """
         tokens = F.unfold(x, 3, padding=1).transpose(1, 2)
         tokens = tokens + self.atten(self.norm1(tokens))
         tokens = tokens + self.mlp["fc2"](F.relu(self.mlp["fc1"](self.norm2(tokens))))
@@ -189,7 +206,8 @@ class EfficientTransformer(nn.Module):
 
 
 class EfficientAttention(nn.Module):
-    """Efficient multi-head attention (EMHA, Sec. 3.3.1): half the width, and four parts of the tokens on their own.
+    """Efficient multi-head attention (EMHA, Sec. 3.3.1): half the width, and four parts of the
+    tokens on their own.
 
     The parts are consecutive rows of pixels; a remainder of up to three tokens is a fifth part.
 
@@ -211,8 +229,8 @@ class EfficientAttention(nn.Module):
         qkv = self.qkv(self.reduce(tokens)).view(n, count, 3, NUM_HEADS, -1)
         width = qkv.shape[-1]
         if qkv.is_cuda:
-            # In float32 the GPU's memory-efficient attention takes multiples of 4 alone; otherwise the whole matrix
-            # of weights is kept. Zeros change no product.
+            # In float32 the GPU's memory-efficient attention takes multiples of 4 alone; otherwise
+            # the whole matrix of weights is kept. Zeros change no product.
             qkv = F.pad(qkv, (0, -width % 4))
         parts = []
         for part in qkv.split(count // TOKEN_PARTS, dim=1):
@@ -227,7 +245,10 @@ class ChannelAttention(nn.Module):
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.conv_du = nn.Sequential(
-            nn.Conv2d(num_feat, num_feat // 16, 1), nn.ReLU(), nn.Conv2d(num_feat // 16, num_feat, 1), nn.Sigmoid()
+            nn.Conv2d(num_feat, num_feat // 16, 1),
+            nn.ReLU(),
+            nn.Conv2d(num_feat // 16, num_feat, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,7 +261,9 @@ class ConvReLU(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, H, W), not negative."""
@@ -260,7 +283,9 @@ class Scale(nn.Module):
 
 
 def upsampler(upscale: int, num_feat: int) -> nn.Sequential:
-    """(N, num_feat, H, W) -> (N, num_feat, upscale * H, upscale * W): 3x3 convolutions and pixel shuffles."""
+    """(N, num_feat, H, W) -> (N, num_feat, upscale * H, upscale * W): 3x3 convolutions and pixel
+    shuffles.
+    """
     layers: list[nn.Module] = []
     for step in (2, 2) if upscale == 4 else (upscale,):
         layers += [nn.Conv2d(num_feat, num_feat * step**2, 3, padding=1), nn.PixelShuffle(step)]
@@ -268,5 +293,7 @@ def upsampler(upscale: int, num_feat: int) -> nn.Sequential:
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, corner to corner: (N, C, h, w) -> (N, C, H, W) with the height and width of `like`."""
+    """Bilinear, corner to corner: (N, C, h, w) -> (N, C, H, W) with the height and
+    width of `like`.
+    """
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)

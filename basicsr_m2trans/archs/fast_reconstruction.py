@@ -1,7 +1,9 @@
-"""The fast path of the reconstruction module M_RC (Eq. 4): high-resolution features never leave the cache.
+"""The fast path of the reconstruction module M_RC (Eq. 4): high-resolution features never leave the
+cache.
 
-The readable definition is `M2Trans.tail`; this computes the same from the same parameters, in strips of rows. The
-features at high resolution are many times larger than all others and are read by one convolution only.
+The readable definition is `M2Trans.tail`; this computes the same from the same parameters, in
+strips of rows. The features at high resolution are many times larger than all others and are read
+by one convolution only.
 """
 
 import math
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.folded_attention import pointwise
 
-# High-resolution pixels of one image that a CPU computes at once: 64 channels of float32 take 6 MiB.
+# High-resolution pixels of one image that a CPU computes at once: 64 channels of float32 take 6
+# MiB.
 PIXELS_AT_ONCE = 24_576
-# Rows of the low resolution, however wide: of each strip two rows are expanded again for its neighbours.
+# Rows of the low resolution, however wide: of each strip two rows are expanded again for its
+# neighbours.
 MIN_ROWS = 8
 
 
@@ -23,7 +27,8 @@ def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
 
     Args:
         x: (N, C, H, W), best channels-last in memory.
-        tail: (1x1 convolution, pixel shuffle, GELU) once or twice, then a 3x3 convolution with reflect padding.
+        tail: (1x1 convolution, pixel shuffle, GELU) once or twice, then a 3x3 convolution with
+            reflect padding.
 
     Returns:
         (N, num_out_ch, s * H, s * W).
@@ -35,7 +40,8 @@ def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
     rows = max(MIN_ROWS, PIXELS_AT_ONCE // (width * scale**2)) if x.is_cpu else height
     strips = []
     for top in range(0, height, rows):
-        # One row of each neighbour, of whose high-resolution rows the last convolution sees the nearest.
+        # One row of each neighbour, of whose high-resolution rows the last convolution sees the
+        # nearest.
         above, below = min(top, 1), min(max(height - top - rows, 0), 1)
         strip = x[:, :, top - above : top + rows + below]
         for expansion, factor in zip(expansions, factors, strict=True):
@@ -51,7 +57,9 @@ def _expand(x: Tensor, expansion: nn.Conv2d, scale: int) -> Tensor:
     channels = x.shape[1]
 
     def by_pixel(values: Tensor) -> Tensor:
-        """Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one run of memory."""
+        """Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one
+        run of memory.
+        """
         return values.unflatten(0, (channels, scale**2)).transpose(0, 1).flatten(0, 1)
 
     bias = None if expansion.bias is None else by_pixel(expansion.bias)

@@ -12,7 +12,9 @@ from basicsr_m2trans.errors import InputError
 _OWN_SKIP = "it adds an interpolation of its input already: name it without GlobalSkip"
 # What to do about networks that cannot be wrapped.
 NOT_WRAPPED = {
-    "M2Trans": "it has the skip itself: write global_skip: true among its own options, without GlobalSkip",
+    "M2Trans": (
+        "it has the skip itself: write global_skip: true among its own options, without GlobalSkip"
+    ),
     "Bicubic": "it has nothing to train: name it without GlobalSkip",
     "GlobalSkip": "one skip is enough: name what it wraps",
     "ESRT": "it adds up several outputs: name it without GlobalSkip",
@@ -24,17 +26,18 @@ NOT_WRAPPED = {
 class GlobalSkip(nn.Module):
     """A network plus the bicubic enlargement of its input, as `global_skip` of `M2Trans`.
 
-    The wrapped network's last convolution starts at 0, and the constant that it then returns, such as the mean colour
-    that EDSR, SwinIR, ELAN and HAT add at their end, is subtracted: untrained, the whole is bicubic interpolation. No
-    published network of these has the skip.
+    The wrapped network's last convolution starts at 0, and the constant that it then returns, such
+    as the mean colour that EDSR, SwinIR, ELAN and HAT add at their end, is subtracted: untrained,
+    the whole is bicubic interpolation. No published network of these has the skip.
 
     Args:
         upscale: of the wrapped network.
         network: its section `network_g` without `upscale`: `type` and arguments.
 
     Raises:
-        InputError: `network` is none that can be wrapped: it is one of `NOT_WRAPPED` or not registered, has a skip of
-            its own or several outputs, or makes another number of channels than it takes.
+        InputError: `network` is none that can be wrapped: it is one of `NOT_WRAPPED` or not
+            registered, has a skip of its own or several outputs, or makes another number of
+            channels than it takes.
     """
 
     offset: Tensor  # a buffer
@@ -48,17 +51,24 @@ class GlobalSkip(nn.Module):
         if name in NOT_WRAPPED:
             raise InputError(f"network: GlobalSkip cannot wrap {name}; {NOT_WRAPPED[name]}")
         if name not in ARCH_REGISTRY:
-            raise InputError(f"network: type is {name!r}; name a registered network without a skip, such as EDSR")
+            raise InputError(
+                f"network: type is {name!r}; name a registered network without a skip, such as EDSR"
+            )
         self.upscale = upscale
         self.network: nn.Module = ARCH_REGISTRY.get(name)(**arguments)
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)]
         if not convolutions:
-            raise InputError(f"network: {name} has no convolution; the skip starts from a last one whose weights are 0")
+            raise InputError(
+                f"network: {name} has no convolution; the skip starts from a last one whose "
+                "weights are 0"
+            )
         last = convolutions[-1]
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         # In checkpoints, so that weights with and without the skip are not mistaken for each other.
-        self.register_buffer("offset", self._untrained(input_channels(network), name, last.weight.device))
+        self.register_buffer(
+            "offset", self._untrained(input_channels(network), name, last.weight.device)
+        )
 
     @torch.no_grad()
     def _untrained(self, channels: int, name: str, device: torch.device) -> Tensor:
@@ -69,12 +79,22 @@ class GlobalSkip(nn.Module):
         result = self.network(image)
         self.network.train()
         if result.shape[1] != channels:
-            raise InputError(f"network: {name} makes {result.shape[1]} channels of {channels}; the skip needs as many")
+            raise InputError(
+                f"network: {name} makes {result.shape[1]} channels of {channels}; the skip needs "
+                "as many"
+            )
         offset = result.mean((2, 3), keepdim=True)
         if (result - offset).abs().max() > 1e-4:
-            raise InputError(f"network: {name} has a skip of its own, or several outputs; the bicubic skip needs one")
+            raise InputError(
+                f"network: {name} has a skip of its own, or several outputs; the bicubic skip "
+                "needs one"
+            )
         return offset
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), RGB in [0, 1] -> (N, C, upscale * H, upscale * W), not clamped."""
-        return self.network(x) - self.offset + F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
+        return (
+            self.network(x)
+            - self.offset
+            + F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
+        )

@@ -11,10 +11,11 @@ from basicsr_m2trans.errors import InputError
 class HaloAttention(nn.Module):
     """Self-attention of each window's queries over the window and a border (halo) around it.
 
-    The paper's text says only SA(.) in Eq. 7; the released code uses one head, windows of 8x8 queries and a halo of
-    one pixel, that is 10x10 keys. Positions are learned: `rel_h` is added to the first half of every key's channels
-    by its row in the window, `rel_w` to the second half by its column. Keys and values outside the map are zero
-    before the positions are added, and they take part in the softmax. There is no output projection.
+    The paper's text says only SA(.) in Eq. 7; the released code uses one head, windows of 8x8
+    queries and a halo of one pixel, that is 10x10 keys. Positions are learned: `rel_h` is added to
+    the first half of every key's channels by its row in the window, `rel_w` to the second half by
+    its column. Keys and values outside the map are zero before the positions are added, and they
+    take part in the softmax. There is no output projection.
 
     Args:
         dim: channels d of the map, even; also the width of the single head.
@@ -62,7 +63,9 @@ class HaloAttention(nn.Module):
         return windows.view(n, d, size * size, -1).permute(0, 3, 2, 1).contiguous()
 
     def position(self) -> Tensor:
-        """(10, 10, d) with default sizes: what is added to the keys of every window, by row and by column."""
+        """(10, 10, d) with default sizes: what is added to the keys of every window, by row and by
+        column.
+        """
         size = self.rel_h.shape[1]
         parts = (self.rel_h[0].expand(size, size, -1), self.rel_w[0].expand(size, size, -1))
         return torch.cat(parts, dim=-1)

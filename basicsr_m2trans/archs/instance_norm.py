@@ -1,4 +1,6 @@
-"""Instance normalisation of channels-last maps, accurate and without a pass over memory more than it needs."""
+"""Instance normalisation of channels-last maps, accurate and without a pass over memory more than
+it needs.
+"""
 
 from typing import Any
 
@@ -12,11 +14,12 @@ ROWS_AT_ONCE = 32
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on channels-last maps.
+    """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on
+    channels-last maps.
 
-    Statistics are float32 or wider whatever the type of x, and so is all arithmetic but one product of the backward
-    pass, whose rounding averages out. Normalisation by `batch_norm` or `group_norm` would lose one or two digits on
-    the CPU.
+    Statistics are float32 or wider whatever the type of x, and so is all arithmetic but one product
+    of the backward pass, whose rounding averages out. Normalisation by `batch_norm` or `group_norm`
+    would lose one or two digits on the CPU.
 
     Args:
         x: (N, C, H, W).
@@ -37,7 +40,9 @@ class _InstanceNorm(torch.autograd.Function):
         rows = ROWS_AT_ONCE if x.is_cpu else x.shape[2]
         strips = x.split(rows, dim=2)
         mean = sum(strip.sum((2, 3), keepdim=True, dtype=dtype) for strip in strips) / pixels
-        variance = sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips) / pixels
+        variance = (
+            sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips) / pixels
+        )
         scale = variance.add_(EPSILON).rsqrt_()
         shift = -mean * scale
         out = torch.empty_like(x)

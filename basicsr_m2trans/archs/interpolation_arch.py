@@ -1,4 +1,6 @@
-"""Interpolation as a network without parameters, so that it runs through the same test pipeline as all others."""
+"""Interpolation as a network without parameters, so that it runs through the same test pipeline as
+all others.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,8 @@ REACH = 3
 
 
 class Bicubic(nn.Module):
-    """Bicubic enlargement as MATLAB's `imresize` computes it: Keys' kernel with a = -1/2, image mirrored at its edges.
+    """Bicubic enlargement as MATLAB's `imresize` computes it: Keys' kernel with a = -1/2, image
+    mirrored at its edges.
 
     Args:
         upscale: a whole number of at least 1.
@@ -30,10 +33,13 @@ class Bicubic(nn.Module):
         """(N, C, H, W) in [0, 1] -> (N, C, upscale * H, upscale * W), clamped to [0, 1]."""
         height, width = x.shape[-2:]
         x = _mirror(_mirror(x, -2), -1)
-        # Of PyTorch's two bicubic kernels the one with antialias=True has a = -1/2; it changes nothing else here.
+        # Of PyTorch's two bicubic kernels the one with antialias=True has a = -1/2; it changes
+        # nothing else here.
         x = F.interpolate(x, scale_factor=self.upscale, mode="bicubic", antialias=True)
         top = left = REACH * self.upscale
-        return x[..., top : top + height * self.upscale, left : left + width * self.upscale].clamp(0, 1)
+        return x[..., top : top + height * self.upscale, left : left + width * self.upscale].clamp(
+            0, 1
+        )
 
 
 def _mirror(x: Tensor, dim: int) -> Tensor:

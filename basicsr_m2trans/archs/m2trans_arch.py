@@ -1,8 +1,9 @@
 """M2Trans, the multi-modal regularized coarse-to-fine transformer (Sec. III-A and III-B).
 
-Reads top-down as the paper does: the network (Eq. 1-4), its coarse-to-fine transformer module (Eq. 5-10), then the
-branches' attention (`halo_attention.py`) and wavelets (`wavelet.py`). Where the paper's words and the released code
-differ, this follows the code, which the published checkpoints need, and says so.
+Reads top-down as the paper does: the network (Eq. 1-4), its coarse-to-fine transformer module (Eq.
+5-10), then the branches' attention (`halo_attention.py`) and wavelets (`wavelet.py`). Where the
+paper's words and the released code differ, this follows the code, which the published checkpoints
+need, and says so.
 """
 
 from typing import Literal
@@ -20,16 +21,18 @@ from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
 from basicsr_m2trans.errors import InputError
 
 NUM_BRANCHES = 4
-# Wavelet levels j of the four branches (Eq. 6); the paper stops the last one at two to spare parameters.
+# Wavelet levels j of the four branches (Eq. 6); the paper stops the last one at two to spare
+# parameters.
 BRANCH_LEVELS = (0, 1, 2, 2)
 
 
 class M2Trans(nn.Module):
-    """The super-resolution network of Fig. 1(a): head (Eq. 1), CFTM blocks (Eq. 2-3) and reconstruction (Eq. 4).
+    """The super-resolution network of Fig. 1(a): head (Eq. 1), CFTM blocks (Eq. 2-3) and
+    reconstruction (Eq. 4).
 
-    Input of any size is reflected at its right and bottom edge to multiples of 32 (two wavelet levels times windows
-    of 8), and the output is cropped. With default settings it has 3,613,120 / 3,633,920 / 3,629,760 parameters
-    at x2 / x3 / x4 (Table I: 3.61 / 3.63 / 3.63 M).
+    Input of any size is reflected at its right and bottom edge to multiples of 32 (two wavelet
+    levels times windows of 8), and the output is cropped. With default settings it has 3,613,120 /
+    3,633,920 / 3,629,760 parameters at x2 / x3 / x4 (Table I: 3.61 / 3.63 / 3.63 M).
 
     Args:
         upscale: 2, 3 or 4.
@@ -37,29 +40,37 @@ class M2Trans(nn.Module):
         num_out_ch: channels of the output image.
         num_feat: width C of the features, a multiple of 8.
         num_block: number n of coarse-to-fine transformer modules (Sec. V-A: 8).
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other networks.
-        wavelet: 'haar' (the paper), 'none' for Version 1 of Table III (every branch at full resolution; the paper
-            widens it to `num_feat=256`), or any other discrete wavelet of PyWavelets.
-        fast: compute the same, to rounding, with fewer operations and passes over memory (`folded_attention.py`,
-            `fast_reconstruction.py`); False follows the equations literally. Weights fit both. Wavelets other than
-            Haar are always computed literally.
-        norm: 'instance' normalises each module's input over the whole image (InstanceNorm), as the released code does;
-            'none' does not, as the paper's equations. InstanceNorm gives dim images an error of fixed size.
-        bias: whether convolutions have biases, as the paper's. Without them, without `norm` and with the
-            reconstruction 'conv', an image of c times the contrast has c times the result (but for the softmax), so
-            that dim images come out like bright ones (Mohan et al., ICLR 2020, arXiv 1906.05478, for denoising).
-        num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The paper has none, so
-            that softmax is the only non-linearity of its body.
-        reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3 convolution to
-            half the width at a higher resolution, leaky ReLU, and a 3x3 convolution to the pixels of the result.
-        global_skip: add the bicubic enlargement of the input to the output, which the paper does not do: an untrained
-            network then is that interpolation (its last layer starts at 0), which shortens small trainings.
+        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
+            networks.
+        wavelet: 'haar' (the paper), 'none' for Version 1 of Table III (every branch at full
+            resolution; the paper widens it to `num_feat=256`), or any other discrete wavelet of
+            PyWavelets.
+        fast: compute the same, to rounding, with fewer operations and passes over memory
+            (`folded_attention.py`, `fast_reconstruction.py`); False follows the equations
+            literally. Weights fit both. Wavelets other than Haar are always computed literally.
+        norm: 'instance' normalises each module's input over the whole image (InstanceNorm), as the
+            released code does; 'none' does not, as the paper's equations. InstanceNorm gives dim
+            images an error of fixed size.
+        bias: whether convolutions have biases, as the paper's. Without them, without `norm` and
+            with the reconstruction 'conv', an image of c times the contrast has c times the result
+            (but for the softmax), so that dim images come out like bright ones (Mohan et al., ICLR
+            2020, arXiv 1906.05478, for denoising).
+        num_res_block: residual convolution blocks behind each module (EDSR's: 3x3, ReLU, 3x3). The
+            paper has none, so that softmax is the only non-linearity of its body.
+        reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3
+            convolution to half the width at a higher resolution, leaky ReLU, and a 3x3 convolution
+            to the pixels of the result.
+        global_skip: add the bicubic enlargement of the input to the output, which the paper does
+            not do: an untrained network then is that interpolation (its last layer starts at 0),
+            which shortens small trainings.
 
-    Weights trained with `global_skip` or without `norm` need the same again, and hold an entry that says so
-    (`with_global_skip`, `without_norm`); the other settings show in the names and shapes of the weights.
+    Weights trained with `global_skip` or without `norm` need the same again, and hold an entry that
+    says so (`with_global_skip`, `without_norm`); the other settings show in the names and shapes of
+    the weights.
 
     Raises:
-        InputError: an argument is not one of the above, or `global_skip` with `num_out_ch` other than `num_in_ch`.
+        InputError: an argument is not one of the above, or `global_skip` with `num_out_ch` other
+            than `num_in_ch`.
     """
 
     def __init__(
@@ -82,7 +93,10 @@ class M2Trans(nn.Module):
         if upscale not in (2, 3, 4):
             raise InputError(f"upscale must be 2, 3 or 4, but is {upscale!r}")
         if num_feat < 8 or num_feat % 8:
-            raise InputError(f"num_feat must be a positive multiple of 8 (4 branches, even width), but is {num_feat!r}")
+            raise InputError(
+                "num_feat must be a positive multiple of 8 (4 branches, even width), but is "
+                f"{num_feat!r}"
+            )
         if num_block < 1:
             raise InputError(f"num_block must be at least 1, but is {num_block!r}")
         if norm not in ("instance", "none"):
@@ -92,7 +106,10 @@ class M2Trans(nn.Module):
         if reconstruction not in ("paper", "conv"):
             raise InputError(f"reconstruction must be 'paper' or 'conv', but is {reconstruction!r}")
         if global_skip and num_in_ch != num_out_ch:
-            raise InputError(f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is {num_out_ch}")
+            raise InputError(
+                f"global_skip needs num_out_ch equal to num_in_ch ({num_in_ch}), but it is "
+                f"{num_out_ch}"
+            )
         self.upscale = upscale
         self.num_out_ch = num_out_ch
         self.img_range = img_range
@@ -101,12 +118,15 @@ class M2Trans(nn.Module):
         # Features of the other reconstruction are small enough.
         self.in_strips = fast and reconstruction == "paper"
         self.head = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, padding_mode="reflect", bias=bias)
-        self.body = nn.ModuleList(CFTM(num_feat, wavelet, fast, norm, bias, num_res_block) for _ in range(num_block))
+        self.body = nn.ModuleList(
+            CFTM(num_feat, wavelet, fast, norm, bias, num_res_block) for _ in range(num_block)
+        )
         for block in self.blocks[1:]:
             block.wavelet = self.blocks[0].wavelet  # one set of constants is enough
         build = paper_reconstruction if reconstruction == "paper" else conv_reconstruction
         self.tail = build(upscale, num_feat, num_out_ch, bias)
-        # Otherwise networks without the skip or with normalisation would load these weights and give wrong images.
+        # Otherwise networks without the skip or with normalisation would load these weights and
+        # give wrong images.
         if norm == "none":
             self.register_buffer("without_norm", torch.ones(()))
         if global_skip:
@@ -144,11 +164,15 @@ class M2Trans(nn.Module):
         return [block for block in self.body if isinstance(block, CFTM)]
 
     def reconstruct(self, features: Tensor) -> Tensor:
-        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 2 pixels far."""
+        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 2
+        pixels far.
+        """
         return reconstruct_in_strips(features, self.tail) if self.in_strips else self.tail(features)
 
     def interpolate(self, x: Tensor) -> Tensor:
-        """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2 pixels far."""
+        """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2
+        pixels far.
+        """
         return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
 
 
@@ -156,13 +180,19 @@ def paper_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: boo
     """M_RC (Eq. 4) as the released code has it: its order of layers, and no bias at the end."""
     layers: list[nn.Module] = []
     for step in (2, 2) if upscale == 4 else (upscale,):
-        layers += [nn.Conv2d(num_feat, num_feat * step**2, 1, bias=bias), nn.PixelShuffle(step), nn.GELU()]
+        layers += [
+            nn.Conv2d(num_feat, num_feat * step**2, 1, bias=bias),
+            nn.PixelShuffle(step),
+            nn.GELU(),
+        ]
     last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1, padding_mode="reflect", bias=False)
     return nn.Sequential(*layers, last)
 
 
 def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
-    """Two 3x3 convolutions around a pixel shuffle; at x4 it doubles the size, and a second one makes the result."""
+    """Two 3x3 convolutions around a pixel shuffle; at x4 it doubles the size, and a second one
+    makes the result.
+    """
     first, second = (2, 2) if upscale == 4 else (upscale, 1)
     width = num_feat // 2
 
@@ -170,15 +200,23 @@ def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool
         return nn.Conv2d(inside, outside, 3, padding=1, padding_mode="reflect", bias=bias)
 
     # Leaky, because no skip leads around it: two trainings with ReLU ended with all of it at 0.
-    layers = [convolution(num_feat, width * first**2), nn.PixelShuffle(first), nn.LeakyReLU(0.1, inplace=True)]
-    return nn.Sequential(*layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second))
+    layers = [
+        convolution(num_feat, width * first**2),
+        nn.PixelShuffle(first),
+        nn.LeakyReLU(0.1, inplace=True),
+    ]
+    return nn.Sequential(
+        *layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second)
+    )
 
 
 class CFTM(nn.Module):
-    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10), and residual convolution blocks behind it if wanted.
+    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10), and residual convolution blocks behind
+    it if wanted.
 
-    The released code normalises the input (InstanceNorm without parameters), halves the sum of Eq. 9, and adds the
-    module's input to the output of Eq. 10; the paper's equations leave these three out.
+    The released code normalises the input (InstanceNorm without parameters), halves the sum of Eq.
+    9, and adds the module's input to the output of Eq. 10; the paper's equations leave these three
+    out.
 
     Args:
         num_feat: channels C, a multiple of 8.
@@ -199,10 +237,15 @@ class CFTM(nn.Module):
         self.fast = fast and wavelet in ("none", "haar")
         width = num_feat // NUM_BRANCHES
         self.levels = (0,) * NUM_BRANCHES if wavelet == "none" else BRANCH_LEVELS
-        self.wavelet = WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
+        self.wavelet = (
+            WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
+        )
         self.norm = nn.InstanceNorm2d(num_feat) if norm == "instance" else nn.Identity()
-        # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a sequence of one.
-        self.attn1, self.attn2, self.attn3, self.attn4 = (HaloAttention(width * 4**level) for level in self.levels)
+        # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a
+        # sequence of one.
+        self.attn1, self.attn2, self.attn3, self.attn4 = (
+            HaloAttention(width * 4**level) for level in self.levels
+        )
         self.feed_forward = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=bias))
         self.refine = nn.Sequential(*(ResidualBlock(num_feat, bias) for _ in range(num_res_block)))
 
@@ -217,7 +260,9 @@ class CFTM(nn.Module):
         return isinstance(self.norm, nn.InstanceNorm2d)
 
     def mix(self, x: Tensor) -> Tensor:
-        """The module without normalisation and residual: (N, C, H, W), normalised -> (N, C, H, W)."""
+        """The module without normalisation and residual: (N, C, H, W), normalised ->
+        (N, C, H, W).
+        """
         outputs: list[Tensor] = []
         for index, group in enumerate(x.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
@@ -230,9 +275,13 @@ class CFTM(nn.Module):
         return (self.attn1, self.attn2, self.attn3, self.attn4)[branch]
 
     def attend(self, branch: int, x: Tensor) -> Tensor:
-        """x plus the attention of one branch between its wavelet transforms and their inverses (Eq. 6-8)."""
+        """x plus the attention of one branch between its wavelet transforms and their inverses (Eq.
+        6-8).
+        """
         if self.fast and isinstance(self.wavelet, HaarTransform):
-            return folded_attention(x, self.attention(branch), self.wavelet.matrix(self.levels[branch]))
+            return folded_attention(
+                x, self.attention(branch), self.wavelet.matrix(self.levels[branch])
+            )
         bands = x
         for _ in range(self.levels[branch]):
             bands = self.wavelet.dwt(bands)
@@ -243,7 +292,9 @@ class CFTM(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x plus two 3x3 convolutions with a ReLU between them, the block of EDSR (Lim et al., CVPR Workshops 2017)."""
+    """x plus two 3x3 convolutions with a ReLU between them, the block of EDSR (Lim et al., CVPR
+    Workshops 2017).
+    """
 
     def __init__(self, num_feat: int, bias: bool) -> None:
         super().__init__()

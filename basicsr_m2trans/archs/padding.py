@@ -10,8 +10,9 @@ from torch import Tensor
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect `x` at its right and bottom edge until both sides are multiples of `multiple`.
 
-    Equal to `torch.nn.functional.pad(..., mode='reflect')` where that works; where the padding reaches the size of
-    the map, the reflection goes on back and forth, and a side of one pixel is repeated.
+    Equal to `torch.nn.functional.pad(..., mode='reflect')` where that works; where the padding
+    reaches the size of the map, the reflection goes on back and forth, and a side of one pixel is
+    repeated.
 
     Args:
         x: (..., H, W), any H, W >= 1.
@@ -49,10 +50,12 @@ def enlarge_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int
 
 
 def pad_swinir_input() -> None:
-    """Let BasicSR's SwinIR take images of any size, like every other network here; calling it again changes nothing.
+    """Let BasicSR's SwinIR take images of any size, like every other network here; calling it again
+    changes nothing.
 
-    The original network pads its input and crops its output. BasicSR leaves that to its `SwinIRModel`, so that SwinIR
-    fails in every other model, and there too on images that are smaller than a window.
+    The original network pads its input and crops its output. BasicSR leaves that to its
+    `SwinIRModel`, so that SwinIR fails in every other model, and there too on images that are
+    smaller than a window.
     """
     from basicsr.archs.swinir_arch import SwinIR
 

@@ -1,7 +1,9 @@
-"""M2Trans for spandrel (https://github.com/chaiNNer-org/spandrel), the loader that image programs share.
+"""M2Trans for spandrel (https://github.com/chaiNNer-org/spandrel), the loader that image programs
+share.
 
-spandrel 0.4.2 tells networks by the names of their weights and does not know M2Trans. After `add_to_spandrel()`,
-`spandrel.ModelLoader().load_from_file` opens this project's .pth and .safetensors files and the authors' checkpoints.
+spandrel 0.4.2 tells networks by the names of their weights and does not know M2Trans. After
+`add_to_spandrel()`, `spandrel.ModelLoader().load_from_file` opens this project's .pth and
+.safetensors files and the authors' checkpoints.
 """
 
 import math
@@ -27,22 +29,30 @@ from spandrel.util import KeyCondition, get_seq_len  # noqa: E402
 class M2TransArchitecture(Architecture[M2Trans]):
     """How to tell M2Trans's weights from others, and to read its settings off them.
 
-    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded by this package, and
-    so must those with `reconstruction: conv` whose images have other channels than their input.
+    A wavelet other than Haar and `img_range` are in no weight: networks with these must be loaded
+    by this package, and so must those with `reconstruction: conv` whose images have other channels
+    than their input.
     """
 
     def __init__(self) -> None:
         super().__init__(
             id="M2Trans",
             detect=KeyCondition.has_all(
-                "head.weight", "body.0.attn4.qkv_conv.weight", "body.0.attn4.rel_h", "body.0.feed_forward.0.weight"
+                "head.weight",
+                "body.0.attn4.qkv_conv.weight",
+                "body.0.attn4.rel_h",
+                "body.0.feed_forward.0.weight",
             ),
         )
 
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[M2Trans]:
         """Build the network of the given weights."""
         # The authors' network carries layers that it never applies.
-        weights = {name: value for name, value in state_dict.items() if not name.startswith(("sub_mean.", "add_mean."))}
+        weights = {
+            name: value
+            for name, value in state_dict.items()
+            if not name.startswith(("sub_mean.", "add_mean."))
+        }
         num_feat, num_in_ch = weights["head.weight"].shape[:2]
         reconstruction, upscale, num_out_ch = _reconstruction(weights, num_feat, num_in_ch)
         # Without wavelets every branch is as wide as its group of channels.
@@ -72,17 +82,24 @@ class M2TransArchitecture(Architecture[M2Trans]):
             scale=upscale,
             input_channels=num_in_ch,
             output_channels=num_out_ch,
-            # InstanceNorm takes its statistics from the whole map; without it tiles are nearly exact (docs/memory.md).
+            # InstanceNorm takes its statistics from the whole map; without it tiles are nearly
+            # exact (docs/memory.md).
             tiling=ModelTiling.DISCOURAGED if normalised else ModelTiling.SUPPORTED,
         )
 
 
-def _reconstruction(weights: StateDict, num_feat: int, num_in_ch: int) -> tuple[Literal["paper", "conv"], int, int]:
+def _reconstruction(
+    weights: StateDict, num_feat: int, num_in_ch: int
+) -> tuple[Literal["paper", "conv"], int, int]:
     """The settings `reconstruction`, `upscale` and `num_out_ch`."""
     expanded, kernel = weights["tail.0.weight"].shape[0], weights["tail.0.weight"].shape[-1]
     if kernel == 1:
         upscale = 4 if "tail.6.weight" in weights else math.isqrt(expanded // num_feat)
-        return "paper", upscale, weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0]
+        return (
+            "paper",
+            upscale,
+            weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0],
+        )
     first, pixels = math.isqrt(expanded // (num_feat // 2)), weights["tail.3.weight"].shape[0]
     # x2 and x4 differ in this number alone, and only where input and result have as many channels.
     if pixels not in ((num_in_ch, 4 * num_in_ch) if first == 2 else (num_in_ch,)):
@@ -91,5 +108,7 @@ def _reconstruction(weights: StateDict, num_feat: int, num_in_ch: int) -> tuple[
 
 
 def add_to_spandrel() -> None:
-    """Let every `spandrel.ModelLoader` of this process recognise M2Trans; calling it again changes nothing."""
+    """Let every `spandrel.ModelLoader` of this process recognise M2Trans; calling it again changes
+    nothing.
+    """
     MAIN_REGISTRY.add(ArchSupport.from_architecture(M2TransArchitecture()), ignore_duplicates=True)

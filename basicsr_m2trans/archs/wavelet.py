@@ -1,7 +1,8 @@
-"""Discrete wavelet transforms between the branches of the coarse-to-fine transformer (Sec. III-B, Eq. 6 and 8).
+"""Discrete wavelet transforms between the branches of the coarse-to-fine transformer (Sec. III-B,
+Eq. 6 and 8).
 
-All transforms here share one layout: the sub-bands LL, HL, LH, HH lie one after the other along the channels, HL
-holds the differences along the width and LH those along the height.
+All transforms here share one layout: the sub-bands LL, HL, LH, HH lie one after the other along the
+channels, HL holds the differences along the width and LH those along the height.
 """
 
 import torch
@@ -47,7 +48,9 @@ def haar_idwt(x: Tensor) -> Tensor:
 
 
 def haar_matrix(levels: int) -> Tensor:
-    """(4^j, 4^j): the sub-bands, by rows, that j Haar transforms make of the pixels of a block of 2^j x 2^j."""
+    """(4^j, 4^j): the sub-bands, by rows, that j Haar transforms make of the pixels of a block of
+    2^j x 2^j.
+    """
     pixels = torch.eye(4**levels).view(4**levels, 1, 2**levels, 2**levels)
     for _ in range(levels):
         pixels = haar_dwt(pixels)
@@ -57,8 +60,8 @@ def haar_matrix(levels: int) -> Tensor:
 class WaveletTransform(nn.Module):
     """One level of any wavelet that PyWavelets knows, through pytorch-wavelets.
 
-    The boundary is periodic (`mode='periodization'`), so that an even map halves exactly and the inverse is exact.
-    Signs follow `haar_dwt`: for `wave='haar'` both give the same numbers.
+    The boundary is periodic (`mode='periodization'`), so that an even map halves exactly and the
+    inverse is exact. Signs follow `haar_dwt`: for `wave='haar'` both give the same numbers.
 
     Args:
         wave: PyWavelets' name of the wavelet, such as 'db2' or 'bior2.2', with at most 16 taps.
@@ -67,8 +70,9 @@ class WaveletTransform(nn.Module):
         InputError: PyWavelets does not know `wave`, or its filters are longer than 16 taps.
     """
 
-    # The smallest map that M2Trans transforms is 16x16 (input padded to 32, second level), and pytorch-wavelets'
-    # periodic boundary reconstructs exactly only while the filter is not longer than the map.
+    # The smallest map that M2Trans transforms is 16x16 (input padded to 32, second level), and
+    # pytorch-wavelets' periodic boundary reconstructs exactly only while the filter is not longer
+    # than the map.
     MAX_TAPS = 16
 
     def __init__(self, wave: str) -> None:
@@ -78,10 +82,13 @@ class WaveletTransform(nn.Module):
 
         if wave not in pywt.wavelist(kind="discrete"):
             raise InputError(
-                f"unknown wavelet {wave!r}; choose 'haar', 'none' or one of pywt.wavelist(kind='discrete')"
+                f"unknown wavelet {wave!r}; choose 'haar', 'none' or one of "
+                "pywt.wavelist(kind='discrete')"
             )
         if (taps := pywt.Wavelet(wave).dec_len) > self.MAX_TAPS:
-            raise InputError(f"wavelet {wave!r} has {taps} taps; at most {self.MAX_TAPS} reconstruct exactly")
+            raise InputError(
+                f"wavelet {wave!r} has {taps} taps; at most {self.MAX_TAPS} reconstruct exactly"
+            )
         self.analysis = DWTForward(J=1, wave=wave, mode="periodization")
         self.synthesis = DWTInverse(wave=wave, mode="periodization")
         # Filters are constants of the architecture, not weights: they stay out of every checkpoint.
@@ -104,8 +111,8 @@ class WaveletTransform(nn.Module):
 class HaarTransform(nn.Module):
     """`haar_dwt` and `haar_idwt` with the interface of `WaveletTransform`, and as matrices.
 
-    The matrices are buffers, so that they lie on the network's device: constants of the architecture, not weights, they
-    stay out of every checkpoint.
+    The matrices are buffers, so that they lie on the network's device: constants of the
+    architecture, not weights, they stay out of every checkpoint.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,10 @@
-"""Attention of windows over their halo with folded queries, the inner part of `folded_attention.py`, by device.
+"""Attention of windows over their halo with folded queries, the inner part of
+`folded_attention.py`, by device.
 
-Queries have d channels that meet a key's own and further ones that meet its row and column; values are the keys
-without these. A CPU wants few windows at a time, so that their scores stay in its cache, and one pass for keys and
-values. A GPU wants one kernel that never writes the scores, PyTorch's `scaled_dot_product_attention`. Both compute the
-same.
+Queries have d channels that meet a key's own and further ones that meet its row and column; values
+are the keys without these. A CPU wants few windows at a time, so that their scores stay in its
+cache, and one pass for keys and values. A GPU wants one kernel that never writes the scores,
+PyTorch's `scaled_dot_product_attention`. Both compute the same.
 """
 
 import itertools
@@ -15,20 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Windows whose scores a CPU computes at once: 64 x 100 scores each, together what fits a core's cache.
+# Windows whose scores a CPU computes at once: 64 x 100 scores each, together what fits a core's
+# cache.
 WINDOWS_AT_ONCE = 144
 # PyTorch's fused kernels read 16 bytes at a time: 8 numbers of half precision.
 FUSED_ALIGNMENT = 8
 
 
 def window_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
-    """softmax(query key') value of each window, by the implementation for its device; this alone chooses it.
+    """softmax(query key') value of each window, by the implementation for its device; this alone
+    chooses it.
 
     Keys and values outside the map are zero and take part in the softmax.
 
     Args:
-        query: (N, rows * columns, size^2, `key_width`), scaled; behind the d channels those of the keys' rows and
-            columns, then zeros.
+        query: (N, rows * columns, size^2, `key_width`), scaled; behind the d channels those of the
+            keys' rows and columns, then zeros.
         windows: (N, rows, columns, size, size, d), all pixels of the map, of the type of `query`.
         halo: width of the border of additional keys in pixels.
 
@@ -39,7 +42,9 @@ def window_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
 
 
 def key_width(dim: int, key_size: int, device: torch.device) -> int:
-    """Channels of queries and keys for d channels and (key size)^2 keys, as the device's implementation wants them."""
+    """Channels of queries and keys for d channels and (key size)^2 keys, as the device's
+    implementation wants them.
+    """
     width = dim + 2 * key_size
     return width if device.type == "cpu" else -(-width // FUSED_ALIGNMENT) * FUSED_ALIGNMENT
 
@@ -53,9 +58,12 @@ def fused_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
     """PyTorch's fused kernels; see `window_attention`."""
     n, rows, columns, size, _, dim = windows.shape
     keys = _Keys.apply(windows, halo, query.shape[-1]).view(n * rows, columns, -1, query.shape[-1])
-    # Columns in the place of heads: a GPU starts at most 65,535 items of a batch, fewer than a map may have windows.
+    # Columns in the place of heads: a GPU starts at most 65,535 items of a batch, fewer than a map
+    # may have windows.
     query = query.view(n * rows, columns, size * size, -1)
-    return F.scaled_dot_product_attention(query, keys, keys[..., :dim], scale=1).view(n, rows * columns, -1, dim)
+    return F.scaled_dot_product_attention(query, keys, keys[..., :dim], scale=1).view(
+        n, rows * columns, -1, dim
+    )
 
 
 ATTENTIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
@@ -74,7 +82,9 @@ class _ExplicitAttention(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, windows: Tensor, halo: int) -> Tensor:
         """See `window_attention`."""
         size, _, dim = windows.shape[-3:]
-        keys = _keys(windows, halo, query.shape[-1]).view(-1, (size + 2 * halo) ** 2, query.shape[-1])
+        keys = _keys(windows, halo, query.shape[-1]).view(
+            -1, (size + 2 * halo) ** 2, query.shape[-1]
+        )
         probabilities, outputs = [], []
         # No autocast: softmax would go to float32 and back, which takes longer than both products.
         with torch.autocast(query.device.type, enabled=False):
@@ -94,14 +104,23 @@ class _ExplicitAttention(torch.autograd.Function):
         *_, size, _, dim = ctx.windows_shape
         query_parts, key_parts = [], []
         at_once = len(probabilities[0])
-        chunks = (t.split(at_once) for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim)))
+        chunks = (
+            t.split(at_once)
+            for t in (query.flatten(0, 1), keys, grad.reshape(-1, size * size, dim))
+        )
         for q, k, g, p in zip(*chunks, probabilities, strict=True):
             grad_p = torch.bmm(g, k[..., :dim].transpose(1, 2))
             grad_scores = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
             query_parts.append(torch.bmm(grad_scores, k))
             # The values' part, then the keys'.
-            key_parts.append(torch.bmm(p.transpose(1, 2), g).baddbmm_(grad_scores.transpose(1, 2), q[..., :dim]))
-        return _join(query_parts).view_as(query), _grad_of_windows(_join(key_parts), ctx.windows_shape, ctx.halo), None
+            key_parts.append(
+                torch.bmm(p.transpose(1, 2), g).baddbmm_(grad_scores.transpose(1, 2), q[..., :dim])
+            )
+        return (
+            _join(query_parts).view_as(query),
+            _grad_of_windows(_join(key_parts), ctx.windows_shape, ctx.halo),
+            None,
+        )
 
 
 class _Keys(torch.autograd.Function):
@@ -117,7 +136,11 @@ class _Keys(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """Gradient of the windows."""
-        return _grad_of_windows(grad[..., : ctx.windows_shape[-1]], ctx.windows_shape, ctx.halo), None, None
+        return (
+            _grad_of_windows(grad[..., : ctx.windows_shape[-1]], ctx.windows_shape, ctx.halo),
+            None,
+            None,
+        )
 
 
 def _join(parts: list[Tensor]) -> Tensor:
@@ -126,7 +149,8 @@ def _join(parts: list[Tensor]) -> Tensor:
 
 
 def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
-    """Windows (N, rows, columns, 8, 8, d) with their halo, zero outside the map, then row and column as one-hot codes.
+    """Windows (N, rows, columns, 8, 8, d) with their halo, zero outside the map, then row and
+    column as one-hot codes.
 
     Returns:
         (N, rows, columns, 10, 10, width), zero behind the codes.
@@ -143,10 +167,11 @@ def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
 
 
 def _grad_of_windows(grad_keys: Tensor, shape: torch.Size, halo: int) -> Tensor:
-    """Gradient of windows of a shape from that of their keys without codes, any shape that ends in d.
+    """Gradient of windows of a shape from that of their keys without codes, any shape that ends in
+    d.
 
-    Autograd alone would scatter that of overlapping windows element by element; here each of the nine neighbours' parts
-    is added as a slice.
+    Autograd alone would scatter that of overlapping windows element by element; here each of the
+    nine neighbours' parts is added as a slice.
     """
     *count, size, _, dim = shape
     grad_keys = grad_keys.view(*count, size + 2 * halo, size + 2 * halo, dim)
@@ -157,9 +182,11 @@ def _grad_of_windows(grad_keys: Tensor, shape: torch.Size, halo: int) -> Tensor:
 
 
 def _neighbour_parts(size: int, halo: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where each window with a halo takes its nine parts from: places in (N, rows, columns, y, x) and their sources.
+    """Where each window with a halo takes its nine parts from: places in (N, rows, columns, y, x)
+    and their sources.
 
-    A window's own pixels come from itself, the halo from the windows around it; outside the map there is none.
+    A window's own pixels come from itself, the halo from the windows around it; outside the map
+    there is none.
     """
     everything = slice(None)
     # Of one direction: target windows, target pixels, source windows, source pixels.
@@ -167,4 +194,7 @@ def _neighbour_parts(size: int, halo: int) -> Iterator[tuple[tuple[slice, ...], 
     own = (everything, slice(halo, halo + size), everything, everything)
     after = (slice(None, -1), slice(halo + size, None), slice(1, None), slice(0, halo))
     for row, column in itertools.product((before, own, after), repeat=2):
-        yield (everything, row[0], column[0], row[1], column[1]), (everything, row[2], column[2], row[3], column[3])
+        yield (
+            (everything, row[0], column[0], row[1], column[1]),
+            (everything, row[2], column[2], row[3], column[3]),
+        )

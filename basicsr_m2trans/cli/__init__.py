@@ -1,8 +1,8 @@
 """The command `m2trans <verb>`.
 
-Each verb is a module of this package (`train-prior` is train_prior.py) with three members: `HELP` (one line),
-`add_arguments(parser)` and `run(args)`, which returns the exit status. The modules import the library inside `run`, so
-that `m2trans --help` answers at once.
+Each verb is a module of this package (`train-prior` is train_prior.py) with three members: `HELP`
+(one line), `add_arguments(parser)` and `run(args)`, which returns the exit status. The modules
+import the library inside `run`, so that `m2trans --help` answers at once.
 """
 
 import argparse
@@ -36,7 +36,9 @@ VERBS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `m2trans` with one sub-parser for each verb."""
-    parser = argparse.ArgumentParser(prog="m2trans", description="Ultrasound super-resolution with M2Trans on BasicSR.")
+    parser = argparse.ArgumentParser(
+        prog="m2trans", description="Ultrasound super-resolution with M2Trans on BasicSR."
+    )
     parser.add_argument("--version", action="version", version=f"m2trans {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
@@ -48,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; a mistake in the input or a failing disk gives one message and status 2, Ctrl-C status 130."""
+    """Run one verb; a mistake in the input or a failing disk gives one message and status 2, Ctrl-C
+    status 130.
+    """
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)

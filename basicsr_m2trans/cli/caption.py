@@ -9,64 +9,108 @@ if TYPE_CHECKING:
 
     from basicsr_m2trans.annotation.stages import Refiner, Stages
 
-HELP = "write captions for a folder of images, from the paper's templates or by its annotation pipeline"
+HELP = (
+    "write captions for a folder of images, from the paper's templates or by its annotation "
+    "pipeline"
+)
 
 KEY_VARIABLE = "M2TRANS_LLM_KEY"
-ENCODER = "{type: MedCLIPEncoder, checkpoint: experiments/pretrained_models/medclip-vit-pretrained.zip}"
+ENCODER = (
+    "{type: MedCLIPEncoder, checkpoint: experiments/pretrained_models/medclip-vit-pretrained.zip}"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("folder", type=Path, help="folder of images (png, jpg, bmp, tif, webp)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="captions file to write")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.csv", help="captions file to write"
+    )
     parser.add_argument(
         "--method",
         choices=("template", "pipeline"),
         default="template",
-        help="template: one of the paper's sentences with random quality words (default); pipeline: segmentation, "
-        "captioning, refinement and scoring by the models below, with an HTML sheet to review; it goes on where an "
-        "earlier run was interrupted",
+        help="template: one of the paper's sentences with random quality words (default); "
+        "pipeline: segmentation, "
+        "captioning, refinement and scoring by the models below, with an HTML sheet to review; it "
+        "goes on where an earlier run was interrupted",
     )
-    parser.add_argument("--seed", type=int, default=0, help="start of all random numbers (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="start of all random numbers (default: 0)"
+    )
 
-    models = parser.add_argument_group("models of the pipeline (a folder, or a name on huggingface.co)")
-    models.add_argument("--sam", default="facebook/sam-vit-base", metavar="MODEL", help="default: %(default)s")
-    models.add_argument(
-        "--blip", default="Salesforce/blip-image-captioning-base", metavar="MODEL", help="default: %(default)s"
+    models = parser.add_argument_group(
+        "models of the pipeline (a folder, or a name on huggingface.co)"
     )
-    models.add_argument("--llm", default="Qwen/Qwen2.5-1.5B-Instruct", metavar="MODEL", help="default: %(default)s")
+    models.add_argument(
+        "--sam", default="facebook/sam-vit-base", metavar="MODEL", help="default: %(default)s"
+    )
+    models.add_argument(
+        "--blip",
+        default="Salesforce/blip-image-captioning-base",
+        metavar="MODEL",
+        help="default: %(default)s",
+    )
+    models.add_argument(
+        "--llm", default="Qwen/Qwen2.5-1.5B-Instruct", metavar="MODEL", help="default: %(default)s"
+    )
     models.add_argument(
         "--llm-url",
         metavar="URL",
-        help="ask an OpenAI-compatible endpoint for the model --llm, such as http://localhost:8000/v1; its key is "
+        help="ask an OpenAI-compatible endpoint for the model --llm, such as "
+        "http://localhost:8000/v1; its key is "
         f"taken from the environment variable {KEY_VARIABLE}",
     )
     models.add_argument(
-        "--llm-timeout", type=float, default=60.0, metavar="S", help="seconds to wait for an answer (default: 60)"
+        "--llm-timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for an answer (default: 60)",
     )
     models.add_argument(
         "--encoder",
         default=ENCODER,
         metavar="ENTRY",
-        help="encoder that scores, as an option file names it in the semantic loss (default: %(default)s)",
+        help="encoder that scores, as an option file names it in the semantic loss (default: "
+        "%(default)s)",
     )
-    models.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
+    models.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)"
+    )
 
     visual = parser.add_argument_group("visual controls of the pipeline")
-    visual.add_argument("--regions", type=int, default=3, metavar="N", help="largest regions to keep (default: 3)")
-    visual.add_argument("--points", type=int, default=16, metavar="N", help="segment at N x N points (default: 16)")
     visual.add_argument(
-        "--min-quality", type=float, default=0.88, metavar="Q", help="of a region, 0 to 1 (default: 0.88)"
+        "--regions", type=int, default=3, metavar="N", help="largest regions to keep (default: 3)"
     )
     visual.add_argument(
-        "--min-area", type=float, default=0.01, metavar="A", help="of a region, as part of the image (default: 0.01)"
+        "--points", type=int, default=16, metavar="N", help="segment at N x N points (default: 16)"
+    )
+    visual.add_argument(
+        "--min-quality",
+        type=float,
+        default=0.88,
+        metavar="Q",
+        help="of a region, 0 to 1 (default: 0.88)",
+    )
+    visual.add_argument(
+        "--min-area",
+        type=float,
+        default=0.01,
+        metavar="A",
+        help="of a region, as part of the image (default: 0.01)",
     )
 
     language = parser.add_argument_group("language controls of the pipeline")
-    language.add_argument("--length", type=int, default=30, metavar="N", help="words at most (default: 30)")
+    language.add_argument(
+        "--length", type=int, default=30, metavar="N", help="words at most (default: 30)"
+    )
     language.add_argument("--language", default="English", help="default: English")
     language.add_argument(
-        "--imagination", action=argparse.BooleanOptionalAction, default=False, help="allow impressions"
+        "--imagination",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="allow impressions",
     )
     language.add_argument(
         "--factuality",
@@ -76,13 +120,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     choice = parser.add_argument_group("choice of the pipeline")
-    choice.add_argument("--repeats", type=int, default=2, metavar="N", help="descriptions of a region (default: 2)")
+    choice.add_argument(
+        "--repeats", type=int, default=2, metavar="N", help="descriptions of a region (default: 2)"
+    )
     choice.add_argument(
         "--margin",
         type=float,
         default=0.01,
         metavar="D",
-        help="of the descriptions whose score is within D of the highest, the one of the largest region becomes the "
+        help="of the descriptions whose score is within D of the highest, the one of the largest "
+        "region becomes the "
         "caption (default: 0.01)",
     )
 
@@ -127,7 +174,8 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     """The pipeline's stages from the models that the arguments name.
 
     Raises:
-        InputError: a model, the encoder or the device cannot be used; the message says which and why.
+        InputError: a model, the encoder or the device cannot be used; the message says which and
+            why.
     """
     import yaml
 
@@ -144,7 +192,9 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     try:
         entry = yaml.safe_load(args.encoder)
     except yaml.YAMLError as error:
-        raise InputError(f"--encoder {args.encoder}: is not YAML; write it like {ENCODER}") from error
+        raise InputError(
+            f"--encoder {args.encoder}: is not YAML; write it like {ENCODER}"
+        ) from error
     if not isinstance(entry, str | dict):
         raise InputError(f"--encoder {args.encoder}: write a name, or an entry like {ENCODER}")
     device = choose_device(args.device)

@@ -3,20 +3,31 @@
 import argparse
 from pathlib import Path
 
-HELP = "check option files and plans: keys, types, what does not fit together, and the files that they name"
+HELP = (
+    "check option files and plans: keys, types, what does not fit together, and the files that "
+    "they name"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="e.g. options/train_M2Trans_x2.yml")
     parser.add_argument(
-        "--no-files", action="store_true", help="leave out what this machine must have: data, weights and GPUs"
+        "files", nargs="*", type=Path, metavar="FILE", help="e.g. options/train_M2Trans_x2.yml"
     )
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="write the JSON schema for editors to FILE")
+    parser.add_argument(
+        "--no-files",
+        action="store_true",
+        help="leave out what this machine must have: data, weights and GPUs",
+    )
+    parser.add_argument(
+        "--schema", type=Path, metavar="FILE", help="write the JSON schema for editors to FILE"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each file that is right and a report for each other one; with --schema write the schema."""
+    """Print a line for each file that is right and a report for each other one; with --schema write
+    the schema.
+    """
     import json
 
     from basicsr_m2trans.atomic import write_atomic
@@ -54,8 +65,8 @@ def check_plan(path: Path, files: bool) -> str | None:
         files: look for data, panels and weights, and into them.
 
     Raises:
-        InputError: something is wrong with the plan, or with its methods; one message lists all of the first or of
-            the second.
+        InputError: something is wrong with the plan, or with its methods; one message lists all of
+            the first or of the second.
     """
     from basicsr_m2trans.report.comparison import Comparison
     from basicsr_m2trans.report.methods import base_files

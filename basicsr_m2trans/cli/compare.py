@@ -21,7 +21,9 @@ def numbers(text: str) -> list[int]:
 
 
 def lengths(text: str) -> tuple[int, dict[str, int]]:
-    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their names."""
+    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their
+    names.
+    """
     try:
         first, *others = names(text)
         pairs = [(name, int(number)) for name, number in (entry.split("=") for entry in others)]
@@ -35,18 +37,26 @@ def lengths(text: str) -> tuple[int, dict[str, int]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.description = (
-        "Trains every method from its option file (OPTIONS/train_METHOD_xS.yml or OPTIONS/baselines/...), changed in "
-        "budget, data and seed alone, measures it and writes tables and figures. The same command goes on where an "
-        "earlier one was interrupted. A plan is a yml file that says all this and may define methods of its own "
-        "(docs/comparison.md, plans/); arguments win over it."
+        "Trains every method from its option file (OPTIONS/train_METHOD_xS.yml or "
+        "OPTIONS/baselines/...), changed in budget, data and seed alone, measures it and writes "
+        "tables and figures. The same command goes on where an earlier one was interrupted. A plan "
+        "is a yml file that says all this and may define methods of its own (docs/comparison.md, "
+        "plans/); arguments win over it."
     )
-    parser.add_argument("plan", nargs="?", type=Path, metavar="PLAN.yml", help="a comparison in a file; comes first")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print what would run and what is missing; train and write nothing"
+        "plan", nargs="?", type=Path, metavar="PLAN.yml", help="a comparison in a file; comes first"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would run and what is missing; train and write nothing",
     )
     parser.add_argument("--data", metavar="DIR", help="holds train and val, each prepared")
     parser.add_argument(
-        "--methods", type=names, metavar="A,B,...", help="e.g. bicubic,EDSR,M2Trans; with a plan, some of its methods"
+        "--methods",
+        type=names,
+        metavar="A,B,...",
+        help="e.g. bicubic,EDSR,M2Trans; with a plan, some of its methods",
     )
     parser.add_argument("--scales", type=numbers, metavar="2,3,4", help="scales to compare at")
     parser.add_argument(
@@ -54,16 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=lengths,
         default=(None, {}),
         metavar="N[,METHOD=N...]",
-        help="iterations of each training, and of a METHOD that needs fewer or more for the same effort",
+        help="iterations of each training, and of a METHOD that needs fewer or more for the same "
+        "effort",
     )
     parser.add_argument(
         "--time-budget",
         type=float,
         metavar="MIN",
-        help="minutes in training steps for each training, validations not counted; the number of iterations "
-        "(N at most) follows from a short run that measures each method's speed, and the schedule of the learning "
-        "rate is fitted to it, so that every method anneals fully; a run that turns out slower is stopped at its "
-        "next checkpoint",
+        help="minutes in training steps for each training, validations not counted; the number "
+        "of iterations "
+        "(N at most) follows from a short run that measures each method's speed, and the schedule "
+        "of the learning rate is fitted to it, so that every method anneals fully; a run that "
+        "turns out slower is stopped at its next checkpoint",
     )
     parser.add_argument("--seeds", type=numbers, metavar="0,1,...", help="default: 0")
     parser.add_argument("--out", metavar="DIR", help="folder for all that is written")
@@ -84,15 +96,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[METHOD.]key:key=value",
         help="change an option of all methods, or of one",
     )
-    parser.add_argument("--validations", type=int, metavar="N", help="per training, 0 for none (default: 10)")
+    parser.add_argument(
+        "--validations", type=int, metavar="N", help="per training, 0 for none (default: 10)"
+    )
     parser.add_argument("--options", metavar="DIR", help="default: options")
     parser.add_argument(
-        "--panels", nargs="+", metavar="TEST/IMAGE", help="images to draw (default: each set's middle one)"
+        "--panels",
+        nargs="+",
+        metavar="TEST/IMAGE",
+        help="images to draw (default: each set's middle one)",
     )
     parser.add_argument(
         "--reference",
         metavar="METHOD",
-        help="the tables show its differences to the other methods (default: the first M2Trans of --methods, or else "
+        help="the tables show its differences to the other methods (default: the first M2Trans "
+        "of --methods, or else "
         "the last method)",
     )
 
@@ -115,14 +133,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"{out}: tables.md, tables.csv, tables.tex and figures/")
     if failures:
         print(
-            "\n".join([f"{len(failures)} runs failed; the same command tries them again:", *failures]), file=sys.stderr
+            "\n".join(
+                [f"{len(failures)} runs failed; the same command tries them again:", *failures]
+            ),
+            file=sys.stderr,
         )
         return 1
     return 0
 
 
 def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
-    """The arguments that stand for keys of a plan, each with its value and the wording for messages.
+    """The arguments that stand for keys of a plan, each with its value and the wording for
+    messages.
 
     Raises:
         InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.

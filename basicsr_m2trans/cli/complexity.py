@@ -5,15 +5,26 @@ from pathlib import Path
 
 from basicsr_m2trans.cli.compare import names, numbers
 
-HELP = "print parameters, multiply-adds, latency and peak memory of networks beside the paper's figures"
+HELP = (
+    "print parameters, multiply-adds, latency and peak memory of networks beside the paper's "
+    "figures"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--methods", type=names, metavar="A,B,...", help="default: all baselines and M2Trans")
-    parser.add_argument("--scales", type=numbers, default=[2, 3, 4], metavar="2,3,4", help="default: 2,3,4")
-    parser.add_argument("--options", type=Path, default=Path("options"), metavar="DIR", help="default: options")
-    parser.add_argument("--no-latency", action="store_true", help="count only; do not time the networks")
+    parser.add_argument(
+        "--methods", type=names, metavar="A,B,...", help="default: all baselines and M2Trans"
+    )
+    parser.add_argument(
+        "--scales", type=numbers, default=[2, 3, 4], metavar="2,3,4", help="default: 2,3,4"
+    )
+    parser.add_argument(
+        "--options", type=Path, default=Path("options"), metavar="DIR", help="default: options"
+    )
+    parser.add_argument(
+        "--no-latency", action="store_true", help="count only; do not time the networks"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,8 +41,14 @@ def run(args: argparse.Namespace) -> int:
     for (method, scale), network_g in networks.items():
         cost = None if args.no_latency else complexity.measure_cost(network_g)
         rows.append((method, scale, complexity.complexity(network_g), cost))
-    print(f"One forward pass for an HR image of {complexity.HR_SIDE} x {complexity.HR_SIDE}; multiply-adds of all")
-    print("convolutions and matrix products, attention included. The paper's FLOPs follow several conventions.")
+    print(
+        f"One forward pass for an HR image of {complexity.HR_SIDE} x {complexity.HR_SIDE}; "
+        "multiply-adds of all"
+    )
+    print(
+        "convolutions and matrix products, attention included. The paper's FLOPs follow several "
+        "conventions."
+    )
     if not args.no_latency:
         print(f"Time and memory: batch of 1, float32, on {complexity.device_name()}.")
     print()

@@ -1,4 +1,6 @@
-"""`m2trans convert`: a checkpoint of the authors of M2Trans, ELAN or ESRT -> a BasicSR checkpoint."""
+"""`m2trans convert`: a checkpoint of the authors of M2Trans, ELAN or ESRT -> a
+BasicSR checkpoint.
+"""
 
 import argparse
 from pathlib import Path
@@ -8,15 +10,24 @@ HELP = "convert a checkpoint of the released code of M2Trans, ELAN or ESRT to Ba
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Source and destination."""
-    parser.add_argument("official", type=Path, metavar="OFFICIAL.pt", help="file written by the authors' training code")
+    parser.add_argument(
+        "official",
+        type=Path,
+        metavar="OFFICIAL.pt",
+        help="file written by the authors' training code",
+    )
     parser.add_argument(
         "--num-block",
         type=int,
         metavar="N",
-        help="blocks that the network must have (default: M2Trans 8, the others as many as the file holds)",
+        help="blocks that the network must have (default: M2Trans 8, the others as many as the "
+        "file holds)",
     )
     parser.add_argument(
-        "output", type=Path, metavar="OUT.pth", help="checkpoint to write, for path: pretrain_network_g"
+        "output",
+        type=Path,
+        metavar="OUT.pth",
+        help="checkpoint to write, for path: pretrain_network_g",
     )
 
 
@@ -35,8 +46,14 @@ def run(args: argparse.Namespace) -> int:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(args.output, buffer.getvalue())
     count = sum(value.numel() for value in weights.values())
-    print(f"{args.output}: {network_g['type']} x{network_g['upscale']}, {count:,} numbers. For the option file:")
+    print(
+        f"{args.output}: {network_g['type']} x{network_g['upscale']}, {count:,} numbers. For the "
+        "option file:"
+    )
     print("network_g:\n" + "\n".join(f"  {key}: {value}" for key, value in network_g.items()))
     if network_g["type"] == "ELAN":
-        print("(window_sizes and img_range are in no weight: these are ELAN's own; change them if yours differ.)")
+        print(
+            "(window_sizes and img_range are in no weight: these are ELAN's own; change them if "
+            "yours differ.)"
+        )
     return 0

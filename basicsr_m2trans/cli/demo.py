@@ -2,7 +2,9 @@
 
 import argparse
 
-HELP = "train, resume, test and compare a small M2Trans on synthetic phantoms, in the project's folder"
+HELP = (
+    "train, resume, test and compare a small M2Trans on synthetic phantoms, in the project's folder"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-HELP = "measure trained networks (PSNR, SSIM, FSIM, GMSD) on a prepared set of images under both protocols"
+HELP = (
+    "measure trained networks (PSNR, SSIM, FSIM, GMSD) on a prepared set of images under both "
+    "protocols"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,16 +15,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoints",
         nargs="+",
         metavar="CHECKPOINT",
-        help="e.g. experiments/NAME/models/net_g_latest.pth, or a network that comes with this package: m2trans-x2",
-    )
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
-    parser.add_argument(
-        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the settings in the checkpoint)"
+        help="e.g. experiments/NAME/models/net_g_latest.pth, or a network that comes with this "
+        "package: m2trans-x2",
     )
     parser.add_argument(
-        "--tile", type=int, metavar="N", help="enlarge in tiles of N input pixels, for networks like ESRT (default: no)"
+        "--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV")
+    parser.add_argument(
+        "--opt",
+        type=Path,
+        metavar="FILE",
+        help="the networks' option file (default: the settings in the checkpoint)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="enlarge in tiles of N input pixels, for networks like ESRT (default: no)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,8 +49,12 @@ def run(args: argparse.Namespace) -> int:
     paths = {model: find_model(model) for model in args.checkpoints}
     files = {model: result_name(path) for model, path in paths.items()}
     if args.out and len(set(files.values())) < len(files):
-        raise InputError(f"--out {args.out}: some checkpoints have equal names; measure them one by one")
-    networks = {model: evaluation.checkpoint_network(path, args.opt) for model, path in paths.items()}
+        raise InputError(
+            f"--out {args.out}: some checkpoints have equal names; measure them one by one"
+        )
+    networks = {
+        model: evaluation.checkpoint_network(path, args.opt) for model, path in paths.items()
+    }
     for model, (network, scale) in networks.items():
         if args.tile is not None:
             network = Tiled(network, scale, args.tile)
@@ -53,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def result_name(checkpoint: Path) -> str:
-    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the file's own name."""
+    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the
+    file's own name.
+    """
     folder = checkpoint.resolve().parent
     return f"{folder.parent.name}_{checkpoint.stem}" if folder.name == "models" else checkpoint.stem

@@ -11,13 +11,22 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "model", metavar="CHECKPOINT", help="e.g. experiments/NAME/models/net_g_latest.pth, or m2trans-x2"
+        "model",
+        metavar="CHECKPOINT",
+        help="e.g. experiments/NAME/models/net_g_latest.pth, or m2trans-x2",
     )
     parser.add_argument(
-        "--format", required=True, choices=ENDINGS, help="safetensors takes every network, the others M2Trans"
+        "--format",
+        required=True,
+        choices=ENDINGS,
+        help="safetensors takes every network, the others M2Trans",
     )
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help=".onnx, .pt or .safetensors")
-    parser.add_argument("--fp16", action="store_true", help="ONNX or safetensors in half precision, half as large")
+    parser.add_argument(
+        "-o", "--out", required=True, type=Path, metavar="FILE", help=".onnx, .pt or .safetensors"
+    )
+    parser.add_argument(
+        "--fp16", action="store_true", help="ONNX or safetensors in half precision, half as large"
+    )
     parser.add_argument(
         "--note",
         action="append",
@@ -28,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings = parser.add_argument_group("what the network is, if its file does not say it")
     settings.add_argument("--scale", type=int, metavar="S", help="how many times it enlarges")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
+    settings.add_argument(
+        "--opt", type=Path, metavar="FILE", help="its option file, with the section network_g"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,11 +47,17 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.errors import InputError
 
     if args.out.suffix != ENDINGS[args.format]:
-        raise InputError(f"-o {args.out}: a file for --format {args.format} must end in {ENDINGS[args.format]}")
+        raise InputError(
+            f"-o {args.out}: a file for --format {args.format} must end in {ENDINGS[args.format]}"
+        )
     if args.fp16 and args.format == "torchscript":
-        raise InputError("--fp16 goes with --format onnx or safetensors, not with torchscript; leave it out")
+        raise InputError(
+            "--fp16 goes with --format onnx or safetensors, not with torchscript; leave it out"
+        )
     if args.note and args.format != "safetensors":
-        raise InputError(f"--note goes with --format safetensors, not with {args.format}; leave it out")
+        raise InputError(
+            f"--note goes with --format safetensors, not with {args.format}; leave it out"
+        )
     notes = dict(note.partition("=")[::2] for note in args.note)
     if "" in notes or "" in notes.values() or len(notes) < len(args.note):
         raise InputError("--note: write it as KEY=VALUE, each KEY once")
@@ -51,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
     model = find_model(args.model)
     if args.format == "safetensors":
-        count = export.export_safetensors(model, args.out, args.scale, args.arch, args.opt, half=args.fp16, notes=notes)
+        count = export.export_safetensors(
+            model, args.out, args.scale, args.arch, args.opt, half=args.fp16, notes=notes
+        )
         print(f"{args.out}: {count:,} numbers and the network's settings")
         return 0
     net = load_network(model, args.scale, args.arch, args.opt).network

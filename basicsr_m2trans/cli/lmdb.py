@@ -9,11 +9,24 @@ HELP = "store existing folders of HR and LR images in LMDB folders"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--gt", required=True, metavar="FOLDER", help="HR images, e.g. MMUS1K_train_HR")
-    parser.add_argument("--lq", required=True, metavar="FOLDER", help="LR images of one scale: 0001.png or 0001x2.png")
-    parser.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: found from names and sizes")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="output folder, the same for all scales")
-    parser.add_argument("--captions", metavar="CSV", help="captions by HR name (default: made from quality words)")
+    parser.add_argument(
+        "--gt", required=True, metavar="FOLDER", help="HR images, e.g. MMUS1K_train_HR"
+    )
+    parser.add_argument(
+        "--lq",
+        required=True,
+        metavar="FOLDER",
+        help="LR images of one scale: 0001.png or 0001x2.png",
+    )
+    parser.add_argument(
+        "--scale", type=int, choices=(2, 3, 4), help="default: found from names and sizes"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="output folder, the same for all scales"
+    )
+    parser.add_argument(
+        "--captions", metavar="CSV", help="captions by HR name (default: made from quality words)"
+    )
     parser.add_argument("--lmdb", **LMDB_OPTION)
 
 
@@ -29,7 +42,12 @@ def run(args: argparse.Namespace) -> int:
     if done.kept:
         print(f"kept {', '.join(done.kept)}, which held the same images already")
     if done.renamed:
-        print(f"renamed {done.renamed} images whose names do not suit BasicSR; see {args.out}/names.csv")
+        print(
+            f"renamed {done.renamed} images whose names do not suit BasicSR; see "
+            f"{args.out}/names.csv"
+        )
     print("options of the data set:")
-    print("\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, args.lmdb)))
+    print(
+        "\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, args.lmdb))
+    )
     return 0

@@ -1,9 +1,14 @@
-"""`m2trans mda`: how networks' features follow their output from layer to layer (the paper's Fig. 6)."""
+"""`m2trans mda`: how networks' features follow their output from layer to layer (the paper's Fig.
+6).
+"""
 
 import argparse
 from pathlib import Path
 
-HELP = "draw the features of every CFTM of trained networks by manifold discovery and analysis (Fig. 6)"
+HELP = (
+    "draw the features of every CFTM of trained networks by manifold discovery and analysis (Fig. "
+    "6)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,15 +17,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoints",
         nargs="+",
         metavar="CHECKPOINT",
-        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth or m2trans-x2; one row of the figure for each",
-    )
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the figure and the tables")
-    parser.add_argument(
-        "--opt", type=Path, metavar="FILE", help="the networks' option file (default: the settings in the checkpoint)"
+        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth or m2trans-x2; one row "
+        "of the figure for each",
     )
     parser.add_argument(
-        "--crop", type=int, default=64, metavar="N", help="middle N x N pixels of each LR image (default: 64)"
+        "--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder for the figure and the tables",
+    )
+    parser.add_argument(
+        "--opt",
+        type=Path,
+        metavar="FILE",
+        help="the networks' option file (default: the settings in the checkpoint)",
+    )
+    parser.add_argument(
+        "--crop",
+        type=int,
+        default=64,
+        metavar="N",
+        help="middle N x N pixels of each LR image (default: 64)",
     )
     parser.add_argument(
         "--components",
@@ -33,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--control",
         action="store_true",
-        help="add a row for each network with pseudo-labels in random order: what the method draws without a cause",
+        help="add a row for each network with pseudo-labels in random order: what the method "
+        "draws without a cause",
     )
 
 
@@ -55,11 +77,16 @@ def run(args: argparse.Namespace) -> int:
     paths = {model: find_model(model) for model in args.checkpoints}
     names = {model: result_name(path) for model, path in paths.items()}
     if len(set(names.values())) < len(args.checkpoints):
-        raise InputError("some checkpoints have equal names, so that their rows could not be told apart; rename them")
+        raise InputError(
+            "some checkpoints have equal names, so that their rows could not be told apart; rename "
+            "them"
+        )
     networks = {model: load_m2trans(path, args.opt) for model, path in paths.items()}
     sets = {model: open_set(args.data, scale, args.crop) for model, (_, scale) in networks.items()}
     if (count := min(len(dataset) for dataset in sets.values())) < MIN_IMAGES:
-        raise InputError(f"--data {args.data} has {count} images; manifolds need at least {MIN_IMAGES}")
+        raise InputError(
+            f"--data {args.data} has {count} images; manifolds need at least {MIN_IMAGES}"
+        )
 
     args.out.mkdir(parents=True, exist_ok=True)
     manifolds = []
@@ -69,9 +96,14 @@ def run(args: argparse.Namespace) -> int:
         manifolds.append(manifold)
         if args.control:
             name = f"{names[model]}, shuffled"
-            manifolds.append(analyse(name, features, args.components, args.seed, shuffle_labels=True))
+            manifolds.append(
+                analyse(name, features, args.components, args.seed, shuffle_labels=True)
+            )
         print(f"{model}, x{scale}, {len(features.images)} images of {args.data}")
-        print("  trustworthiness of CFTM 1, 2, ...: " + " ".join(f"{v:.4f}" for v in manifold.trustworthiness))
+        print(
+            "  trustworthiness of CFTM 1, 2, ...: "
+            + " ".join(f"{v:.4f}" for v in manifold.trustworthiness)
+        )
     write_manifolds(manifolds, args.out)
     print(f"{args.out}: mda.png, coordinates.csv and trustworthiness.csv")
     return 0

@@ -1,19 +1,26 @@
-"""`m2trans prepare`: training data from a folder of images and DICOM files, or from a published data set."""
+"""`m2trans prepare`: training data from a folder of images and DICOM files, or from a published
+data set.
+"""
 
 import argparse
 from typing import Any
 
-HELP = "make HR and LR images, LMDB, captions and meta information from a folder of images or ultrasound DICOM"
+HELP = (
+    "make HR and LR images, LMDB, captions and meta information from a folder of images or "
+    "ultrasound DICOM"
+)
 
 # `m2trans lmdb` has the option too.
 LMDB_OPTION: dict[str, Any] = {
     "choices": ("png", "raw"),
     "default": "png",
-    "help": "LMDB folders of PNG files, which stock BasicSR reads too (default), or of raw pixels, which take more "
+    "help": "LMDB folders of PNG files, which stock BasicSR reads too (default), or of raw "
+    "pixels, which take more "
     "disk and are read many times faster",
 }
 
-# What has no meaning for published data sets, whose images are taken as they are; with the default values.
+# What has no meaning for published data sets, whose images are taken as they are; with the default
+# values.
 _OWN_IMAGES = {
     "seed": 0,
     "sub_image": None,
@@ -28,29 +35,59 @@ _OWN_IMAGES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "hr_folder", help="folder of images (png, jpg, bmp, tif, webp) and ultrasound DICOM files, sub-folders included"
+        "hr_folder",
+        help="folder of images (png, jpg, bmp, tif, webp) and ultrasound DICOM files, "
+        "sub-folders included",
     )
-    parser.add_argument("out", help="output folder; a run that was interrupted goes on where it stopped")
+    parser.add_argument(
+        "out", help="output folder; a run that was interrupted goes on where it stopped"
+    )
     parser.add_argument(
         "--preset",
         choices=("mmus1k", "cca-us", "us-case"),
-        help="the folder is this published data set with its own LR images: check it and store it as it is",
+        help="the folder is this published data set with its own LR images: check it and store "
+        "it as it is",
     )
-    parser.add_argument("--scales", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4], help="default: 2 3 4")
+    parser.add_argument(
+        "--scales", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4], help="default: 2 3 4"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the captions (default: 0)")
-    parser.add_argument("--sub-image", type=int, metavar="SIZE", help="cut images into overlapping squares, e.g. 480")
-    parser.add_argument("--step", type=int, help="distance between sub-images (default: half of SIZE)")
-    parser.add_argument("--min-side", type=int, default=24, metavar="N", help="leave out smaller images (default: 24)")
     parser.add_argument(
-        "--frame-step", type=int, default=1, metavar="N", help="use every N-th frame of a DICOM cine loop"
+        "--sub-image",
+        type=int,
+        metavar="SIZE",
+        help="cut images into overlapping squares, e.g. 480",
     )
     parser.add_argument(
-        "--whole-frames", action="store_true", help="take DICOM frames whole, not the region of the scan they state"
+        "--step", type=int, help="distance between sub-images (default: half of SIZE)"
+    )
+    parser.add_argument(
+        "--min-side",
+        type=int,
+        default=24,
+        metavar="N",
+        help="leave out smaller images (default: 24)",
+    )
+    parser.add_argument(
+        "--frame-step",
+        type=int,
+        default=1,
+        metavar="N",
+        help="use every N-th frame of a DICOM cine loop",
+    )
+    parser.add_argument(
+        "--whole-frames",
+        action="store_true",
+        help="take DICOM frames whole, not the region of the scan they state",
     )
     lmdb = parser.add_mutually_exclusive_group()
     lmdb.add_argument("--lmdb", **LMDB_OPTION)
-    lmdb.add_argument("--no-lmdb", action="store_const", dest="lmdb", const=None, help="write image files only")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each processor core)")
+    lmdb.add_argument(
+        "--no-lmdb", action="store_const", dest="lmdb", const=None, help="write image files only"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each processor core)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,7 +123,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"skipped {len(summary.skipped)} sources:")
         print("\n".join(f"  {reason}" for reason in summary.skipped))
     if summary.dicom:
-        print(f"{summary.dicom} sources are DICOM: look over their images, names may be burnt into the picture")
+        print(
+            f"{summary.dicom} sources are DICOM: look over their images, names may be burnt into "
+            "the picture"
+        )
     out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
         _print_options(f"scale {scale}", option_lines(out, scale, args.lmdb))
@@ -101,12 +141,18 @@ def _run_preset(args: argparse.Namespace) -> int:
     unused += ["no_lmdb"] if args.lmdb is None else []
     if unused:
         options = ", ".join(f"--{option.replace('_', '-')}" for option in unused)
-        raise InputError(f"{options}: has no meaning with --preset, which stores the published images as they are")
+        raise InputError(
+            f"{options}: has no meaning with --preset, which stores the published images as they "
+            "are"
+        )
     done = prepare_published(args.preset, args.hr_folder, args.out, args.scales, args.lmdb)
     print("\n".join(done.notes), end="\n" if done.notes else "")
     for (part, scale), conversion in done.conversions.items():
         out = f"{args.out.rstrip('/')}/{part}"
-        print(f"{out}: {conversion.images} pairs of scale {scale}; wrote {', '.join(conversion.written) or 'nothing'}")
+        print(
+            f"{out}: {conversion.images} pairs of scale {scale}; wrote "
+            f"{', '.join(conversion.written) or 'nothing'}"
+        )
         _print_options(f"{part}, scale {scale}", option_lines(out, scale, args.lmdb, conversion.hr))
     return 0
 
@@ -133,4 +179,9 @@ def option_lines(out: str, scale: int, lmdb: str | None, hr: str | None = None) 
     else:
         gt, lq = hr or lmdb_name(1, lmdb), lmdb_name(scale, lmdb)
         backend = ["io_backend: {type: lmdb}"]
-    return [f"dataroot_gt: {out}/{gt}", f"dataroot_lq: {out}/{lq}", f"captions: {out}/captions.csv", *backend]
+    return [
+        f"dataroot_gt: {out}/{gt}",
+        f"dataroot_lq: {out}/{lq}",
+        f"captions: {out}/captions.csv",
+        *backend,
+    ]

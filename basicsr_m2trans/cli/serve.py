@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-HELP = "show a page in the browser that enlarges an image or DICOM file (research use, not for diagnosis)"
+HELP = (
+    "show a page in the browser that enlarges an image or DICOM file (research use, not for "
+    "diagnosis)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,14 +16,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE|NAME",
-        help="e.g. experiments/NAME/models/net_g_latest.pth; several times for several networks to choose from",
+        help="e.g. experiments/NAME/models/net_g_latest.pth; several times for several networks "
+        "to choose from",
     )
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860")
     settings = parser.add_argument_group("what the networks are, if their files do not say it")
     settings.add_argument("--scale", type=int, metavar="S", help="how many times they enlarge")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument("--opt", type=Path, metavar="FILE", help="their option file, with the section network_g")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)")
+    settings.add_argument(
+        "--opt", type=Path, metavar="FILE", help="their option file, with the section network_g"
+    )
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,12 +44,16 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port {args.port}: choose a number from 0 (any free port) to 65535")
     print("the page starts ...", flush=True)
-    upscalers = available_upscalers(args.model, scale=args.scale, arch=args.arch, options=args.opt, device=args.device)
+    upscalers = available_upscalers(
+        args.model, scale=args.scale, arch=args.arch, options=args.opt, device=args.device
+    )
     # Otherwise a server that is told to stop would leave its folder behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with running_page(upscalers, args.port or None) as address:
         print(
-            f"{address} shows the page in a browser on this computer; Ctrl-C ends it and deletes its files", flush=True
+            f"{address} shows the page in a browser on this computer; Ctrl-C ends it and deletes "
+            "its files",
+            flush=True,
         )
         threading.Event().wait()
     return 0

@@ -4,7 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-HELP = "train the embedded prior (QualityCLIPEncoder) on a folder of ultrasound images, or measure a trained one"
+HELP = (
+    "train the embedded prior (QualityCLIPEncoder) on a folder of ultrasound images, or measure a "
+    "trained one"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +20,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images, sub-folders included, to train or to measure on",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("quality_clip.safetensors"), metavar="FILE", help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=Path("quality_clip.safetensors"),
+        metavar="FILE",
+        help="default: %(default)s",
     )
-    parser.add_argument("--steps", type=int, default=2400, metavar="N", help="optimiser steps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and batches (default: 0)")
     parser.add_argument(
-        "--val", action="append", default=[], type=Path, metavar="FOLDER", help="measure on it afterwards; repeatable"
+        "--steps",
+        type=int,
+        default=2400,
+        metavar="N",
+        help="optimiser steps (default: %(default)s)",
     )
-    parser.add_argument("--data", metavar="TEXT", help="the images' source, kept in the file (default: folder names)")
-    parser.add_argument("--licence", default="unknown", metavar="TEXT", help="the images' licence, kept in the file")
-    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="measure this file on the folders; no training")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of weights and batches (default: 0)"
+    )
+    parser.add_argument(
+        "--val",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="measure on it afterwards; repeatable",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="TEXT",
+        help="the images' source, kept in the file (default: folder names)",
+    )
+    parser.add_argument(
+        "--licence", default="unknown", metavar="TEXT", help="the images' licence, kept in the file"
+    )
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="FILE",
+        help="measure this file on the folders; no training",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,5 +113,6 @@ def _train(args: argparse.Namespace) -> None:
     write_quality_clip(args.out, model, metadata)
     print(
         f"{args.out}: trained on {len(images)} images\n"
-        f"In the option file: train: semantic_opt: encoder: {{type: QualityCLIPEncoder, checkpoint: {args.out}}}"
+        f"In the option file: train: semantic_opt: encoder: {{type: QualityCLIPEncoder, "
+        f"checkpoint: {args.out}}}"
     )

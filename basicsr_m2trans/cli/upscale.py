@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from basicsr_m2trans.inference.batch import Result
 
-HELP = "enlarge images, videos and ultrasound DICOM with a trained network (research use, not for diagnosis)"
+HELP = (
+    "enlarge images, videos and ultrasound DICOM with a trained network (research use, not for "
+    "diagnosis)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="files, folders (structure kept) or patterns: png, jpg, tif, bmp, webp, mp4, avi, gif, DICOM",
+        help="files, folders (structure kept) or patterns: png, jpg, tif, bmp, webp, mp4, avi, "
+        "gif, DICOM",
     )
     parser.add_argument(
         "-o",
@@ -32,25 +36,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="2, 3 or 4, with the networks that come with this package (docs/models.md)",
     )
     parser.add_argument(
-        "--model", metavar="FILE|NAME", help="your own network, e.g. experiments/NAME/models/net_g_latest.pth"
+        "--model",
+        metavar="FILE|NAME",
+        help="your own network, e.g. experiments/NAME/models/net_g_latest.pth",
     )
-    settings = parser.add_argument_group("what your own network is, if its file does not say it (with --scale)")
+    settings = parser.add_argument_group(
+        "what your own network is, if its file does not say it (with --scale)"
+    )
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument("--opt", type=Path, metavar="FILE", help="its option file, with the section network_g")
+    settings.add_argument(
+        "--opt", type=Path, metavar="FILE", help="its option file, with the section network_g"
+    )
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="average over 8 flips and rotations; takes 8 times as long"
+        "--self-ensemble",
+        action="store_true",
+        help="average over 8 flips and rotations; takes 8 times as long",
     )
     parser.add_argument(
         "--colour",
         choices=("luma", "rgb"),
         default="luma",
-        help="images with colours: the network enlarges their luma, and the colours are interpolated (default), or it "
+        help="images with colours: the network enlarges their luma, and the colours are "
+        "interpolated (default), or it "
         "enlarges red, green and blue itself",
     )
     parser.add_argument(
         "--device",
         metavar="D[,D...]",
-        help="cpu, cuda, cuda:1, ... (default: the GPU if there is one); cuda:0,cuda:1 share the files",
+        help="cpu, cuda, cuda:1, ... (default: the GPU if there is one); cuda:0,cuda:1 share the "
+        "files",
     )
     parser.add_argument(
         "--batch",
@@ -60,27 +74,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument(
-        "--fp16", action="store_const", dest="precision", const="float16", default="float32", help="half precision"
+        "--fp16",
+        action="store_const",
+        dest="precision",
+        const="float16",
+        default="float32",
+        help="half precision",
     )
-    precision.add_argument("--bf16", action="store_const", dest="precision", const="bfloat16", help="bfloat16")
+    precision.add_argument(
+        "--bf16", action="store_const", dest="precision", const="bfloat16", help="bfloat16"
+    )
     parser.add_argument(
         "--max-memory",
         type=int,
         default=2048,
         metavar="MIB",
-        help="memory for M2Trans on one image where it is computed in strips: on the CPU, and on a GPU that cannot "
+        help="memory for M2Trans on one image where it is computed in strips: on the CPU, and on "
+        "a GPU that cannot "
         "hold the whole image (default: 2048)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile the network first (minutes), for many images of one size"
+        "--compile",
+        action="store_true",
+        help="compile the network first (minutes), for many images of one size",
     )
     parser.add_argument(
-        "--compare", action="store_true", help="save bicubic | network side by side, as OUTPUT_compare.png"
+        "--compare",
+        action="store_true",
+        help="save bicubic | network side by side, as OUTPUT_compare.png",
     )
     parser.add_argument(
-        "--deidentify", action="store_true", help="keep of DICOM only pixels, ultrasound regions and timing"
+        "--deidentify",
+        action="store_true",
+        help="keep of DICOM only pixels, ultrasound regions and timing",
     )
-    parser.add_argument("--force", action="store_true", help="replace results that exist (default: skip those files)")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace results that exist (default: skip those files)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what became of each file")
 
 
@@ -102,7 +134,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.model is None:
         if args.arch or args.opt:
-            raise InputError("--arch and --opt say what your own network is; name its file by --model")
+            raise InputError(
+                "--arch and --opt say what your own network is; name its file by --model"
+            )
         if args.scale not in (2, 3, 4):
             raise InputError("give --scale 2, 3 or 4, or your own network by --model")
     if args.batch is not None and args.batch < 1:
@@ -142,7 +176,11 @@ def run(args: argparse.Namespace) -> int:
             name, place, enlarge = processes.name, ", ".join(devices), processes.run_jobs
         else:
             upscaler = make(device=devices[0] if devices else None)
-            name, place, enlarge = upscaler.name, str(upscaler.device), functools.partial(run_jobs, upscaler, **options)
+            name, place, enlarge = (
+                upscaler.name,
+                str(upscaler.device),
+                functools.partial(run_jobs, upscaler, **options),
+            )
         print(f"{name} on {place}; {DISCLAIMER}")
         # Also after Ctrl-C: it says what has been done.
         if args.json:
@@ -150,14 +188,19 @@ def run(args: argparse.Namespace) -> int:
         bar = stack.enter_context(tqdm(total=len(jobs), unit="file", disable=None))
 
         def report(job: Job) -> Report:
-            return lambda done, total: bar.set_postfix_str(f"{job.source.name}: {done}/{total or '?'}")
+            return lambda done, total: bar.set_postfix_str(
+                f"{job.source.name}: {done}/{total or '?'}"
+            )
 
         for result in stack.enter_context(contextlib.closing(enlarge(jobs, report=report))):
             results.append(result)
             bar.update()
             if result.message:
                 bar.write(result.message, file=sys.stderr)
-    counts = {status: sum(result.status == status for result in results) for status in ("done", "skipped", "failed")}
+    counts = {
+        status: sum(result.status == status for result in results)
+        for status in ("done", "skipped", "failed")
+    }
     print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
     return 1 if counts["failed"] else 0
 
@@ -169,6 +212,10 @@ def _write_report(path: Path, model: str, results: list["Result"]) -> None:
     from basicsr_m2trans.atomic import write_atomic
     from basicsr_m2trans.inference.outputs import DISCLAIMER
 
-    content = {"model": model, "use": DISCLAIMER, "files": [dataclasses.asdict(result) for result in results]}
+    content = {
+        "model": model,
+        "use": DISCLAIMER,
+        "files": [dataclasses.asdict(result) for result in results],
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(content, indent=2).encode())

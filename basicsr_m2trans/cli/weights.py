@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-HELP = "download the weights of the semantic loss's encoder, or take them from a file, and check them"
+HELP = (
+    "download the weights of the semantic loss's encoder, or take them from a file, and check them"
+)
 # Where the option files look for them.
 DEFAULT_FOLDER = Path("experiments/pretrained_models")
 
@@ -12,10 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Encoder, folder and, without a download, the file."""
     parser.add_argument("encoder", choices=("medclip",), help="medclip: MedCLIP-ViT, about 500 MB")
     parser.add_argument(
-        "--to", type=Path, default=DEFAULT_FOLDER, metavar="FOLDER", help=f"folder to keep them in ({DEFAULT_FOLDER})"
+        "--to",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        metavar="FOLDER",
+        help=f"folder to keep them in ({DEFAULT_FOLDER})",
     )
     parser.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="archive, or pytorch_model.bin in it, fetched by hand"
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="archive, or pytorch_model.bin in it, fetched by hand",
     )
 
 

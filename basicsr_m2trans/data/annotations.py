@@ -7,11 +7,15 @@ from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.errors import InputError
 
 ANNOTATION_EXTENSIONS = (".xml", ".txt")
-CLASSES_FILE = "classes.txt"  # the names of the classes, which LabelImg writes beside YOLO annotations
+CLASSES_FILE = (
+    "classes.txt"  # the names of the classes, which LabelImg writes beside YOLO annotations
+)
 
 
 class Box(NamedTuple):
-    """A box in pixels: columns `left` to `right` and rows `top` to `bottom`, the last ones not included."""
+    """A box in pixels: columns `left` to `right` and rows `top` to `bottom`, the last ones not
+    included.
+    """
 
     left: int
     top: int
@@ -27,7 +31,8 @@ class Box(NamedTuple):
 def read_boxes(path: Path, size: tuple[int, int]) -> list[Box]:
     """Read the boxes of one annotation file.
 
-    LabelImg's numbers are edges between pixels, in both formats; the same box gives the same pixels.
+    LabelImg's numbers are edges between pixels, in both formats; the same box gives the same
+    pixels.
 
     Args:
         path: a Pascal VOC file (`.xml`) or a YOLO file (`.txt`).
@@ -37,7 +42,8 @@ def read_boxes(path: Path, size: tuple[int, int]) -> list[Box]:
         The boxes in the file's order, which may reach out of the image.
 
     Raises:
-        InputError: the file is damaged or in another format, was made for an image of another size, or holds no box.
+        InputError: the file is damaged or in another format, was made for an image of another size,
+            or holds no box.
     """
     try:
         boxes = _read_voc(path, size) if path.suffix.lower() == ".xml" else _read_yolo(path, size)
@@ -60,22 +66,40 @@ def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
             Box(*(round(float(box.findtext(edge))) for edge in ("xmin", "ymin", "xmax", "ymax")))
             for box in root.iterfind("object/bndbox")
         ]
-    except (ParseError, DefusedXmlException, ValueError, TypeError, OverflowError, LookupError) as error:
-        raise InputError(f"{path}: is no Pascal VOC annotation ({error or type(error).__name__})") from error
+    except (
+        ParseError,
+        DefusedXmlException,
+        ValueError,
+        TypeError,
+        OverflowError,
+        LookupError,
+    ) as error:
+        raise InputError(
+            f"{path}: is no Pascal VOC annotation ({error or type(error).__name__})"
+        ) from error
     if all(declared) and declared != size:
-        raise InputError(f"{path}: was made for an image of {size_text(declared)}, but it is {size_text(size)}")
+        raise InputError(
+            f"{path}: was made for an image of {size_text(declared)}, but it is {size_text(size)}"
+        )
     return boxes
 
 
 def _read_yolo(path: Path, size: tuple[int, int]) -> list[Box]:
-    """Lines of class number, centre x, centre y, width and height; lengths are fractions of the image's sides."""
+    """Lines of class number, centre x, centre y, width and height; lengths are fractions of the
+    image's sides.
+    """
     h, w = size
     boxes = []
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.strip():
                 _, x, y, width, height = (float(number) for number in line.split())
-                edges = ((x - width / 2) * w, (y - height / 2) * h, (x + width / 2) * w, (y + height / 2) * h)
+                edges = (
+                    (x - width / 2) * w,
+                    (y - height / 2) * h,
+                    (x + width / 2) * w,
+                    (y + height / 2) * h,
+                )
                 boxes.append(Box(*(round(edge) for edge in edges)))
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: is no YOLO annotation ({error})") from error

@@ -1,4 +1,6 @@
-"""Text descriptions of ultrasound images: the paper's templates (Sec. IV, last part) and the captions file."""
+"""Text descriptions of ultrasound images: the paper's templates (Sec. IV, last part) and the
+captions file.
+"""
 
 import csv
 import hashlib
@@ -22,10 +24,12 @@ COLUMNS = ("image", "caption")
 
 
 def make_caption(name: str, seed: int = 0) -> str:
-    """A caption by the paper's recipe: one of three templates filled with one to seven quality words.
+    """A caption by the paper's recipe: one of three templates filled with one to seven quality
+    words.
 
-    Template, number of words, words and their order are uniformly random, and depend on `seed` and `name` alone: the
-    same on every machine and for any set of other images. Source: Sec. IV, `TEMPLATES` and `ATTRIBUTES`.
+    Template, number of words, words and their order are uniformly random, and depend on `seed` and
+    `name` alone: the same on every machine and for any set of other images. Source: Sec. IV,
+    `TEMPLATES` and `ATTRIBUTES`.
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "big"))
@@ -35,30 +39,34 @@ def make_caption(name: str, seed: int = 0) -> str:
 
 
 def read_captions(path: str | Path) -> dict[str, str]:
-    """Read a captions file: CSV in UTF-8 (with or without byte order mark) with the columns `image` and `caption`.
+    """Read a captions file: CSV in UTF-8 (with or without byte order mark) with the columns `image`
+    and `caption`.
 
     Returns:
-        Captions by image name; an image extension in the first column is taken off (see `names.image_name`). Further
-        columns are ignored.
+        Captions by image name; an image extension in the first column is taken off (see
+        `names.image_name`). Further columns are ignored.
 
     Raises:
-        InputError: the file is missing, is not UTF-8 CSV or lacks a column; or a line has no image, no caption, an
-            image that an earlier line had, or more fields than the header. The message names file and line.
+        InputError: the file is missing, is not UTF-8 CSV or lacks a column; or a line has no image,
+            no caption, an image that an earlier line had, or more fields than the header. The
+            message names file and line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: the captions file cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the captions file is not UTF-8; save it as CSV in UTF-8") from error
+        raise InputError(
+            f"{path}: the captions file is not UTF-8; save it as CSV in UTF-8"
+        ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     captions: dict[str, str] = {}
     try:
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             raise InputError(
-                f"{path}: line 1 lacks the column {' and '.join(missing)}; the first line of a captions file is "
-                "'image,caption', with a comma"
+                f"{path}: line 1 lacks the column {' and '.join(missing)}; the first line of a "
+                "captions file is 'image,caption', with a comma"
             )
         for row in reader:
             problem = _row_problem(row, captions)
@@ -67,13 +75,18 @@ def read_captions(path: str | Path) -> dict[str, str]:
             captions[image_name(row["image"].strip())] = row["caption"].strip()
     except csv.Error as error:
         # The reader counts a row's lines after it has read them.
-        raise InputError(f"{path}: line {reader.line_num + 1} is not valid CSV ({error})") from error
+        raise InputError(
+            f"{path}: line {reader.line_num + 1} is not valid CSV ({error})"
+        ) from error
     return captions
 
 
 def _row_problem(row: dict, captions: Mapping[str, str]) -> str | None:
     if None in row:
-        return 'has more fields than the header; put a caption that holds a comma into double quotes ("...")'
+        return (
+            "has more fields than the header; put a caption that holds a comma into double quotes "
+            '("...")'
+        )
     image, caption = ((row[column] or "").strip() for column in COLUMNS)
     if not image:
         return "has no image name"
@@ -85,7 +98,9 @@ def _row_problem(row: dict, captions: Mapping[str, str]) -> str | None:
 
 
 def write_captions(path: str | Path, captions: Mapping[str, str]) -> None:
-    """Write captions by image name as a file that `read_captions` reads back; the file is complete or untouched."""
+    """Write captions by image name as a file that `read_captions` reads back; the file is complete
+    or untouched.
+    """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,7 +1,7 @@
 """Reading ultrasound DICOM: frames as images, and the region of the scan.
 
-Patient fields are never read: the header is parsed for the tags of `_TAGS` only. Messages name the file as the caller
-does, because its path may hold a patient's name.
+Patient fields are never read: the header is parsed for the tags of `_TAGS` only. Messages name the
+file as the caller does, because its path may hold a patient's name.
 """
 
 import hashlib
@@ -49,7 +49,8 @@ _TWO_DIMENSIONAL, _TISSUE = 1, 1
 
 
 def is_dicom_file(path: str | Path) -> bool:
-    """Whether a file is DICOM: by its extension `.dcm` or `.dicom`, or else by the signature behind its preamble.
+    """Whether a file is DICOM: by its extension `.dcm` or `.dicom`, or else by the signature behind
+    its preamble.
 
     Files with the extension of an image file are not opened.
     """
@@ -64,10 +65,11 @@ def is_dicom_file(path: str | Path) -> bool:
 
 
 def anonymous_name(path: str | Path) -> str:
-    """A name that says nothing of a file's own name and folder: `us_` and 16 digits of its content's SHA-256.
+    """A name that says nothing of a file's own name and folder: `us_` and 16 digits of its
+    content's SHA-256.
 
-    File and folder names may hold a patient's name or number, and a checksum of those could be guessed back. A
-    checksum of the content tells something only to those who have the file.
+    File and folder names may hold a patient's name or number, and a checksum of those could be
+    guessed back. A checksum of the content tells something only to those who have the file.
 
     Raises:
         OSError: the file cannot be read.
@@ -80,7 +82,8 @@ def anonymous_name(path: str | Path) -> str:
 
 
 def read_header(path: str | Path, source: str) -> "Dataset":
-    """The part of a file's header that describes its pixels; no patient, study or device field is read.
+    """The part of a file's header that describes its pixels; no patient, study or device field is
+    read.
 
     Args:
         path: the DICOM file.
@@ -90,13 +93,15 @@ def read_header(path: str | Path, source: str) -> "Dataset":
         pydicom's data set, with those of `_TAGS` that the file has.
 
     Raises:
-        InputError: pydicom is missing; or the file is damaged, no ultrasound image, or of a kind of pixels that is
-            not supported (signed, 32 bits, MPEG video).
+        InputError: pydicom is missing; or the file is damaged, no ultrasound image, or of a kind of
+            pixels that is not supported (signed, 32 bits, MPEG video).
     """
     try:
         import pydicom
     except ModuleNotFoundError as error:
-        raise InputError(f"{source}: reading DICOM needs pydicom; install it with `pip install pydicom`") from error
+        raise InputError(
+            f"{source}: reading DICOM needs pydicom; install it with `pip install pydicom`"
+        ) from error
     try:
         with warnings.catch_warnings():
             # They quote the values of fields.
@@ -107,7 +112,9 @@ def read_header(path: str | Path, source: str) -> "Dataset":
                 pass
             problem = _header_problem(header)
     except Exception as error:  # pydicom raises errors of many types on damaged files
-        raise InputError(f"{source}: cannot be read as DICOM ({type(error).__name__}); it may be damaged") from error
+        raise InputError(
+            f"{source}: cannot be read as DICOM ({type(error).__name__}); it may be damaged"
+        ) from error
     if problem:
         raise InputError(f"{source}: {problem}")
     return header
@@ -121,7 +128,10 @@ def _header_problem(header: "Dataset") -> str | None:
     if missing:
         return f"lacks {', '.join(missing)}, so that its pixels cannot be read"
     if header.get("PixelRepresentation", 0) != 0 or header.BitsStored > 16:
-        return f"has signed or {header.BitsStored}-bit pixels; ultrasound has unsigned ones of 8 to 16 bits"
+        return (
+            f"has signed or {header.BitsStored}-bit pixels; ultrasound has unsigned ones of 8 to "
+            "16 bits"
+        )
     if header.PhotometricInterpretation not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         return f"has pixels of the kind {header.PhotometricInterpretation}, which is not supported"
     if frame_count(header) < 1:
@@ -135,10 +145,12 @@ def frame_count(header: "Dataset") -> int:
 
 
 def scan_region(header: "Dataset", source: str) -> Window | None:
-    """Rows and columns of the B-mode scan by the Sequence of Ultrasound Regions (DICOM PS3.3, C.8.5.5).
+    """Rows and columns of the B-mode scan by the Sequence of Ultrasound Regions (DICOM PS3.3,
+    C.8.5.5).
 
-    Of several regions this is the largest two-dimensional one that shows tissue; without any that shows tissue the
-    largest two-dimensional one. Regions of M-mode, spectral Doppler, curves and graphics are never chosen.
+    Of several regions this is the largest two-dimensional one that shows tissue; without any that
+    shows tissue the largest two-dimensional one. Regions of M-mode, spectral Doppler, curves and
+    graphics are never chosen.
 
     Args:
         header: as `read_header` returns it.
@@ -148,43 +160,62 @@ def scan_region(header: "Dataset", source: str) -> Window | None:
         The window, inside the frame; None if the file has no regions.
 
     Raises:
-        InputError: there are regions but no two-dimensional one; the region reaches out of the frame, so that it was
-            written for another size; or there are no regions and the file says that text is burnt into its pixels.
+        InputError: there are regions but no two-dimensional one; the region reaches out of the
+            frame, so that it was written for another size; or there are no regions and the file
+            says that text is burnt into its pixels.
     """
     regions = header.get("SequenceOfUltrasoundRegions") or []
     if not regions:
         if header.get("BurnedInAnnotation") == "YES":
-            raise InputError(f"{source}: says that text is burnt into its pixels, and not which region is the scan")
+            raise InputError(
+                f"{source}: says that text is burnt into its pixels, and not which region is the "
+                "scan"
+            )
         return None
     planes = [region for region in regions if region.get("RegionSpatialFormat") == _TWO_DIMENSIONAL]
     if not planes:
-        raise InputError(f"{source}: has no two-dimensional region, only M-mode, Doppler spectra, curves or graphics")
+        raise InputError(
+            f"{source}: has no two-dimensional region, only M-mode, Doppler spectra, curves or "
+            "graphics"
+        )
     tissue = [region for region in planes if region.get("RegionDataType") == _TISSUE]
     windows = [_window(region) for region in tissue or planes]
-    rows, columns = max(windows, key=lambda window: np.prod([max(edge.stop - edge.start, 0) for edge in window]))
+    rows, columns = max(
+        windows, key=lambda window: np.prod([max(edge.stop - edge.start, 0) for edge in window])
+    )
     # Some scanners write the edge behind the last pixel instead of the last pixel.
-    inside = 0 <= rows.start < rows.stop <= header.Rows + 1 and 0 <= columns.start < columns.stop <= header.Columns + 1
+    inside = (
+        0 <= rows.start < rows.stop <= header.Rows + 1
+        and 0 <= columns.start < columns.stop <= header.Columns + 1
+    )
     if not inside:
         raise InputError(
-            f"{source}: its region (columns {columns.start} to {columns.stop}, rows {rows.start} to {rows.stop}) "
-            f"does not lie in its frame of {header.Columns} x {header.Rows}; was it made smaller afterwards?"
+            f"{source}: its region (columns {columns.start} to {columns.stop}, rows {rows.start} "
+            f"to {rows.stop}) does not lie in its frame of {header.Columns} x {header.Rows}; was "
+            "it made smaller afterwards?"
         )
-    return slice(rows.start, min(rows.stop, header.Rows)), slice(columns.start, min(columns.stop, header.Columns))
+    return slice(rows.start, min(rows.stop, header.Rows)), slice(
+        columns.start, min(columns.stop, header.Columns)
+    )
 
 
 def _window(region: "Dataset") -> Window:
     edges = ("Y0", "Y1", "X0", "X1")
     top, bottom, left, right = (
-        int(region.get(f"RegionLocation{'Min' if edge.endswith('0') else 'Max'}{edge}", -1)) for edge in edges
+        int(region.get(f"RegionLocation{'Min' if edge.endswith('0') else 'Max'}{edge}", -1))
+        for edge in edges
     )
     return slice(top, bottom + 1), slice(left, right + 1)
 
 
-def read_frames(path: str | Path, header: "Dataset", source: str, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+def read_frames(
+    path: str | Path, header: "Dataset", source: str, step: int = 1
+) -> Iterator[tuple[int, np.ndarray]]:
     """Decode frames one at a time.
 
-    Stored values are scaled from Bits Stored to the full range of 8 or 16 bits; MONOCHROME1 is inverted, YBR becomes
-    RGB and palettes are applied. Windowing (VOI LUT), overlays and ICC profiles are not.
+    Stored values are scaled from Bits Stored to the full range of 8 or 16 bits; MONOCHROME1 is
+    inverted, YBR becomes RGB and palettes are applied. Windowing (VOI LUT), overlays and ICC
+    profiles are not.
 
     Args:
         path: the DICOM file.
@@ -193,7 +224,8 @@ def read_frames(path: str | Path, header: "Dataset", source: str, step: int = 1)
         step: decode every so many frames, beginning with the first.
 
     Yields:
-        Number of the frame, from 1, and image (h, w, 1 or 3), uint8 or uint16, as described in `images`.
+        Number of the frame, from 1, and image (h, w, 1 or 3), uint8 or uint16, as described in
+        `images`.
 
     Raises:
         InputError: the pixels are damaged, or there is no decoder for them.
@@ -207,7 +239,9 @@ def read_frames(path: str | Path, header: "Dataset", source: str, step: int = 1)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 image = _as_image(next(pixels), header)
-        except Exception as error:  # pydicom and its decoders raise errors of many types on damaged files
+        except (
+            Exception
+        ) as error:  # pydicom and its decoders raise errors of many types on damaged files
             raise InputError(f"{source}: {_pixel_problem(number, error)}") from error
         yield number, image
 
@@ -236,7 +270,8 @@ def _through_palette(pixels: np.ndarray, header: "Dataset") -> np.ndarray:
     from pydicom.pixels import apply_color_lut
 
     colours = apply_color_lut(pixels, header)
-    # Most palettes of 16 bits hold 8-bit colours in their high bytes; scaled as 16 bits, white would be 254.
+    # Most palettes of 16 bits hold 8-bit colours in their high bytes; scaled as 16 bits, white
+    # would be 254.
     if colours.dtype == np.uint16 and not (colours & 0xFF).any():
         return (colours >> 8).astype(np.uint8)
     return colours
@@ -247,4 +282,6 @@ def _to_full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
     if bits == 8 * dtype.itemsize:
         return pixels.astype(dtype)
     stored_max = (1 << bits) - 1
-    return np.rint(np.minimum(pixels, stored_max) * (np.iinfo(dtype).max / stored_max)).astype(dtype)
+    return np.rint(np.minimum(pixels, stored_max) * (np.iinfo(dtype).max / stored_max)).astype(
+        dtype
+    )

@@ -1,8 +1,8 @@
 """Reading and writing image files.
 
-Everywhere in this package's data code an image is a NumPy array (h, w, c) of type uint8 or uint16 whose full range is
-the range of the type, with c = 1 (grey) or c = 3 in OpenCV's order blue, green, red. `to_tensor` is the one place
-where this becomes the network's RGB float tensor.
+Everywhere in this package's data code an image is a NumPy array (h, w, c) of type uint8 or uint16
+whose full range is the range of the type, with c = 1 (grey) or c = 3 in OpenCV's order blue, green,
+red. `to_tensor` is the one place where this becomes the network's RGB float tensor.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ def is_image_file(path: Path) -> bool:
 def list_images(
     folder: str | Path, recursive: bool = False, accept: Callable[[Path], bool] = is_image_file
 ) -> list[Path]:
-    """The image files of a folder, sorted; hidden files and files that `accept` refuses are passed over.
+    """The image files of a folder, sorted; hidden files and files that `accept` refuses are passed
+    over.
 
     Raises:
         InputError: the folder does not exist or holds no image.
@@ -48,27 +49,30 @@ def list_images(
 def decode_image(data: bytes, source: str) -> np.ndarray:
     """Decode the bytes of an image file; `source` says in error messages where they came from.
 
-    Palettes are expanded, transparency is composited over black, and of a file with several pages the first is read.
-    An orientation tag (EXIF) is not applied.
+    Palettes are expanded, transparency is composited over black, and of a file with several pages
+    the first is read. An orientation tag (EXIF) is not applied.
 
     Returns:
         Image (h, w, 1 or 3), uint8 or uint16, as described at the top of this module.
 
     Raises:
-        InputError: the data are damaged or of an unknown format, or the samples are floating-point or signed
-            numbers, which have no defined range.
+        InputError: the data are damaged or of an unknown format, or the samples are floating-point
+            or signed numbers, which have no defined range.
     """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error as error:
         raise InputError(f"{source}: cannot be read as an image ({error})") from error
     if image is None:
-        raise InputError(f"{source}: cannot be read as an image; the file is damaged or of an unknown format")
+        raise InputError(
+            f"{source}: cannot be read as an image; the file is damaged or of an unknown format"
+        )
     if image.ndim == 2:
         image = image[..., None]
     if image.dtype not in (np.uint8, np.uint16) or image.shape[2] not in (1, 3, 4):
         raise InputError(
-            f"{source}: has {image.shape[2]} channels of type {image.dtype}; convert it to grey or RGB of 8 or 16 bits"
+            f"{source}: has {image.shape[2]} channels of type {image.dtype}; convert it to grey or "
+            "RGB of 8 or 16 bits"
         )
     if image.shape[2] == 4:
         # OpenCV returns 8-bit TIFF colours already multiplied by alpha.
@@ -99,8 +103,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """Height and width in pixels from the header of an image file, without decoding it.
 
     Raises:
-        InputError: the file is missing, has no header of a known image format, or claims more pixels than Pillow
-            permits.
+        InputError: the file is missing, has no header of a known image format, or claims more
+            pixels than Pillow permits.
     """
     try:
         with Image.open(path) as image:
@@ -110,12 +114,15 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast to write, lossless)."""
+    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast to write,
+    lossless).
+    """
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Convert an image (h, w, 1 or 3), uint8, uint16 or float32 in [0, 1], to a float32 RGB tensor (3, h, w) in [0, 1].
+    """Convert an image (h, w, 1 or 3), uint8, uint16 or float32 in [0, 1], to a float32 RGB tensor
+    (3, h, w) in [0, 1].
 
     A grey image gives three equal channels; uint16 keeps its 65,536 levels.
     """

@@ -1,7 +1,8 @@
 """LMDB folders in BasicSR's layout: `data.mdb`, `lock.mdb` and `meta_info.txt`.
 
-Each key is an image name. Each value is either a whole PNG file, as stock BasicSR wants it, or the image's raw pixels,
-of which a window can be copied out of the memory map without reading the rest. A line of `meta_info.txt` says which:
+Each key is an image name. Each value is either a whole PNG file, as stock BasicSR wants it, or the
+image's raw pixels, of which a window can be copied out of the memory map without reading the rest.
+A line of `meta_info.txt` says which:
 
     <key>.png (h,w,c) 1        PNG file; the last number is its compression level
     <key>.raw (h,w,c) uint8    raw pixels, row by row, uint8 or little-endian uint16
@@ -29,7 +30,8 @@ Window = tuple[slice, slice]  # rows and columns in pixels, as in `image[window]
 
 _RAW_TYPES: dict[str, np.dtype] = {"uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
 _META_LINE = re.compile(
-    r"(?P<key>.+)\.(?P<extension>\w+) \((?P<h>\d+), *(?P<w>\d+), *(?P<c>\d+)\)( (?P<raw_type>uint8|uint16)| \d+)?"
+    r"(?P<key>.+)\.(?P<extension>\w+) \((?P<h>\d+), *(?P<w>\d+), *(?P<c>\d+)\)"
+    r"( (?P<raw_type>uint8|uint16)| \d+)?"
 )
 
 _Buffer = TypeVar("_Buffer", bytes, memoryview)
@@ -53,8 +55,9 @@ class StoredImage(NamedTuple):
 class LmdbReader:
     """Reads one LMDB folder; cheap to copy, to pickle and to carry across a fork.
 
-    All readers of one folder in one process share one LMDB environment, because LMDB forbids to open a folder twice
-    in a process. The environment belongs to the process that opened it: after a fork the child opens its own.
+    All readers of one folder in one process share one LMDB environment, because LMDB forbids to
+    open a folder twice in a process. The environment belongs to the process that opened it: after a
+    fork the child opens its own.
 
     Args:
         folder: the LMDB folder.
@@ -63,8 +66,8 @@ class LmdbReader:
         shapes: (h, w, c) in pixels by key, as `meta_info.txt` states them.
 
     Raises:
-        InputError: the folder is no LMDB in BasicSR's layout, or code outside this class holds it open in this
-            process.
+        InputError: the folder is no LMDB in BasicSR's layout, or code outside this class holds it
+            open in this process.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -84,7 +87,8 @@ class LmdbReader:
             return self._value(transaction, key)
 
     def image(self, key: str, window: Window = np.s_[:, :]) -> np.ndarray:
-        """A window of the image stored under `key`; of raw pixels nothing outside the window is read.
+        """A window of the image stored under `key`; of raw pixels nothing outside the window is
+        read.
 
         Args:
             key: the image's key, one of `shapes`.
@@ -94,8 +98,8 @@ class LmdbReader:
             Image (h, w, 1 or 3) of the window's size, uint8 or uint16.
 
         Raises:
-            InputError: there is no such key, or its value is damaged or differs in size from what `meta_info.txt`
-                says. The message names folder and key.
+            InputError: there is no such key, or its value is damaged or differs in size from what
+                `meta_info.txt` says. The message names folder and key.
         """
         shape, raw_type = self._stored[key]
         source = f"{self.folder}, key {key!r}"
@@ -107,8 +111,8 @@ class LmdbReader:
         image = decode_image(self.get(key), source)
         if image.shape[:2] != shape[:2]:
             raise InputError(
-                f"{source}: is {image.shape[1]} x {image.shape[0]} but meta_info.txt says {shape[1]} x {shape[0]}; "
-                "make the LMDB again"
+                f"{source}: is {image.shape[1]} x {image.shape[0]} but meta_info.txt says "
+                f"{shape[1]} x {shape[0]}; make the LMDB again"
             )
         return image[window]
 
@@ -116,7 +120,8 @@ class LmdbReader:
         value = transaction.get(key.encode())
         if value is None:
             raise InputError(
-                f"{self.folder}: has no key {key!r} though its meta_info.txt may name it; make the LMDB again"
+                f"{self.folder}: has no key {key!r} though its meta_info.txt may name it; make the "
+                "LMDB again"
             )
         return value
 
@@ -126,28 +131,35 @@ class LmdbReader:
             owner, environment = opened
             if owner == os.getpid():
                 return environment
-            # The copy inherited in a fork: closing it here leaves the parent's untouched and permits a new one.
+            # The copy inherited in a fork: closing it here leaves the parent's untouched and
+            # permits a new one.
             environment.close()
         try:
             environment = lmdb.open(self._real_path, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise InputError(f"{self.folder}: cannot be opened as an LMDB ({error})") from error
-        # Reading behind the end of a file that a broken copy cut short would kill the process without a word.
+        # Reading behind the end of a file that a broken copy cut short would kill the process
+        # without a word.
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if Path(self._real_path, "data.mdb").stat().st_size < needed:
             environment.close()
-            raise InputError(f"{self.folder}: data.mdb is cut short, it should have {needed} bytes; copy it again")
+            raise InputError(
+                f"{self.folder}: data.mdb is cut short, it should have {needed} bytes; copy it "
+                "again"
+            )
         _environments[self._real_path] = (os.getpid(), environment)
         return environment
 
 
-def _as_image(value: memoryview, shape: tuple[int, int, int], raw_type: np.dtype, source: str) -> np.ndarray:
+def _as_image(
+    value: memoryview, shape: tuple[int, int, int], raw_type: np.dtype, source: str
+) -> np.ndarray:
     """Raw pixels as an image that shares their memory."""
     needed = math.prod(shape) * raw_type.itemsize
     if len(value) != needed:
         raise InputError(
-            f"{source}: has {len(value)} bytes but meta_info.txt says {shape} of {raw_type}, which makes {needed}; "
-            "make the LMDB again"
+            f"{source}: has {len(value)} bytes but meta_info.txt says {shape} of {raw_type}, which "
+            f"makes {needed}; make the LMDB again"
         )
     return np.frombuffer(value, raw_type).reshape(shape)
 
@@ -155,20 +167,25 @@ def _as_image(value: memoryview, shape: tuple[int, int, int], raw_type: np.dtype
 def read_meta_info(folder: str | Path) -> dict[str, StoredImage]:
     """Shape and format of every image of an LMDB folder by key, from its `meta_info.txt`.
 
-    Unlike BasicSR's own reader, which cuts a key at its first dot, this takes off the extension only.
+    Unlike BasicSR's own reader, which cuts a key at its first dot, this takes off the extension
+    only.
 
     Raises:
-        InputError: the file is missing or empty, or a line is malformed or repeats a key. The message names it.
+        InputError: the file is missing or empty, or a line is malformed or repeats a key. The
+            message names it.
     """
     path = Path(folder, "meta_info.txt")
     if not path.is_file():
         raise InputError(f"{folder}: is not an LMDB folder of BasicSR (it has no meta_info.txt)")
     images = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
+    ):
         match = _META_LINE.fullmatch(line.strip())
         if match is None or (match["extension"] == "raw") != (match["raw_type"] is not None):
             raise InputError(
-                f"{path}: line {number} is neither '<name>.png (h,w,c) 1' nor '<name>.raw (h,w,c) uint8': {line!r}"
+                f"{path}: line {number} is neither '<name>.png (h,w,c) 1' nor '<name>.raw (h,w,c) "
+                f"uint8': {line!r}"
             )
         if match["key"] in images:
             raise InputError(f"{path}: line {number} repeats {match['key']!r}; make the LMDB again")
@@ -179,15 +196,19 @@ def read_meta_info(folder: str | Path) -> dict[str, StoredImage]:
     return images
 
 
-def write_lmdb(folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]) -> None:
-    """Make an LMDB folder, replacing one that exists; stock BasicSR reads it if all values are PNG files.
+def write_lmdb(
+    folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]
+) -> None:
+    """Make an LMDB folder, replacing one that exists; stock BasicSR reads it if all values are PNG
+    files.
 
-    It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or complete.
+    It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or
+    complete.
 
     Args:
         folder: the LMDB folder. BasicSR opens only folders whose name ends in `.lmdb`.
-        entries: key, value and (h, w, c) of each image. A value of bytes is a PNG file; an image (uint8 or uint16) is
-            stored as raw pixels. Keys are safe names (see `names.safe_name`).
+        entries: key, value and (h, w, c) of each image. A value of bytes is a PNG file; an image
+            (uint8 or uint16) is stored as raw pixels. Keys are safe names (see `names.safe_name`).
 
     Raises:
         InputError: LMDB cannot write, mostly because the disk is full.

@@ -1,4 +1,6 @@
-"""The record that `m2trans prepare` keeps in its output folder, so that it can stop and go on anywhere."""
+"""The record that `m2trans prepare` keeps in its output folder, so that it can stop and go on
+anywhere.
+"""
 
 import hashlib
 import json
@@ -19,9 +21,10 @@ class Source:
     """What became of one source file.
 
     Attributes:
-        size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives them; if they
-            differ it is read again.
-        images: (h, w, c) in pixels of each HR image made from it, by image name; empty if it was skipped.
+        size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives
+            them; if they differ it is read again.
+        images: (h, w, c) in pixels of each HR image made from it, by image name; empty if it was
+            skipped.
         skipped: why it was skipped, or None.
     """
 
@@ -36,8 +39,9 @@ class Manifest:
 
     Attributes:
         scales: those of earlier runs and those wanted now, sorted.
-        sources: by path relative to the HR folder, with `/`; DICOM files, whose paths may hold patient names, by
-            their image name, which stands for their content (see `dicom.anonymous_name`).
+        sources: by path relative to the HR folder, with `/`; DICOM files, whose paths may hold
+            patient names, by their image name, which stands for their content (see
+            `dicom.anonymous_name`).
         lmdbs: digest of the images that each finished LMDB folder holds, by folder name.
 
     Args:
@@ -46,8 +50,8 @@ class Manifest:
         scales: scales that are wanted now.
 
     Raises:
-        InputError: `out` holds something else than an earlier output, or one with other parameters, or its manifest
-            is damaged.
+        InputError: `out` holds something else than an earlier output, or one with other parameters,
+            or its manifest is damaged.
     """
 
     def __init__(self, out: Path, parameters: dict, scales: Iterable[int]) -> None:
@@ -58,8 +62,13 @@ class Manifest:
         self.lmdbs: dict[str, str] = {}
         if self.path.is_file():
             self._load()
-        elif out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
-            raise InputError(f"{out}: is not empty and was not made by this command; choose another output folder")
+        elif out.exists() and (
+            not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())
+        ):
+            raise InputError(
+                f"{out}: is not empty and was not made by this command; choose another output "
+                "folder"
+            )
         else:
             out.mkdir(parents=True, exist_ok=True)
             self.save()
@@ -72,7 +81,9 @@ class Manifest:
             self.sources = {path: Source(**record) for path, record in content["sources"].items()}
             self.lmdbs = content["lmdbs"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: is damaged ({error!r}); delete its folder and prepare it again") from error
+            raise InputError(
+                f"{self.path}: is damaged ({error!r}); delete its folder and prepare it again"
+            ) from error
         differing = [
             f"{key} was {before.get(key)!r} and is now {self.parameters.get(key)!r}"
             for key in sorted(before.keys() | self.parameters.keys())
@@ -80,8 +91,8 @@ class Manifest:
         ]
         if differing:
             raise InputError(
-                f"{self.path.parent}: was made with other parameters ({'; '.join(differing)}); choose another output "
-                "folder, or repeat the parameters"
+                f"{self.path.parent}: was made with other parameters ({'; '.join(differing)}); "
+                "choose another output folder, or repeat the parameters"
             )
 
     def save(self) -> None:
@@ -96,7 +107,9 @@ class Manifest:
 
     def images(self) -> dict[str, tuple[int, int, int]]:
         """(h, w, c) of every HR image by name, sorted by name."""
-        return dict(sorted(pair for source in self.sources.values() for pair in source.images.items()))
+        return dict(
+            sorted(pair for source in self.sources.values() for pair in source.images.items())
+        )
 
     def digest(self) -> str:
         """Changes whenever an image is added, removed or made again from a changed source."""
@@ -107,7 +120,8 @@ class Manifest:
 def fingerprint(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns of a file: what `Source` is compared by.
 
-    For DICOM files the time is 0: it may be the day of the examination, and their key changes with their content.
+    For DICOM files the time is 0: it may be the day of the examination, and their key changes with
+    their content.
     """
     status = os.stat(path)
     return status.st_size, 0 if is_dicom_file(path) else status.st_mtime_ns

@@ -15,8 +15,8 @@ _MAX_LENGTH = 200
 def image_name(file: str) -> str:
     """The name of an image: its file name without folder and image extension.
 
-    Only the extensions of `IMAGE_EXTENSIONS` are taken off, in any case, so that `1.2.840.png` and `1.2.840` are the
-    same image.
+    Only the extensions of `IMAGE_EXTENSIONS` are taken off, in any case, so that `1.2.840.png` and
+    `1.2.840` are the same image.
     """
     path = PurePath(file)
     return path.stem if path.suffix.lower() in IMAGE_EXTENSIONS else path.name
@@ -25,11 +25,12 @@ def image_name(file: str) -> str:
 def safe_name(name: str) -> str:
     """A name that every part of BasicSR carries unharmed: ASCII letters, digits, `_` and `-` only.
 
-    BasicSR cuts an LMDB key at its first dot and encodes it as ASCII, and cuts a line of a meta information file at
-    its first blank. A name that is safe already is returned as it is. In any other, each unsafe character becomes
-    `_`, and `-` with eight hexadecimal digits of the original name's SHA-256 is appended, so that names that differ
-    only in unsafe characters stay apart. The result depends on `name` alone (in Unicode form NFC). Names of more
-    than 200 characters are shortened in the same way, to stay within the limits of file systems and LMDB.
+    BasicSR cuts an LMDB key at its first dot and encodes it as ASCII, and cuts a line of a meta
+    information file at its first blank. A name that is safe already is returned as it is. In any
+    other, each unsafe character becomes `_`, and `-` with eight hexadecimal digits of the original
+    name's SHA-256 is appended, so that names that differ only in unsafe characters stay apart. The
+    result depends on `name` alone (in Unicode form NFC). Names of more than 200 characters are
+    shortened in the same way, to stay within the limits of file systems and LMDB.
     """
     plain = re.sub("[^A-Za-z0-9_-]", "_", name)
     if plain == name and len(name) <= _MAX_LENGTH:

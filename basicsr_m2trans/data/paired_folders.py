@@ -1,4 +1,6 @@
-"""LMDB folders from existing folders of HR and LR images, such as those of MMUS1K: the command `m2trans lmdb`."""
+"""LMDB folders from existing folders of HR and LR images, such as those of MMUS1K: the command
+`m2trans lmdb`.
+"""
 
 import csv
 import io
@@ -30,7 +32,8 @@ class Conversion:
         images: number of pairs.
         scale: HR size over LR size.
         hr: name of the HR images' LMDB folder.
-        written, kept: names of the LMDB folders that were written, and that held the same images already.
+        written, kept: names of the LMDB folders that were written, and that held the same images
+            already.
         renamed: number of images whose key differs from their file name.
     """
 
@@ -53,25 +56,27 @@ def convert_paired_folders(
 ) -> Conversion:
     """Store the images of two folders in LMDB folders.
 
-    Writes the two folders (see `lmdb_name`), `captions.csv` and `names.csv` (key and HR file of each image) in `out`.
-    Keys are the HR names without extension, made safe by `safe_name`. Images keep their pixels and their 8 or
-    16 bits; transparency is composited over black.
+    Writes the two folders (see `lmdb_name`), `captions.csv` and `names.csv` (key and HR file of
+    each image) in `out`. Keys are the HR names without extension, made safe by `safe_name`. Images
+    keep their pixels and their 8 or 16 bits; transparency is composited over black.
 
     Args:
         gt_folder: the HR images.
         lq_folder: the LR images of one scale, named like the HR images or with `x<scale>` appended.
         out: output folder; may hold the result for another scale of the same HR images.
         scale: 2, 3 or 4; found from names and sizes by default.
-        captions: captions file by HR name; by default existing captions in `out` are kept and the others made by
-            `make_caption`.
-        lmdb: `png`, which stock BasicSR reads as well, or `raw`, which `PairedImageTextDataset` reads many
-            times faster.
-        crop: cut HR images right and bottom to `scale` times their LR image where less than `scale` pixels hang over,
-            as the authors' code does. If there are any, the HR folder is called after the scale (see `lmdb_name`).
+        captions: captions file by HR name; by default existing captions in `out` are kept and the
+            others made by `make_caption`.
+        lmdb: `png`, which stock BasicSR reads as well, or `raw`, which `PairedImageTextDataset`
+            reads many times faster.
+        crop: cut HR images right and bottom to `scale` times their LR image where less than `scale`
+            pixels hang over, as the authors' code does. If there are any, the HR folder is called
+            after the scale (see `lmdb_name`).
 
     Raises:
-        InputError: images do not pair up, an HR image is not `scale` times as large as its LR image (all such pairs
-            are listed), captions are missing, or `out` holds other images. Nothing has been written then.
+        InputError: images do not pair up, an HR image is not `scale` times as large as its LR image
+            (all such pairs are listed), captions are missing, or `out` holds other images. Nothing
+            has been written then.
     """
     check_lmdb_format(lmdb)
     out = Path(out)
@@ -79,7 +84,9 @@ def convert_paired_folders(
     pairs = pairs_from_folders(gt_folder, lq_folder, template)
     scale = scale or suffix_scale or round(pairs[0].gt_size[0] / pairs[0].lq_size[0])
     if scale not in SCALES:
-        raise InputError(f"scale: {scale} is none of {', '.join(map(str, SCALES))}; check the two folders")
+        raise InputError(
+            f"scale: {scale} is none of {', '.join(map(str, SCALES))}; check the two folders"
+        )
     hr_scale = None
     if crop:
         whole, pairs = pairs, [without_overhang(pair, scale) for pair in pairs]
@@ -88,8 +95,8 @@ def convert_paired_folders(
     if problems:
         listed = "\n  ".join(problems)
         raise InputError(
-            f"{lq_folder}: {len(problems)} of {len(pairs)} LR images do not fit scale {scale}:\n  {listed}\n"
-            "make fitting LR images with `m2trans prepare`"
+            f"{lq_folder}: {len(problems)} of {len(pairs)} LR images do not fit scale {scale}:\n  "
+            f"{listed}\nmake fitting LR images with `m2trans prepare`"
         )
     keyed = {safe_name(pair.name): pair for pair in pairs}
     texts = _captions(keyed, captions, out / "captions.csv")
@@ -111,23 +118,37 @@ def convert_paired_folders(
 
 
 def without_overhang(pair: Pair, scale: int) -> Pair:
-    """The pair with its HR size cut to `scale` times its LR size if less than `scale` pixels hang over, else as it is.
+    """The pair with its HR size cut to `scale` times its LR size if less than `scale` pixels hang
+    over, else as it is.
 
-    Images whose sides `scale` does not divide have such LR images; the authors' code cuts them right and bottom too.
+    Images whose sides `scale` does not divide have such LR images; the authors' code cuts them
+    right and bottom too.
     """
     fitting = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
     overhang = [hr - fit for hr, fit in zip(pair.gt_size, fitting, strict=True)]
-    return replace(pair, gt_size=fitting) if all(0 <= pixels < scale for pixels in overhang) else pair
+    return (
+        replace(pair, gt_size=fitting) if all(0 <= pixels < scale for pixels in overhang) else pair
+    )
 
 
 def _template(gt_folder: str | Path, lq_folder: str | Path) -> tuple[str, int | None]:
     """How the LR images are named after the HR images, and the scale in their names."""
-    gt_names, lq_names = ({image_name(file.name) for file in list_images(f)} for f in (gt_folder, lq_folder))
-    candidates: Sequence[tuple[str, int | None]] = [("{}", None), *((f"{{}}x{scale}", scale) for scale in SCALES)]
-    return max(candidates, key=lambda candidate: len(lq_names & {candidate[0].format(name) for name in gt_names}))
+    gt_names, lq_names = (
+        {image_name(file.name) for file in list_images(f)} for f in (gt_folder, lq_folder)
+    )
+    candidates: Sequence[tuple[str, int | None]] = [
+        ("{}", None),
+        *((f"{{}}x{scale}", scale) for scale in SCALES),
+    ]
+    return max(
+        candidates,
+        key=lambda candidate: len(lq_names & {candidate[0].format(name) for name in gt_names}),
+    )
 
 
-def _captions(keyed: Mapping[str, Pair], given: str | Path | None, existing: Path) -> dict[str, str]:
+def _captions(
+    keyed: Mapping[str, Pair], given: str | Path | None, existing: Path
+) -> dict[str, str]:
     if given is not None:
         names = [pair.name for pair in keyed.values()]
         return dict(zip(keyed, captions_of(names, given, default=None), strict=True))
@@ -145,7 +166,9 @@ def _is_kept(folder: Path, files: Mapping[str, _Sized]) -> bool:
         for key, file in tqdm(files.items(), f"compare {folder.name}", unit="image")
     )
     if not same:
-        raise InputError(f"{folder}: exists and holds other images; choose another output folder, or delete it")
+        raise InputError(
+            f"{folder}: exists and holds other images; choose another output folder, or delete it"
+        )
     return True
 
 
@@ -157,7 +180,9 @@ def _write_names(path: Path, keyed: Mapping[str, Pair]) -> None:
     write_atomic(path, buffer.getvalue().encode(errors="surrogateescape"))
 
 
-def _entries(files: Mapping[str, _Sized], lmdb: str) -> Iterator[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]:
+def _entries(
+    files: Mapping[str, _Sized], lmdb: str
+) -> Iterator[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]:
     for key, file in files.items():
         image = _read(file)
         yield key, encode_png(image) if lmdb == "png" else image, image.shape

@@ -1,4 +1,6 @@
-"""The data set of training and validation: pairs of LR and HR images, each with its text description."""
+"""The data set of training and validation: pairs of LR and HR images, each with its text
+description.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -28,44 +30,48 @@ from basicsr_m2trans.errors import InputError
 class PairedImageTextDataset(Dataset):
     """BasicSR's paired image data set plus a caption for each image (Sec. IV and V-A).
 
-    Pairs are named in one of three ways, as in BasicSR's PairedImageDataset: by the keys of two LMDB folders
-    (`io_backend: {type: lmdb}`), by a `meta_info_file`, or by scanning two folders.
+    Pairs are named in one of three ways, as in BasicSR's PairedImageDataset: by the keys of two
+    LMDB folders (`io_backend: {type: lmdb}`), by a `meta_info_file`, or by scanning two folders.
 
-    Every item depends on its index alone. With `n = len(dataset)` and `0 <= i < n`, `dataset[i]` is image i at
-    draw 0, and `dataset[i + k * n]` the same image at draw k: another random crop and augmentation, drawn from
-    `numpy.random.default_rng([seed, i, k])`. So crops do not depend on the number of workers, and an interrupted
-    training goes on with exactly the crops it would have had. A sampler that asks for indices below n only, such as
-    BasicSR's EnlargedSampler, gets the same crop of each image in every epoch; one that knows this contract
-    (`numbered_draws`) adds `epoch * n`. Iterating over the data set yields draw 0 of each image.
+    Every item depends on its index alone. With `n = len(dataset)` and `0 <= i < n`, `dataset[i]` is
+    image i at draw 0, and `dataset[i + k * n]` the same image at draw k: another random crop and
+    augmentation, drawn from `numpy.random.default_rng([seed, i, k])`. So crops do not depend on the
+    number of workers, and an interrupted training goes on with exactly the crops it would have had.
+    A sampler that asks for indices below n only, such as BasicSR's EnlargedSampler, gets the same
+    crop of each image in every epoch; one that knows this contract (`numbered_draws`) adds `epoch *
+    n`. Iterating over the data set yields draw 0 of each image.
 
-    In the train phase a patch is cropped at random, then flipped horizontally, flipped vertically and rotated by
-    90 degrees, each with probability 1/2, and last of all degraded, if `degradation` is set. In other phases there is
-    no randomness, and the HR image is cropped right and bottom to `scale` times the LR size.
+    In the train phase a patch is cropped at random, then flipped horizontally, flipped vertically
+    and rotated by 90 degrees, each with probability 1/2, and last of all degraded, if `degradation`
+    is set. In other phases there is no randomness, and the HR image is cropped right and bottom to
+    `scale` times the LR size.
 
     Args:
         opt: options, named as in BasicSR:
             dataroot_gt, dataroot_lq (str): folders or LMDB folders of the HR and the LR images.
-            io_backend (dict): `type` is `disk` or `lmdb`. An LMDB folder says itself whether it holds PNG files or
-                raw pixels (see `lmdb_store`); the items are the same.
-            meta_info_file (str): optional; `<file> (h,w,c)` in each line, the files relative to `dataroot_gt`.
-            filename_tmpl (str): name of the LR file without extension, `{}` being the HR name. Default `{}`.
-            scale (int): HR size over LR size. BasicSR fills it in.
+            io_backend (dict): `type` is `disk` or `lmdb`. An LMDB folder says itself whether it
+                holds PNG files or raw pixels (see `lmdb_store`); the items are the same.
+            meta_info_file (str): optional; `<file> (h,w,c)` in each line, the files relative to
+            `dataroot_gt`. filename_tmpl (str): name of the LR file without extension, `{}` being
+            the HR name. Default `{}`. scale (int): HR size over LR size. BasicSR fills it in.
             phase (str): `train`, or another for validation and testing. BasicSR fills it in.
-            gt_size (int): side of the square HR patch in pixels, a multiple of `scale`. Train phase only.
-            use_hflip (bool): flip horizontally. Train phase only.
+            gt_size (int): side of the square HR patch in pixels, a multiple of `scale`. Train phase
+            only. use_hflip (bool): flip horizontally. Train phase only.
             use_rot (bool): flip vertically and rotate. Train phase only.
-            degradation (dict): optional arguments of `patch_degradation.PatchDegradation`. Train phase only.
-            captions (str): optional captions file; see `captions.read_captions`.
+            degradation (dict): optional arguments of `patch_degradation.PatchDegradation`. Train
+            phase only. captions (str): optional captions file; see `captions.read_captions`.
             default_caption (str): optional text of the images that have none in `captions`.
             seed (int): optional; default `torch.initial_seed()` at construction.
 
-    Items are dicts of `lq` (3, h, w) and `gt` (3, h * scale, w * scale), float32 RGB tensors in [0, 1]; `text`, the
-    caption, absent if neither `captions` nor `default_caption` is set; `lq_path` and `gt_path`, the files or LMDB keys.
+    Items are dicts of `lq` (3, h, w) and `gt` (3, h * scale, w * scale), float32 RGB tensors in [0,
+    1]; `text`, the caption, absent if neither `captions` nor `default_caption` is set; `lq_path`
+    and `gt_path`, the files or LMDB keys.
 
     Raises:
-        InputError: an option is missing or impossible; a path does not exist; HR and LR images do not pair up; a size
-            does not fit `scale` or `gt_size`; an image has no caption. All images are checked here, by their headers,
-            so that only a damaged file can stop a training later; that error names the file.
+        InputError: an option is missing or impossible; a path does not exist; HR and LR images do
+            not pair up; a size does not fit `scale` or `gt_size`; an image has no caption. All
+            images are checked here, by their headers, so that only a damaged file can stop a
+            training later; that error names the file.
     """
 
     numbered_draws = True
@@ -94,7 +100,9 @@ class PairedImageTextDataset(Dataset):
 
         captions = opt.get("captions")
         captions_file = Path(captions).expanduser() if captions else None
-        self.texts = captions_of([pair.name for pair in self.pairs], captions_file, opt.get("default_caption"))
+        self.texts = captions_of(
+            [pair.name for pair in self.pairs], captions_file, opt.get("default_caption")
+        )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -104,18 +112,27 @@ class PairedImageTextDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         if index < 0:
-            raise IndexError(f"index {index} is negative; an item's index is image number + draw * {len(self)}")
+            raise IndexError(
+                f"index {index} is negative; an item's index is image number + draw * {len(self)}"
+            )
         draw, number = divmod(int(index), len(self))
         pair = self.pairs[number]
         rng = np.random.default_rng([self.seed, number, draw]) if self.training else None
         lq_window = self._lq_window(pair, rng)
-        rows, columns = (slice(part.start * self.scale, part.stop * self.scale) for part in lq_window)
+        rows, columns = (
+            slice(part.start * self.scale, part.stop * self.scale) for part in lq_window
+        )
         lq = self._read("lq", pair.lq_path, pair.lq_size, lq_window)
         gt = self._read("gt", pair.gt_path, pair.gt_size, (rows, columns))
         if rng is not None:
             lq, gt = self._augment((lq, gt), rng)
             lq, gt = self.degrade(lq, gt, rng)
-        item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": pair.lq_path, "gt_path": pair.gt_path}
+        item = {
+            "lq": to_tensor(lq),
+            "gt": to_tensor(gt),
+            "lq_path": pair.lq_path,
+            "gt_path": pair.gt_path,
+        }
         if self.texts is not None:
             item["text"] = self.texts[number]
         return item
@@ -134,8 +151,8 @@ class PairedImageTextDataset(Dataset):
         image = read_image(path)
         if image.shape[:2] != size:
             raise InputError(
-                f"{path}: is {size_text(image.shape[:2])} but was announced as {size_text(size)}; make the data set "
-                "again, and do not change it while it is in use"
+                f"{path}: is {size_text(image.shape[:2])} but was announced as {size_text(size)}; "
+                "make the data set again, and do not change it while it is in use"
             )
         return image[window]
 
@@ -154,11 +171,15 @@ class PairedImageTextDataset(Dataset):
         return augmented
 
     def _check_sizes(self) -> None:
-        # Outside training BasicSR crops HR images that `scale` does not divide; more than that is the wrong scale.
+        # Outside training BasicSR crops HR images that `scale` does not divide; more than that is
+        # the wrong scale.
         checked = [
             pair
             for pair in self.pairs
-            if self.training or any(gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True))
+            if self.training
+            or any(
+                gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True)
+            )
         ]
         self._refuse([problem for pair in checked if (problem := size_problem(pair, self.scale))])
         if self.training:
@@ -176,8 +197,8 @@ class PairedImageTextDataset(Dataset):
     def _refuse(self, problems: list[str], advice: str = "") -> None:
         if problems:
             raise InputError(
-                f"{self.opt['dataroot_gt']}: {len(problems)} of {len(self.pairs)} images do not fit: "
-                f"{first_few(problems)}{advice}"
+                f"{self.opt['dataroot_gt']}: {len(problems)} of {len(self.pairs)} images do not "
+                f"fit: {first_few(problems)}{advice}"
             )
 
 
@@ -187,9 +208,13 @@ def _check_options(opt: dict) -> None:
         required += ["gt_size", "use_hflip", "use_rot"]
     missing = [key for key in required if opt.get(key) is None]
     if missing:
-        raise InputError(f"the data set lacks the option{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+        raise InputError(
+            f"the data set lacks the option{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        )
     if opt["io_backend"] not in ({"type": "disk"}, {"type": "lmdb"}):
-        raise InputError(f"io_backend: is {opt['io_backend']!r}; use {{type: disk}} or {{type: lmdb}}")
+        raise InputError(
+            f"io_backend: is {opt['io_backend']!r}; use {{type: disk}} or {{type: lmdb}}"
+        )
     for key, minimum in (("scale", 1), ("gt_size", 1), ("seed", 0)):
         value = opt.get(key)
         if value is not None and (not isinstance(value, int) or value < minimum):

@@ -1,4 +1,6 @@
-"""Which LR image belongs to which HR image: BasicSR's three ways to name pairs, and the captions of the pairs."""
+"""Which LR image belongs to which HR image: BasicSR's three ways to name pairs, and the captions of
+the pairs.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,28 +34,34 @@ class Pair:
     lq_size: tuple[int, int]
 
 
-def pairs_from_folders(gt_folder: str | Path, lq_folder: str | Path, filename_tmpl: str) -> list[Pair]:
+def pairs_from_folders(
+    gt_folder: str | Path, lq_folder: str | Path, filename_tmpl: str
+) -> list[Pair]:
     """Pair the images of two folders by name; their extensions may differ.
 
     Args:
         gt_folder, lq_folder: folders of image files; sub-folders are not entered.
-        filename_tmpl: how the LR image of HR image `{}` is called, without extension, for example `{}x2`.
+        filename_tmpl: how the LR image of HR image `{}` is called, without extension, for example
+            `{}x2`.
 
     Raises:
-        InputError: a folder is missing or holds no image, two files of a folder have one name, an image has no
-            counterpart, or a file is no image. The message names them.
+        InputError: a folder is missing or holds no image, two files of a folder have one name, an
+            image has no counterpart, or a file is no image. The message names them.
     """
     gt_files, lq_files = _files_by_name(gt_folder), _files_by_name(lq_folder)
     lq_names = {name: filename_tmpl.format(name) for name in gt_files}
     lacking = [str(gt_files[name]) for name, lq_name in lq_names.items() if lq_name not in lq_files]
     if lacking:
         raise InputError(
-            f"{lq_folder}: {len(lacking)} of {len(gt_files)} HR images have no LR image here under the name "
-            f"{filename_tmpl!r} ({{}} is the HR name; see filename_tmpl): {first_few(lacking)}"
+            f"{lq_folder}: {len(lacking)} of {len(gt_files)} HR images have no LR image here under "
+            f"the name {filename_tmpl!r} ({{}} is the HR name; see filename_tmpl): "
+            f"{first_few(lacking)}"
         )
     extra = [str(lq_files[name]) for name in sorted(lq_files.keys() - set(lq_names.values()))]
     if extra:
-        raise InputError(f"{gt_folder}: {len(extra)} LR images have no HR image here: {first_few(extra)}")
+        raise InputError(
+            f"{gt_folder}: {len(extra)} LR images have no HR image here: {first_few(extra)}"
+        )
     return _sized([(name, gt_files[name], lq_files[lq_name]) for name, lq_name in lq_names.items()])
 
 
@@ -69,17 +77,23 @@ def _files_by_name(folder: str | Path) -> dict[str, Path]:
 def pairs_from_meta_info(
     gt_folder: str | Path, lq_folder: str | Path, meta_info_file: str | Path, filename_tmpl: str
 ) -> list[Pair]:
-    """Pair the images that a meta information file lists, one `<file> (h,w,c)` in a line, the shape being optional.
+    """Pair the images that a meta information file lists, one `<file> (h,w,c)` in a line, the shape
+    being optional.
 
     The LR image has the HR image's extension, and lies directly in `lq_folder`, as in BasicSR.
 
     Raises:
-        InputError: the list or a file on it is missing, or the list is empty. The message names them.
+        InputError: the list or a file on it is missing, or the list is empty. The message names
+            them.
     """
     path = Path(meta_info_file)
     if not path.is_file():
         raise InputError(f"{path}: this meta_info_file does not exist")
-    names = [_SHAPE.sub("", line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [
+        _SHAPE.sub("", line.strip())
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
     if not names:
         raise InputError(f"{path}: this meta_info_file names no image")
     files = [
@@ -92,7 +106,9 @@ def pairs_from_meta_info(
     ]
     missing = [str(file) for _, *pair in files for file in pair if not file.is_file()]
     if missing:
-        raise InputError(f"{path}: {len(missing)} files that it asks for do not exist: {first_few(missing)}")
+        raise InputError(
+            f"{path}: {len(missing)} files that it asks for do not exist: {first_few(missing)}"
+        )
     return _sized(files)
 
 
@@ -109,20 +125,24 @@ def pairs_from_lmdbs(gt: LmdbReader, lq: LmdbReader) -> list[Pair]:
     lonely = sorted(gt.shapes.keys() ^ lq.shapes.keys())
     if lonely:
         raise InputError(
-            f"{gt.folder} and {lq.folder} hold different images; {len(lonely)} keys are in only one of them: "
-            f"{first_few(lonely)}"
+            f"{gt.folder} and {lq.folder} hold different images; {len(lonely)} keys are in only "
+            f"one of them: {first_few(lonely)}"
         )
-    return [Pair(key, key, key, gt.shapes[key][:2], lq.shapes[key][:2]) for key in sorted(gt.shapes)]
+    return [
+        Pair(key, key, key, gt.shapes[key][:2], lq.shapes[key][:2]) for key in sorted(gt.shapes)
+    ]
 
 
 def size_problem(pair: Pair, scale: int) -> str | None:
-    """A sentence if the HR image is not exactly `scale` times as large as the LR image, else None."""
+    """A sentence if the HR image is not exactly `scale` times as large as the LR
+    image, else None.
+    """
     expected = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
     if pair.gt_size == expected:
         return None
     return (
-        f"{pair.gt_path} is {size_text(pair.gt_size)} but x{scale} of {pair.lq_path} ({size_text(pair.lq_size)}) "
-        f"is {size_text(expected)}"
+        f"{pair.gt_path} is {size_text(pair.gt_size)} but x{scale} of {pair.lq_path} "
+        f"({size_text(pair.lq_size)}) is {size_text(expected)}"
     )
 
 
@@ -132,15 +152,22 @@ def size_text(size: tuple[int, int]) -> str:
 
 
 @overload
-def captions_of(names: Sequence[str], captions_file: str | Path, default: str | None) -> list[str]: ...
+def captions_of(
+    names: Sequence[str], captions_file: str | Path, default: str | None
+) -> list[str]: ...
 @overload
-def captions_of(names: Sequence[str], captions_file: str | Path | None, default: str | None) -> list[str] | None: ...
-def captions_of(names: Sequence[str], captions_file: str | Path | None, default: str | None) -> list[str] | None:
-    """The caption of each image: the one in the captions file, else `default`; None with neither of the two.
+def captions_of(
+    names: Sequence[str], captions_file: str | Path | None, default: str | None
+) -> list[str] | None: ...
+def captions_of(
+    names: Sequence[str], captions_file: str | Path | None, default: str | None
+) -> list[str] | None:
+    """The caption of each image: the one in the captions file, else `default`; None with neither of
+    the two.
 
     Raises:
-        InputError: the captions file cannot be used, or lacks images and there is no `default`. The message names
-            the first of these images, their number and the file.
+        InputError: the captions file cannot be used, or lacks images and there is no `default`. The
+            message names the first of these images, their number and the file.
     """
     if captions_file is None and default is None:
         return None
@@ -150,7 +177,8 @@ def captions_of(names: Sequence[str], captions_file: str | Path | None, default:
     lacking = [name for name in names if name not in captions]
     if lacking:
         raise InputError(
-            f"{captions_file}: has no caption for {len(lacking)} of {len(names)} images: {first_few(lacking)}; "
-            "add them to the file, or set default_caption in the options of the data set"
+            f"{captions_file}: has no caption for {len(lacking)} of {len(names)} images: "
+            f"{first_few(lacking)}; add them to the file, or set default_caption in the options of "
+            "the data set"
         )
     return [captions[name] for name in names]

@@ -13,18 +13,22 @@ from basicsr_m2trans.errors import InputError
 
 @dataclass(frozen=True)
 class PatchDegradation:
-    """The section `degradation` of a training set: flaws drawn anew for each patch, by default none.
+    """The section `degradation` of a training set: flaws drawn anew for each patch, by default
+    none.
 
-    The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR patch alone: the
-    network is to undo them. Each strength is drawn uniformly from its range, which is a list of the least and the
-    greatest; the gain on a logarithmic scale, because dim scans have a tenth or a hundredth of the range.
+    The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR
+    patch alone: the network is to undo them. Each strength is drawn uniformly from its range, which
+    is a list of the least and the greatest; the gain on a logarithmic scale, because dim scans have
+    a tenth or a hundredth of the range.
 
     Args:
         probability: of a patch to be changed, in [0, 1].
         gain: factor of the grey values, greater than 0.
         blur_sigma: standard deviation of a Gaussian blur in LR pixels.
-        noise_sigma: standard deviation of white noise, the same in all channels, as a share of the full range.
-        jpeg_quality: whole numbers from 1 to 100; None for no compression. A compressed patch has 8 bits.
+        noise_sigma: standard deviation of white noise, the same in all channels, as a share of the
+            full range.
+        jpeg_quality: whole numbers from 1 to 100; None for no compression. A compressed patch has 8
+            bits.
 
     Raises:
         InputError: a value is out of its range; the message names the key.
@@ -38,14 +42,18 @@ class PatchDegradation:
 
     def __post_init__(self) -> None:
         if not (_is_number(self.probability) and 0 <= self.probability <= 1):
-            raise InputError(f"degradation: probability is {self.probability!r}; write a number from 0 to 1")
+            raise InputError(
+                f"degradation: probability is {self.probability!r}; write a number from 0 to 1"
+            )
         _check_range("gain", self.gain, 1e-3, 1e3)
         _check_range("blur_sigma", self.blur_sigma, 0, 100)
         _check_range("noise_sigma", self.noise_sigma, 0, 1)
         if self.jpeg_quality is not None:
             _check_range("jpeg_quality", self.jpeg_quality, 1, 100, whole=True)
 
-    def __call__(self, lq: np.ndarray, gt: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, lq: np.ndarray, gt: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Change a pair of patches.
 
         Args:
@@ -53,8 +61,9 @@ class PatchDegradation:
             rng: all chance comes from it.
 
         Returns:
-            Both patches as they were, or float32 in [0, 1]: rounded again, a dim patch would keep few of its levels
-            and teach the network to remove what rounding adds. JPEG compression rounds the LR patch to 8 bits.
+            Both patches as they were, or float32 in [0, 1]: rounded again, a dim patch would keep
+            few of its levels and teach the network to remove what rounding adds. JPEG compression
+            rounds the LR patch to 8 bits.
         """
         if rng.random() >= self.probability:
             return lq, gt
@@ -66,7 +75,9 @@ class PatchDegradation:
         if self.jpeg_quality is not None:
             least, greatest = self.jpeg_quality
             values = _compressed(values, int(rng.integers(least, greatest + 1)))
-        lq, gt = (patch.clip(0, 1).astype(np.float32) for patch in (values, _from_full_scale(gt) * gain))
+        lq, gt = (
+            patch.clip(0, 1).astype(np.float32) for patch in (values, _from_full_scale(gt) * gain)
+        )
         return lq, gt
 
 
@@ -96,6 +107,6 @@ def _check_range(key: str, values: Any, least: float, greatest: float, whole: bo
     if not numbers or len(values) != 2 or not least <= values[0] <= values[1] <= greatest:
         kind = "whole numbers" if whole else "numbers"
         raise InputError(
-            f"degradation: {key} is {values!r}; write a list of two {kind} from {least:g} to {greatest:g}, the smaller "
-            "one first"
+            f"degradation: {key} is {values!r}; write a list of two {kind} from {least:g} to "
+            f"{greatest:g}, the smaller one first"
         )

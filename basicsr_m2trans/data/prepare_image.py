@@ -1,4 +1,6 @@
-"""One source file of a training set: its HR images, frames or sub-images, and their LR images (Sec. V-A)."""
+"""One source file of a training set: its HR images, frames or sub-images, and their LR images (Sec.
+V-A).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +10,13 @@ import numpy as np
 
 from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.degradation import downsample_bicubic
-from basicsr_m2trans.data.dicom import frame_count, is_dicom_file, read_frames, read_header, scan_region
+from basicsr_m2trans.data.dicom import (
+    frame_count,
+    is_dicom_file,
+    read_frames,
+    read_header,
+    scan_region,
+)
 from basicsr_m2trans.data.images import encode_png, read_image
 from basicsr_m2trans.data.manifest import Source, fingerprint
 from basicsr_m2trans.data.pairs import size_text
@@ -25,7 +33,8 @@ class Job:
     Attributes:
         hr_folder, out: folder of the sources, output folder.
         scales: scales of the LR images.
-        sub_image, step: side of the sub-images and distance between their starts in pixels; None for whole images.
+        sub_image, step: side of the sub-images and distance between their starts in pixels; None
+            for whole images.
         min_side: smaller sources are left out, in pixels after cropping.
         frame_step: of a DICOM cine loop every so many frames are used.
         whole_frames: take DICOM frames whole instead of the region of the scan.
@@ -56,17 +65,18 @@ class Job:
 def make_images(job: Job, path: str, name: str) -> Source:
     """Write the HR and LR images of one source file.
 
-    Images are converted to 8 bits, stored with one channel if their channels are equal, and cropped right and bottom
-    to multiples of 12 before sub-images are cut.
+    Images are converted to 8 bits, stored with one channel if their channels are equal, and cropped
+    right and bottom to multiples of 12 before sub-images are cut.
 
     Args:
         job: what to make.
         path: the source, relative to the HR folder.
-        name: its image name; frames of a cine loop are called `<name>_f0001` and so on, by their number in the loop,
-            and sub-images `<name>_s001` and so on, row by row.
+        name: its image name; frames of a cine loop are called `<name>_f0001` and so on, by their
+            number in the loop, and sub-images `<name>_s001` and so on, row by row.
 
     Returns:
-        The source's record, with the reason if it cannot be used. For a DICOM file the reason does not hold its path.
+        The source's record, with the reason if it cannot be used. For a DICOM file the reason does
+        not hold its path.
     """
     file = job.hr_folder / path
     record = Source(*fingerprint(file))
@@ -91,7 +101,10 @@ def _frames(job: Job, file: Path, source: str) -> Iterator[tuple[str, np.ndarray
     header = read_header(file, source)
     window = None if job.whole_frames else scan_region(header, source)
     for number, image in read_frames(file, header, source, job.frame_step):
-        yield f"_f{number:04d}" if frame_count(header) > 1 else "", image if window is None else image[window]
+        yield (
+            f"_f{number:04d}" if frame_count(header) > 1 else "",
+            image if window is None else image[window],
+        )
 
 
 def _cropped(image: np.ndarray, min_side: int, source: str) -> np.ndarray:
@@ -130,6 +143,8 @@ def _sub_images(image: np.ndarray, job: Job) -> Iterator[tuple[str, np.ndarray]]
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where sub-images start along one direction; the last one ends at the border, so that nothing is left out."""
+    """Where sub-images start along one direction; the last one ends at the border, so that nothing
+    is left out.
+    """
     last = max(length - size, 0)
     return [*range(0, last, step), last]

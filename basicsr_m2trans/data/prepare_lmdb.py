@@ -1,4 +1,6 @@
-"""The LMDB folders that `m2trans prepare` and `m2trans lmdb` make: their names, formats and contents."""
+"""The LMDB folders that `m2trans prepare` and `m2trans lmdb` make: their names, formats and
+contents.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -24,19 +26,21 @@ def check_lmdb_format(lmdb: str) -> None:
 
 
 def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
-    """Name of the LMDB folder of the images of one scale in one of `lmdb_store.FORMATS`; scale 1 is HR.
+    """Name of the LMDB folder of the images of one scale in one of `lmdb_store.FORMATS`; scale 1 is
+    HR.
 
     HR images that were cropped to fit the LR images of one scale only are told apart by `hr_scale`.
 
-    Folders of raw pixels do not end in `.lmdb`: stock BasicSR, which would take their values for PNG files, then
-    refuses them by name before it reads any.
+    Folders of raw pixels do not end in `.lmdb`: stock BasicSR, which would take their values for
+    PNG files, then refuses them by name before it reads any.
     """
     images = f"LR_bicubic_X{scale}" if scale > 1 else f"HR_X{hr_scale}" if hr_scale else "HR"
     return f"{images}.lmdb" if lmdb == "png" else f"{images}.raw_lmdb"
 
 
 def update_lmdbs(job: Job, manifest: Manifest, wanted: str | None) -> tuple[list[str], list[str]]:
-    """Write the wanted LMDB folders that are missing or out of date, and delete the others that are out of date.
+    """Write the wanted LMDB folders that are missing or out of date, and delete the others that are
+    out of date.
 
     Args:
         job: the scales and the output folder, whose image files are complete.

@@ -29,27 +29,35 @@ class SourceFile(NamedTuple):
 
 
 def find_sources(hr_folder: Path) -> tuple[dict[str, SourceFile], list[str]]:
-    """Find image and DICOM files in a folder and its sub-folders; DICOM files are read whole for their names.
+    """Find image and DICOM files in a folder and its sub-folders; DICOM files are read whole for
+    their names.
 
     Returns:
-        The sources by their key, and one sentence for each DICOM file left out because it repeats an earlier one.
+        The sources by their key, and one sentence for each DICOM file left out because it repeats
+        an earlier one.
 
     Raises:
-        InputError: the folder does not exist or holds no such file, or two image files would have the same name.
+        InputError: the folder does not exist or holds no such file, or two image files would have
+            the same name.
     """
     sources: dict[str, SourceFile] = {}
     copies: list[str] = []
     owners: dict[str, str] = {}
-    for file in list_images(hr_folder, recursive=True, accept=lambda path: is_image_file(path) or is_dicom_file(path)):
+    for file in list_images(
+        hr_folder, recursive=True, accept=lambda path: is_image_file(path) or is_dicom_file(path)
+    ):
         relative, dicom = file.relative_to(hr_folder), is_dicom_file(file)
-        name = anonymous_name(file) if dicom else safe_name("_".join(relative.with_suffix("").parts))
+        name = (
+            anonymous_name(file) if dicom else safe_name("_".join(relative.with_suffix("").parts))
+        )
         source = SourceFile(relative.as_posix(), name, dicom)
         if source.key in sources:
             copies.append(f"{file}: is a copy of {hr_folder / sources[source.key].path}")
             continue
         if name in owners:
             raise InputError(
-                f"{hr_folder}: {owners[name]} and {source.path} would both be called {name}; rename one of them"
+                f"{hr_folder}: {owners[name]} and {source.path} would both be called {name}; "
+                "rename one of them"
             )
         owners[name] = source.path
         sources[source.key] = source

@@ -1,7 +1,8 @@
-"""The published data sets of the paper (Sec. IV and V-A) as their authors lay them out: `m2trans prepare --preset`.
+"""The published data sets of the paper (Sec. IV and V-A) as their authors lay them out: `m2trans
+prepare --preset`.
 
-MMUS1K has 1,023 images, which the authors' code divides into 1,000 for training and 23 for testing. CCA-US (84 images)
-and the part of US-CASE that the paper uses (111) are for testing only.
+MMUS1K has 1,023 images, which the authors' code divides into 1,000 for training and 23 for testing.
+CCA-US (84 images) and the part of US-CASE that the paper uses (111) are for testing only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +30,8 @@ class Part:
     Attributes:
         name: `train` or `test`; the name of its output folder.
         count: number of images.
-        folders: (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder, wherever the
-            authors' page, their code or a folder that holds this part alone puts them.
+        folders: (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder,
+            wherever the authors' page, their code or a folder that holds this part alone puts them.
     """
 
     name: str
@@ -40,7 +41,9 @@ class Part:
 
 def _benchmark(count: int, *names: str) -> Part:
     places = [f"{parent}{name}/" for name in names for parent in ("benchmark/", "")]
-    return Part("test", count, tuple((f"{place}HR", f"{place}LR_bicubic") for place in (*places, "")))
+    return Part(
+        "test", count, tuple((f"{place}HR", f"{place}LR_bicubic") for place in (*places, ""))
+    )
 
 
 # The authors' code calls MMUS1K US1K, CCA-US UI5 and US-CASE US15.
@@ -62,7 +65,8 @@ class PublishedData:
 
     Attributes:
         conversions: the result of each part and scale, by (part, scale).
-        notes: one sentence for each piece that is missing or unlike its description but was no hindrance.
+        notes: one sentence for each piece that is missing or unlike its description but was no
+            hindrance.
     """
 
     conversions: dict[tuple[str, int], Conversion]
@@ -70,14 +74,19 @@ class PublishedData:
 
 
 def prepare_published(
-    preset: str, folder: str | Path, out: str | Path, scales: Sequence[int] = (2, 3, 4), lmdb: str = "png"
+    preset: str,
+    folder: str | Path,
+    out: str | Path,
+    scales: Sequence[int] = (2, 3, 4),
+    lmdb: str = "png",
 ) -> PublishedData:
     """Check a published data set and store its images as they are in LMDB folders, with captions.
 
-    Each part that is there gets a folder `<out>/train` or `<out>/test`; see `convert_paired_folders`. Where a scale
-    does not divide an image's sides, HR is cut to the LR image, as in the authors' code. Line n of
-    `text_description.txt` becomes the caption of the n-th training image, and further lines those of the test images
-    if there are as many; captions that were edited in `<out>` are kept.
+    Each part that is there gets a folder `<out>/train` or `<out>/test`; see
+    `convert_paired_folders`. Where a scale does not divide an image's sides, HR is cut to the LR
+    image, as in the authors' code. Line n of `text_description.txt` becomes the caption of the n-th
+    training image, and further lines those of the test images if there are as many; captions that
+    were edited in `<out>` are kept.
 
     Args:
         preset: one of `PRESETS`.
@@ -87,9 +96,9 @@ def prepare_published(
         lmdb: one of `lmdb_store.FORMATS`.
 
     Raises:
-        InputError: no part is there; or a part has another number of images than published, lacks LR images or has
-            LR images that do not fit; or the captions file does not fit. All such problems are listed, and nothing
-            has been written.
+        InputError: no part is there; or a part has another number of images than published, lacks
+            LR images or has LR images that do not fit; or the captions file does not fit. All such
+            problems are listed, and nothing has been written.
     """
     if preset not in PRESETS:
         raise InputError(f"preset: {preset!r} is none of {', '.join(PRESETS)}")
@@ -104,11 +113,14 @@ def prepare_published(
         looked = ", ".join(_looked_for(part) for part in PRESETS[preset])
         raise InputError(f"{folder}: holds no HR images of {preset}; looked for {looked}")
     notes = [
-        f"{folder}: lacks the {part.name} part of {part.count} images; looked for {_looked_for(part)}"
+        f"{folder}: lacks the {part.name} part of {part.count} images; looked for "
+        f"{_looked_for(part)}"
         for part in PRESETS[preset]
         if part not in found
     ]
-    problems = [problem for part, (hr, lr) in found.items() for problem in _problems(part, hr, lr, scales)]
+    problems = [
+        problem for part, (hr, lr) in found.items() for problem in _problems(part, hr, lr, scales)
+    ]
     texts: dict[str, dict[str, str]] = {}
     if preset == "mmus1k":
         notes += _size_notes(found)
@@ -123,7 +135,9 @@ def prepare_published(
         if part.name in texts:
             _write_texts(part_out, texts[part.name])
         for scale in scales:
-            done = convert_paired_folders(hr, lr / f"X{scale}", part_out, scale, lmdb=lmdb, crop=True)
+            done = convert_paired_folders(
+                hr, lr / f"X{scale}", part_out, scale, lmdb=lmdb, crop=True
+            )
             conversions[part.name, scale] = done
     return PublishedData(conversions, notes)
 
@@ -154,7 +168,11 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
             problems.append(str(error))
         else:
             unfit = [problem for pair in pairs if (problem := size_problem(pair, scale))]
-            problems += [f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {first_few(unfit)}"] if unfit else []
+            problems += (
+                [f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {first_few(unfit)}"]
+                if unfit
+                else []
+            )
     return problems
 
 
@@ -179,24 +197,38 @@ def _size_notes(found: Mapping[Part, tuple[Path, Path]]) -> list[str]:
                 small.append(f"{file} ({size_text((h, w))})")
     if not small:
         return []
-    return [f"{len(small)} images are below {size_text(_MIN_SIZE)}, the smallest size of MMUS1K: {first_few(small)}"]
+    return [
+        f"{len(small)} images are below {size_text(_MIN_SIZE)}, the smallest size of MMUS1K: "
+        f"{first_few(small)}"
+    ]
 
 
 def _texts(
     folder: Path, found: Mapping[Part, tuple[Path, Path]], problems: list[str], notes: list[str]
 ) -> dict[str, dict[str, str]]:
-    """Captions by part and image, from the captions file; what is wrong with it is added to the two lists."""
-    file = next((file for file in (folder / CAPTIONS_FILE, folder.parent / CAPTIONS_FILE) if file.is_file()), None)
+    """Captions by part and image, from the captions file; what is wrong with it is added to the two
+    lists.
+    """
+    file = next(
+        (
+            file
+            for file in (folder / CAPTIONS_FILE, folder.parent / CAPTIONS_FILE)
+            if file.is_file()
+        ),
+        None,
+    )
     if file is None:
-        notes.append(f"{folder}: lacks {CAPTIONS_FILE}; captions were made by the paper's templates")
+        notes.append(
+            f"{folder}: lacks {CAPTIONS_FILE}; captions were made by the paper's templates"
+        )
         return {}
     train, test = PRESETS["mmus1k"]
     try:
         lines = _read_lines(file)
         if len(lines) not in (train.count, train.count + test.count):
             raise InputError(
-                f"{file}: holds {len(lines)} captions instead of {train.count}, one for each training image, or "
-                f"{train.count + test.count}, one for each image"
+                f"{file}: holds {len(lines)} captions instead of {train.count}, one for each "
+                f"training image, or {train.count + test.count}, one for each image"
             )
     except InputError as error:
         problems.append(str(error))
@@ -220,7 +252,10 @@ def _read_lines(file: Path) -> list[str]:
         raise InputError(f"{file}: is neither UTF-16 with a byte order mark nor UTF-8") from error
     empty = [str(number) for number, line in enumerate(lines, start=1) if not line]
     if empty:
-        raise InputError(f"{file}: line {first_few(empty)} holds no caption, so that images and lines do not match")
+        raise InputError(
+            f"{file}: line {first_few(empty)} holds no caption, so that images and lines do not "
+            "match"
+        )
     return lines
 
 

@@ -1,4 +1,5 @@
-"""The order in which training samples are drawn, the same for an interrupted and an uninterrupted run.
+"""The order in which training samples are drawn, the same for an interrupted and an uninterrupted
+run.
 
 BasicSR must be importable (`basicsr_m2trans.compat.apply()`) before this module is imported.
 """
@@ -14,15 +15,17 @@ from basicsr.data.data_sampler import EnlargedSampler
 class ResumableSampler(EnlargedSampler):
     """BasicSR's `EnlargedSampler` that can start inside an epoch and numbers the draws of an image.
 
-    An epoch is the same permutation as BasicSR's: `ratio` repetitions of the data set, shuffled by a generator that
-    is seeded with the epoch's number, every `num_replicas`-th index going to one rank. Where the ranks cannot have
-    equally many, BasicSR adds indices and so shuffles another list; here the last ones are left out, as the loader
-    leaves out incomplete batches. The order of an epoch does not depend on the number of ranks.
+    An epoch is the same permutation as BasicSR's: `ratio` repetitions of the data set, shuffled by
+    a generator that is seeded with the epoch's number, every `num_replicas`-th index going to one
+    rank. Where the ranks cannot have equally many, BasicSR adds indices and so shuffles another
+    list; here the last ones are left out, as the loader leaves out incomplete batches. The order of
+    an epoch does not depend on the number of ranks.
 
-    A data set with the class attribute `numbered_draws = True` answers index `i + k * len(dataset)` with the k-th
-    random crop and augmentation of image i. It gets a different k for every epoch and every repetition of the image
-    within the enlarged epoch, so its crops depend neither on the number of workers nor on interruptions. Any other
-    data set gets plain indices in [0, len(dataset)).
+    A data set with the class attribute `numbered_draws = True` answers index `i + k * len(dataset)`
+    with the k-th random crop and augmentation of image i. It gets a different k for every epoch and
+    every repetition of the image within the enlarged epoch, so its crops depend neither on the
+    number of workers nor on interruptions. Any other data set gets plain indices in [0,
+    len(dataset)).
 
     Args:
         dataset: the map-style training set.
@@ -39,25 +42,29 @@ class ResumableSampler(EnlargedSampler):
         self.samples_done = 0
 
     def start_at(self, epoch: int, samples_done: int) -> None:
-        """Leave out the first `samples_done` samples whenever `epoch` is iterated, and deal the others to the ranks.
+        """Leave out the first `samples_done` samples whenever `epoch` is iterated, and deal the
+        others to the ranks.
 
         Args:
             epoch: the epoch in which the run was interrupted.
-            samples_done: samples that all ranks together, however many they were, have consumed in it, in
-                [0, total_size].
+            samples_done: samples that all ranks together, however many they were, have consumed in
+                it, in [0, total_size].
 
         Raises:
             ValueError: `samples_done` is outside that range.
         """
         if not 0 <= samples_done <= self.total_size:
-            raise ValueError(f"samples_done is {samples_done}, but an epoch has {self.total_size} samples")
+            raise ValueError(
+                f"samples_done is {samples_done}, but an epoch has {self.total_size} samples"
+            )
         self.start_epoch = epoch
         self.samples_done = samples_done
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.epoch)
         positions = torch.randperm(self.total_size, generator=generator)
-        # BasicSR's prefetchers iterate an epoch twice before they train, so the skip belongs to the epoch's number.
+        # BasicSR's prefetchers iterate an epoch twice before they train, so the skip belongs to the
+        # epoch's number.
         if self.epoch == self.start_epoch:
             positions = positions[self.samples_done :]
         per_rank = len(positions) // self.num_replicas

@@ -1,4 +1,6 @@
-"""Frozen image-text encoders behind one interface (`base.ImageTextEncoder`), chosen by name in option files."""
+"""Frozen image-text encoders behind one interface (`base.ImageTextEncoder`), chosen by name in
+option files.
+"""
 
 import importlib
 from collections.abc import Mapping
@@ -7,7 +9,8 @@ from typing import Any
 from basicsr_m2trans.encoders.base import ImageTextEncoder
 from basicsr_m2trans.errors import InputError
 
-# Class name -> module; the module is imported when the encoder is asked for, since some need transformers.
+# Class name -> module; the module is imported when the encoder is asked for, since some need
+# transformers.
 ENCODERS = {
     "MedCLIPEncoder": "basicsr_m2trans.encoders.medclip",
     "OpenCLIPEncoder": "basicsr_m2trans.encoders.open_clip",
@@ -20,7 +23,8 @@ def build_encoder(options: str | Mapping[str, Any]) -> ImageTextEncoder:
     """Make an encoder from an option file's entry.
 
     Args:
-        options: the class name alone, or a mapping with the class name under `type` and its arguments.
+        options: the class name alone, or a mapping with the class name under `type` and its
+            arguments.
 
     Raises:
         InputError: no `type`, an unknown one, or arguments that the encoder does not have.

@@ -8,20 +8,24 @@ from torch import Tensor, nn
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, size, size) by antialiased bicubic interpolation, as image processors do.
+    """Resize (N, C, H, W) to (N, C, size, size) by antialiased bicubic interpolation, as image
+    processors do.
 
     The result can leave [0, 1] by a little at sharp edges; gradients pass.
     """
     if images.shape[-2:] == (size, size):
         return images
-    return F.interpolate(images, size=(size, size), mode="bicubic", antialias=True, align_corners=False)
+    return F.interpolate(
+        images, size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    )
 
 
 class ImageTextEncoder(nn.Module, ABC):
-    """A pair of encoders E_i and E_t into one space (Sec. III-C, Eq. 11), frozen and always in eval mode.
+    """A pair of encoders E_i and E_t into one space (Sec. III-C, Eq. 11), frozen and always in eval
+    mode.
 
-    Gradients pass through `encode_image` to the images; no parameter ever requires one. Subclasses build their
-    parameters and then call `freeze()`.
+    Gradients pass through `encode_image` to the images; no parameter ever requires one. Subclasses
+    build their parameters and then call `freeze()`.
     """
 
     def freeze(self) -> None:
@@ -30,12 +34,16 @@ class ImageTextEncoder(nn.Module, ABC):
         self.eval()
 
     def train(self, mode: bool = True) -> "ImageTextEncoder":  # noqa: ARG002
-        """Stay in eval mode: a prior that changes its dropout or statistics would not be a prior."""
+        """Stay in eval mode: a prior that changes its dropout or statistics would
+        not be a prior.
+        """
         return super().train(False)
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [0, 1] -> (N, D) of unit length; the encoder resizes and normalises as it needs."""
+        """(N, 3, H, W) RGB in [0, 1] -> (N, D) of unit length; the encoder resizes and normalises
+        as it needs.
+        """
 
     @abstractmethod
     def encode_text(self, captions: Sequence[str]) -> Tensor:

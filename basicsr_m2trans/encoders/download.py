@@ -15,10 +15,11 @@ class DownloadError(Exception):
 
 
 def download(url: str, path: Path, timeout: float = 60.0) -> None:
-    """Fetch a file with a progress bar; what `path` holds already is taken for its beginning and not fetched again.
+    """Fetch a file with a progress bar; what `path` holds already is taken for its beginning and
+    not fetched again.
 
-    A transfer that breaks off is taken up again as long as each attempt adds bytes. Servers that cannot send a part of
-    a file send all of it. What has arrived stays in `path`, whatever happens.
+    A transfer that breaks off is taken up again as long as each attempt adds bytes. Servers that
+    cannot send a part of a file send all of it. What has arrived stays in `path`, whatever happens.
 
     Args:
         url: HTTP or HTTPS address.
@@ -26,8 +27,8 @@ def download(url: str, path: Path, timeout: float = 60.0) -> None:
         timeout: seconds without a sign of the server before an attempt counts as broken off.
 
     Raises:
-        DownloadError: the server cannot be reached, refuses, answers with a web page or another part of the file, or
-            keeps breaking off.
+        DownloadError: the server cannot be reached, refuses, answers with a web page or another
+            part of the file, or keeps breaking off.
         InputError: too little space is free for the rest of the file.
         OSError: the file cannot be written.
     """
@@ -68,12 +69,18 @@ def _transfer(url: str, path: Path, timeout: float) -> None:
         free = shutil.disk_usage(path.parent).free + (_size(path) - offset)
         if length > free:
             raise InputError(
-                f"{path.parent}: {length / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are free; make room there "
-                "or choose another folder"
+                f"{path.parent}: {length / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are "
+                "free; make room there or choose another folder"
             )
         with (
             path.open("ab" if offset else "wb") as file,
-            tqdm(total=offset + length or None, initial=offset, unit="B", unit_scale=True, disable=None) as bar,
+            tqdm(
+                total=offset + length or None,
+                initial=offset,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+            ) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)

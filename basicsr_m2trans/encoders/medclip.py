@@ -1,8 +1,9 @@
 """MedCLIP-ViT, the encoder of the paper's semantic loss, rebuilt on transformers' Swin and BERT.
 
-The published weights (Wang et al., EMNLP 2022, https://github.com/RyanWangZf/MedCLIP) are loaded as they are; the
-package `medclip` itself does not run on current transformers. `MedCLIPModel` computes what that package computes from
-pixels and token ids, `MedCLIPEncoder` adds its preprocessing and tokeniser.
+The published weights (Wang et al., EMNLP 2022, https://github.com/RyanWangZf/MedCLIP) are loaded as
+they are; the package `medclip` itself does not run on current transformers. `MedCLIPModel` computes
+what that package computes from pixels and token ids, `MedCLIPEncoder` adds its preprocessing and
+tokeniser.
 """
 
 import io
@@ -31,7 +32,12 @@ IMAGE_SIZE = 224
 # MedCLIP's own image statistics, of grey values in [0, 1].
 PIXEL_MEAN, PIXEL_STD = 0.5862785803043838, 0.27950088968644304
 
-VISION_SETTINGS = {"image_size": 224, "embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]}
+VISION_SETTINGS = {
+    "image_size": 224,
+    "embed_dim": 96,
+    "depths": [2, 2, 6, 2],
+    "num_heads": [3, 6, 12, 24],
+}
 TEXT_SETTINGS = {"vocab_size": 28996}
 
 # Parameter names of transformers' Swin before 5.9, which the published file has, and since.
@@ -48,8 +54,17 @@ SWIN_RENAMES = (
 # Constant index tables; transformers' versions differ in which of them they save.
 INDEX_BUFFER = re.compile(r"\.(relative_position_index|position_ids)$")
 
-# What zipfile raises for archives with changed bytes; NotImplementedError, a RuntimeError, for an unknown method.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeError, struct.error)
+# What zipfile raises for archives with changed bytes; NotImplementedError, a RuntimeError, for an
+# unknown method.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    UnicodeError,
+    struct.error,
+)
 
 
 class MedCLIPModel(nn.Module):
@@ -60,7 +75,9 @@ class MedCLIPModel(nn.Module):
         text: settings of `transformers.BertConfig`.
     """
 
-    def __init__(self, vision: Mapping[str, Any] = VISION_SETTINGS, text: Mapping[str, Any] = TEXT_SETTINGS) -> None:
+    def __init__(
+        self, vision: Mapping[str, Any] = VISION_SETTINGS, text: Mapping[str, Any] = TEXT_SETTINGS
+    ) -> None:
         super().__init__()
         from basicsr_m2trans import compat
 
@@ -83,7 +100,9 @@ class MedCLIPModel(nn.Module):
 
         The mean runs over all L positions, padding included, as in MedCLIP.
         """
-        output = self.text_model.model(input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        output = self.text_model.model(
+            input_ids, attention_mask=attention_mask, output_hidden_states=True
+        )
         states = torch.stack([output.hidden_states[layer] for layer in (1, 2, -1)])
         return F.normalize(self.text_model.projection_head(states.mean(dim=(0, 2))), dim=-1)
 
@@ -100,31 +119,44 @@ class MedCLIPModel(nn.Module):
         self.load_state_dict(self.state_dict() | self.fitting_weights(weights, source), strict=True)
 
     def fitting_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        """A checkpoint's weights under this model's names; arguments and errors are those of `load_weights`."""
-        given = {_current_name(key): value for key, value in weights.items() if not INDEX_BUFFER.search(key)}
+        """A checkpoint's weights under this model's names; arguments and errors are those of
+        `load_weights`.
+        """
+        given = {
+            _current_name(key): value
+            for key, value in weights.items()
+            if not INDEX_BUFFER.search(key)
+        }
         own = self.state_dict()
         expected = {_current_name(key): key for key in own if not INDEX_BUFFER.search(key)}
-        check_weights(given, {name: own[key] for name, key in expected.items()}, source, "MedCLIP-ViT")
+        check_weights(
+            given, {name: own[key] for name, key in expected.items()}, source, "MedCLIP-ViT"
+        )
         return {key: given[name] for name, key in expected.items()}
 
 
 class MedCLIPEncoder(ImageTextEncoder):
     """MedCLIP-ViT with its own preprocessing and tokeniser, offline.
 
-    Images become grey (ITU-R 601 luma), 224x224 and normalised with MedCLIP's statistics; where the package would pad
-    an image to a square with black, it is stretched. Captions are tokenised one by one, because MedCLIP averages over
-    padding too, and in lower case, although the vocabulary is cased: the tokeniser that MedCLIP was trained with, of
-    Bio_ClinicalBERT, has no configuration and so lower-cases.
+    Images become grey (ITU-R 601 luma), 224x224 and normalised with MedCLIP's statistics; where the
+    package would pad an image to a square with black, it is stretched. Captions are tokenised one
+    by one, because MedCLIP averages over padding too, and in lower case, although the vocabulary is
+    cased: the tokeniser that MedCLIP was trained with, of Bio_ClinicalBERT, has no configuration
+    and so lower-cases.
 
     Args:
-        checkpoint: the published archive `medclip-vit-pretrained.zip`, or the `pytorch_model.bin` inside it.
-        model: for other sizes of the architecture, with weights already in place; then `checkpoint` stays None.
+        checkpoint: the published archive `medclip-vit-pretrained.zip`, or the `pytorch_model.bin`
+            inside it.
+        model: for other sizes of the architecture, with weights already in place; then `checkpoint`
+            stays None.
 
     Raises:
         InputError: the file is missing, unreadable or holds other weights.
     """
 
-    def __init__(self, checkpoint: str | Path | None = None, model: MedCLIPModel | None = None) -> None:
+    def __init__(
+        self, checkpoint: str | Path | None = None, model: MedCLIPModel | None = None
+    ) -> None:
         super().__init__()
         if model is None and checkpoint is not None:
             weights = read_medclip_checkpoint(checkpoint)
@@ -159,17 +191,20 @@ class MedCLIPEncoder(ImageTextEncoder):
 
 
 def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read MedCLIP's weights from the published archive or the file inside it, running no code from the file.
+    """Read MedCLIP's weights from the published archive or the file inside it, running no code from
+    the file.
 
     Raises:
-        InputError: no such file, or not a file of plain weights; the message says where the file comes from.
+        InputError: no such file, or not a file of plain weights; the message says where the file
+            comes from.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(
             f"MedCLIP's weights are not at {path}.\n"
             f"Run m2trans weights medclip, or download {CHECKPOINT_URL} (about 500 MB)\n"
-            f"and put it there as it is, or name its place under train: semantic_opt: encoder: checkpoint."
+            "and put it there as it is, or name its place under train: semantic_opt: encoder: "
+            "checkpoint."
         )
     member = packed_weights(path)
     if member is None:
@@ -177,17 +212,23 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             if (size := archive.getinfo(member).file_size) > MAX_BYTES:
-                raise InputError(f"{path}: {member} would unpack to {size / 1e9:.1f} GB; MedCLIP's weights have 0.5 GB")
-            # In memory, because torch.load jumps back and forth, which a compressed member answers slowly; so no
-            # member of an archive is ever written anywhere.
+                raise InputError(
+                    f"{path}: {member} would unpack to {size / 1e9:.1f} GB; MedCLIP's weights have "
+                    "0.5 GB"
+                )
+            # In memory, because torch.load jumps back and forth, which a compressed member answers
+            # slowly; so no member of an archive is ever written anywhere.
             content = io.BytesIO(archive.read(member))
     except _DAMAGED as error:
-        raise InputError(f"{path}: {member} cannot be read: the archive is damaged; get it again") from error
+        raise InputError(
+            f"{path}: {member} cannot be read: the archive is damaged; get it again"
+        ) from error
     return as_weights(read_checkpoint(content, f"{path}: {member}"), f"{path}: {member}")
 
 
 def packed_weights(path: Path) -> str | None:
-    """Name of the weights' file inside the published archive; None if `path` is not such an archive.
+    """Name of the weights' file inside the published archive; None if `path` is not such an
+    archive.
 
     A file written by torch.save is a zip archive too, but never holds this name.
 
@@ -198,7 +239,9 @@ def packed_weights(path: Path) -> str | None:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
-            return next((name for name in archive.namelist() if Path(name).name == WEIGHTS_NAME), None)
+            return next(
+                (name for name in archive.namelist() if Path(name).name == WEIGHTS_NAME), None
+            )
     except _DAMAGED as error:
         raise InputError(f"{path} cannot be read: the archive is damaged; get it again") from error
 
@@ -213,7 +256,9 @@ class _Tower(nn.Module):
 
 
 def _current_name(key: str) -> str:
-    """The parameter's name in transformers 5.9 and later, without the prefix of parallel training."""
+    """The parameter's name in transformers 5.9 and later, without the prefix of
+    parallel training.
+    """
     key = key.removeprefix("module.")
     if key.startswith("vision_model."):
         for pattern, replacement in SWIN_RENAMES:

@@ -27,20 +27,21 @@ ARCHIVE = "medclip-vit-pretrained.zip"
 def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
     """Make `folder` hold MedCLIP's archive, with all weights of the right names and shapes.
 
-    Its SHA-256 is written beside it, as `sha256sum` does; where archive and sum exist and no `source` is given, they
-    are only compared. The archive stays packed: `MedCLIPEncoder` reads `pytorch_model.bin` from it and nothing else.
+    Its SHA-256 is written beside it, as `sha256sum` does; where archive and sum exist and no
+    `source` is given, they are only compared. The archive stays packed: `MedCLIPEncoder` reads
+    `pytorch_model.bin` from it and nothing else.
 
     Args:
         folder: made where it does not exist.
-        source: the archive, or the `pytorch_model.bin` inside it, fetched by hand, which takes the place of an archive
-            that is there; without it, download.
+        source: the archive, or the `pytorch_model.bin` inside it, fetched by hand, which takes the
+            place of an archive that is there; without it, download.
 
     Returns:
         Path of the archive.
 
     Raises:
-        InputError: the weights cannot be had, or are not MedCLIP's; nothing else than what arrived of a broken
-            download, for the next call to go on with, is left in the folder.
+        InputError: the weights cannot be had, or are not MedCLIP's; nothing else than what arrived
+            of a broken download, for the next call to go on with, is left in the folder.
     """
     archive = folder / ARCHIVE
     if source is None and archive.is_file():
@@ -56,13 +57,15 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
         _remember(archive)
     except OSError as error:
         raise InputError(
-            f"{folder}: {error.strerror or error}; mend that or choose another folder with --to, and repeat"
+            f"{folder}: {error.strerror or error}; mend that or choose another folder with --to, "
+            "and repeat"
         ) from error
     return archive
 
 
 def check_medclip(path: Path) -> None:
-    """Compare names and shapes of all weights in the archive, or in the file inside it, with the model's.
+    """Compare names and shapes of all weights in the archive, or in the file inside it, with the
+    model's.
 
     Raises:
         InputError: the file is missing, damaged or holds other weights.
@@ -85,8 +88,8 @@ def _download(archive: Path) -> Path:
     """
     partial = _partial(archive)
     by_hand = (
-        f"Repeat the command to go on where it stopped, or fetch {CHECKPOINT_URL} (about 500 MB) by hand\n"
-        f"and run: m2trans weights medclip --to {archive.parent} --from FILE"
+        f"Repeat the command to go on where it stopped, or fetch {CHECKPOINT_URL} (about 500 MB) "
+        f"by hand\nand run: m2trans weights medclip --to {archive.parent} --from FILE"
     )
     failures = []
     for address in dict.fromkeys((_published_address(), CHECKPOINT_URL)):
@@ -96,12 +99,16 @@ def _download(archive: Path) -> Path:
         except DownloadError as error:
             failures.append(str(error))
     else:
-        raise InputError(f"MedCLIP's weights cannot be downloaded ({'; '.join(failures)}).\n{by_hand}")
+        raise InputError(
+            f"MedCLIP's weights cannot be downloaded ({'; '.join(failures)}).\n{by_hand}"
+        )
     try:
         check_medclip(partial)
     except InputError as error:
         partial.unlink()
-        raise InputError(f"{address} gives something else, which is deleted: {error}\n{by_hand}") from error
+        raise InputError(
+            f"{address} gives something else, which is deleted: {error}\n{by_hand}"
+        ) from error
     return partial
 
 
@@ -144,7 +151,8 @@ def _remember(archive: Path) -> None:
 
 
 def _check_again(archive: Path) -> None:
-    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes where it has been put there by hand.
+    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes where it has been put
+    there by hand.
 
     Raises:
         InputError: it is not what it was, or holds other weights.
@@ -155,8 +163,8 @@ def _check_again(archive: Path) -> None:
         _remember(archive)
     elif checksum.read_text().split()[:1] != [_sha256(archive)]:
         raise InputError(
-            f"{archive} has changed since {checksum.name} was written: delete both and repeat the command, or only "
-            f"{checksum.name} if you changed the archive yourself"
+            f"{archive} has changed since {checksum.name} was written: delete both and repeat the "
+            f"command, or only {checksum.name} if you changed the archive yourself"
         )
 
 

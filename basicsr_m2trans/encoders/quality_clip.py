@@ -1,7 +1,8 @@
-"""The embedded prior: a small CLIP trained on ultrasound images degraded on purpose (see docs/quality-prior.md).
+"""The embedded prior: a small CLIP trained on ultrasound images degraded on purpose (see
+docs/quality-prior.md).
 
-`QualityCLIP` is the network with its word list, `read_quality_clip` and `write_quality_clip` its file, and
-`QualityCLIPEncoder` what the semantic loss uses. `m2trans train-prior` trains it.
+`QualityCLIP` is the network with its word list, `read_quality_clip` and `write_quality_clip` its
+file, and `QualityCLIPEncoder` what the semantic loss uses. `m2trans train-prior` trains it.
 """
 
 import itertools
@@ -32,7 +33,8 @@ class QualityCLIP(nn.Module):
     """A convolutional image tower and a transformer over words, with one space of 128 dimensions.
 
     Args:
-        words: the words that the text tower tells apart, in lower case; all others are one unknown word.
+        words: the words that the text tower tells apart, in lower case; all others are one unknown
+            word.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -40,7 +42,9 @@ class QualityCLIP(nn.Module):
         self.words = tuple(words)
         self.image_tower = _ImageTower()
         self.text_tower = _TextTower(len(self.words) + 2)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # only the contrastive training uses it
+        self.logit_scale = nn.Parameter(
+            torch.tensor(math.log(1 / 0.07))
+        )  # only the contrastive training uses it
         self._indices = {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
 
     def image_features(self, grey: Tensor) -> Tensor:
@@ -51,7 +55,9 @@ class QualityCLIP(nn.Module):
         """N captions -> (N, 128) of unit length; words after the 32nd are cut."""
         tokens = [self._tokens(caption) for caption in captions]
         longest = max(map(len, tokens))
-        padded = torch.tensor([indices + [PADDING] * (longest - len(indices)) for indices in tokens])
+        padded = torch.tensor(
+            [indices + [PADDING] * (longest - len(indices)) for indices in tokens]
+        )
         return F.normalize(self.text_tower(padded.to(self.logit_scale.device)), dim=-1)
 
     def _tokens(self, caption: str) -> list[int]:
@@ -62,8 +68,9 @@ class QualityCLIP(nn.Module):
 class QualityCLIPEncoder(ImageTextEncoder):
     """The embedded prior as the encoder of the semantic loss (Sec. III-C, Eq. 11), offline.
 
-    Images become grey (ITU-R 601 luma) and keep their size: how sharp or noisy a patch is shows in its pixels. Of a
-    caption it knows words of image quality; organs and findings are unknown words to it.
+    Images become grey (ITU-R 601 luma) and keep their size: how sharp or noisy a patch is shows in
+    its pixels. Of a caption it knows words of image quality; organs and findings are unknown words
+    to it.
 
     Args:
         checkpoint: a file written by `m2trans train-prior`; None for the one in the package.
@@ -93,7 +100,8 @@ def split_words(caption: str) -> list[str]:
 
 
 def write_quality_clip(path: str | Path, model: QualityCLIP, metadata: Mapping[str, str]) -> None:
-    """Write weights (in half precision), word list and metadata as safetensors; the file is complete or untouched.
+    """Write weights (in half precision), word list and metadata as safetensors; the file is
+    complete or untouched.
 
     Args:
         path: file in a folder that exists.
@@ -106,11 +114,16 @@ def write_quality_clip(path: str | Path, model: QualityCLIP, metadata: Mapping[s
     from safetensors.torch import save
 
     weights = {
-        name: value.detach().to("cpu", torch.float16 if value.is_floating_point() else value.dtype).contiguous()
+        name: value.detach()
+        .to("cpu", torch.float16 if value.is_floating_point() else value.dtype)
+        .contiguous()
         for name, value in model.state_dict().items()
     }
-    # One key: safetensors writes several in random order, and equal training is to give equal files.
-    write_atomic(Path(path), save(weights, {METADATA_KEY: json.dumps({"words": model.words, **metadata})}))
+    # One key: safetensors writes several in random order, and equal training is to give equal
+    # files.
+    write_atomic(
+        Path(path), save(weights, {METADATA_KEY: json.dumps({"words": model.words, **metadata})})
+    )
 
 
 def read_quality_clip(path: str | Path) -> tuple[QualityCLIP, dict[str, str]]:
@@ -132,14 +145,21 @@ def read_quality_clip(path: str | Path) -> tuple[QualityCLIP, dict[str, str]]:
             text = (file.metadata() or {}).get(METADATA_KEY)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}); get it again") from error
+        raise InputError(
+            f"{path} is damaged or no safetensors file ({error}); get it again"
+        ) from error
     if text is None:
-        raise InputError(f"{path} was not written by m2trans train-prior: its metadata lack the key {METADATA_KEY}")
+        raise InputError(
+            f"{path} was not written by m2trans train-prior: its metadata lack the key "
+            f"{METADATA_KEY}"
+        )
     try:
         metadata = json.loads(text)
         model = QualityCLIP(metadata.pop("words"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: the metadata under {METADATA_KEY} hold no word list; get the file again") from error
+        raise InputError(
+            f"{path}: the metadata under {METADATA_KEY} hold no word list; get the file again"
+        ) from error
     check_weights(weights, model.state_dict(), str(path), "QualityCLIP")
     model.load_state_dict(weights)
     return model, metadata
@@ -151,16 +171,21 @@ class _ImageTower(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stages = nn.ModuleList(
-            _stage(narrow, wide, stride=1 if narrow == WIDTHS[0] else 2) for narrow, wide in itertools.pairwise(WIDTHS)
+            _stage(narrow, wide, stride=1 if narrow == WIDTHS[0] else 2)
+            for narrow, wide in itertools.pairwise(WIDTHS)
         )
         statistics = 2 * sum(WIDTHS)
         self.projection = nn.Sequential(
-            nn.BatchNorm1d(statistics, affine=False), nn.Linear(statistics, 256), nn.GELU(), nn.Linear(256, EMBED_DIM)
+            nn.BatchNorm1d(statistics, affine=False),
+            nn.Linear(statistics, 256),
+            nn.GELU(),
+            nn.Linear(256, EMBED_DIM),
         )
 
     def forward(self, grey: Tensor) -> Tensor:
         local_mean = F.avg_pool2d(grey, 3, stride=1, padding=1, count_include_pad=False)
-        # Blur shows in differences of a few grey levels between neighbours, which the grey values would drown.
+        # Blur shows in differences of a few grey levels between neighbours, which the grey values
+        # would drown.
         features = torch.cat((4 * grey - 1, 16 * (grey - local_mean)), dim=1)
         statistics = [_statistics(features)]
         for stage in self.stages:
@@ -172,8 +197,8 @@ class _ImageTower(nn.Module):
 def _statistics(features: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, 2C): mean and logarithm of the variance.
 
-    Quality is texture, and contrast multiplies it: as logarithms, the sharpness that a ratio of scales shows is a
-    difference. The constant keeps the slope finite where a patch is even.
+    Quality is texture, and contrast multiplies it: as logarithms, the sharpness that a ratio of
+    scales shows is a difference. The constant keeps the slope finite where a patch is even.
     """
     variance = features.var(dim=(2, 3), correction=0)
     return torch.cat((features.mean(dim=(2, 3)), (variance + 1e-4).log()), dim=1)
@@ -181,7 +206,9 @@ def _statistics(features: Tensor) -> Tensor:
 
 def _stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.GELU()
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.GELU(),
     )
 
 
@@ -193,14 +220,24 @@ class _TextTower(nn.Module):
         self.embedding = nn.Embedding(num_indices, EMBED_DIM)
         self.position = nn.Parameter(0.02 * torch.randn(MAX_WORDS, EMBED_DIM))
         layer = nn.TransformerEncoderLayer(
-            EMBED_DIM, 4, 2 * EMBED_DIM, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            EMBED_DIM,
+            4,
+            2 * EMBED_DIM,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
         )
-        self.layers = nn.TransformerEncoder(layer, 2, nn.LayerNorm(EMBED_DIM), enable_nested_tensor=False)
+        self.layers = nn.TransformerEncoder(
+            layer, 2, nn.LayerNorm(EMBED_DIM), enable_nested_tensor=False
+        )
         self.projection = nn.Linear(EMBED_DIM, EMBED_DIM)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Word indices (N, L), L <= 32 -> (N, 128)."""
         padding = tokens == PADDING
-        states = self.layers(self.embedding(tokens) + self.position[: tokens.shape[1]], src_key_padding_mask=padding)
+        states = self.layers(
+            self.embedding(tokens) + self.position[: tokens.shape[1]], src_key_padding_mask=padding
+        )
         words = (~padding).unsqueeze(-1)
         return self.projection((states * words).sum(dim=1) / words.sum(dim=1))

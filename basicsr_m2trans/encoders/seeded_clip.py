@@ -17,8 +17,8 @@ VOCABULARY_SIZE = 1024
 class SeededCLIPEncoder(ImageTextEncoder):
     """A small CLIP-shaped encoder whose weights come from a seed.
 
-    It is the control that a trained encoder is compared with, and runs the whole semantic loss offline. Its
-    similarities mean nothing: do not expect the loss to improve images with it.
+    It is the control that a trained encoder is compared with, and runs the whole semantic loss
+    offline. Its similarities mean nothing: do not expect the loss to improve images with it.
 
     Args:
         seed: the weights are a function of it alone.
@@ -43,7 +43,8 @@ class SeededCLIPEncoder(ImageTextEncoder):
         """(N, 3, H, W) RGB in [0, 1], any H, W >= 1 -> (N, D) of unit length."""
         features = self.image_layers(images.mean(dim=1, keepdim=True) - 0.5).flatten(2)
         deviation = (features.var(dim=-1, correction=0) + 1e-8).sqrt()
-        # Without biases and with this normalisation no part that all images share outweighs their differences.
+        # Without biases and with this normalisation no part that all images share outweighs their
+        # differences.
         pooled = torch.cat((features.mean(dim=-1), deviation), dim=-1)
         pooled = F.layer_norm(pooled, pooled.shape[-1:])
         return F.normalize(self.image_projection(pooled), dim=-1)
@@ -52,7 +53,11 @@ class SeededCLIPEncoder(ImageTextEncoder):
         """N captions -> (N, D) of unit length; the order of words does not count."""
         words = [re.findall(r"\w+", caption.lower()) or [""] for caption in captions]
         # crc32 and not hash(): the latter differs from run to run.
-        indices = [[zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in caption] for caption in words]
+        indices = [
+            [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in caption] for caption in words
+        ]
         device = self.word_embedding.weight.device
-        means = [self.word_embedding(torch.tensor(index, device=device)).mean(dim=0) for index in indices]
+        means = [
+            self.word_embedding(torch.tensor(index, device=device)).mean(dim=0) for index in indices
+        ]
         return F.normalize(self.text_projection(torch.stack(means)), dim=-1)

@@ -24,7 +24,8 @@ class Agreement(NamedTuple):
     """An exported network beside the network itself.
 
     Attributes:
-        difference: largest absolute difference of the results on images of `SIZES`, which are in [0, 1].
+        difference: largest absolute difference of the results on images of `SIZES`, which are in
+            [0, 1].
         exported_seconds: median time of the exported network for an image of `TIMED_SIZE`.
         network_seconds: that of the network itself.
     """
@@ -36,7 +37,11 @@ class Agreement(NamedTuple):
 
 @torch.no_grad()
 def compare(
-    net: nn.Module, channels: int, exported: Callable[[Tensor], Tensor], tolerance: float, source: str
+    net: nn.Module,
+    channels: int,
+    exported: Callable[[Tensor], Tensor],
+    tolerance: float,
+    source: str,
 ) -> Agreement:
     """Compare an exported network with `net` on uniform noise.
 
@@ -55,11 +60,16 @@ def compare(
     for size in SIZES:
         image = torch.rand(1, channels, *size, generator=generator)
         expected, result = net(image), exported(image)
-        error = (result - expected).abs().max().item() if result.shape == expected.shape else float("inf")
+        error = (
+            (result - expected).abs().max().item()
+            if result.shape == expected.shape
+            else float("inf")
+        )
         if not error <= tolerance:
             raise InputError(
-                f"{source} was not written: on an image of {size[1]} x {size[0]} pixels its result differs from "
-                f"PyTorch's by {error:.1e}, and {tolerance:.0e} is allowed; the weights may be damaged or not trained"
+                f"{source} was not written: on an image of {size[1]} x {size[0]} pixels its result "
+                f"differs from PyTorch's by {error:.1e}, and {tolerance:.0e} is allowed; the "
+                "weights may be damaged or not trained"
             )
         difference = max(difference, error)
     image = torch.rand(1, channels, *TIMED_SIZE, generator=generator)

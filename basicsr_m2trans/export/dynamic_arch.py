@@ -1,8 +1,9 @@
 """M2Trans written so that a traced graph holds for images of every size.
 
-An exporter runs the network once and writes down what it sees, so that nothing may depend on the size in Python: no
-branch, no loop, no remembered index. Here every shape is arithmetic on the number of 32x32 blocks of the padded image.
-Attention is computed from the folded weights of `archs/folded_attention.py`, whose docstring has the identities.
+An exporter runs the network once and writes down what it sees, so that nothing may depend on the
+size in Python: no branch, no loop, no remembered index. Here every shape is arithmetic on the
+number of 32x32 blocks of the padded image. Attention is computed from the folded weights of
+`archs/folded_attention.py`, whose docstring has the identities.
 """
 
 import copy
@@ -25,8 +26,8 @@ class DynamicM2Trans(nn.Module):
 
     Args:
         net: trained, with wavelet 'haar' or 'none'; it is not changed.
-        dtype: of the computation between the float32 input and the float32 output. InstanceNorm stays float32, since
-            the squares of a whole map do not fit into float16.
+        dtype: of the computation between the float32 input and the float32 output. InstanceNorm
+            stays float32, since the squares of a whole map do not fit into float16.
 
     Raises:
         InputError: the network is another one, or has another wavelet.
@@ -35,7 +36,9 @@ class DynamicM2Trans(nn.Module):
     def __init__(self, net: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         if not isinstance(net, M2Trans):
-            raise InputError(f"only M2Trans can be exported with free image sizes, not {type(net).__name__}")
+            raise InputError(
+                f"only M2Trans can be exported with free image sizes, not {type(net).__name__}"
+            )
         if any(not isinstance(block.wavelet, HaarTransform) for block in net.blocks):
             raise InputError("only M2Trans with wavelet 'haar' or 'none' can be exported")
         net = copy.deepcopy(net)
@@ -46,7 +49,9 @@ class DynamicM2Trans(nn.Module):
         self.to(dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W) float32 in [0, 1]."""
+        """(N, C, H, W) float32 in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W)
+        float32 in [0, 1].
+        """
         height, width = images.shape[-2:]
         x = _pad_to_blocks(_pad_to_blocks(images, 2), 3).to(self.dtype) * self.img_range
         shallow = self.head(x)
@@ -67,12 +72,15 @@ class _DynamicCFTM(nn.Module):
         super().__init__()
         self.norm, self.feed_forward, self.refine = block.norm, block.feed_forward, block.refine
         self.branches = nn.ModuleList(
-            _DynamicAttention(block.attention(branch), block.levels[branch]) for branch in range(NUM_BRANCHES)
+            _DynamicAttention(block.attention(branch), block.levels[branch])
+            for branch in range(NUM_BRANCHES)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: list[Tensor] = []
-        for branch, group in zip(self.branches, self.norm(x.float()).to(x.dtype).chunk(NUM_BRANCHES, 1), strict=True):
+        for branch, group in zip(
+            self.branches, self.norm(x.float()).to(x.dtype).chunk(NUM_BRANCHES, 1), strict=True
+        ):
             outputs.append(branch((group + outputs[-1]) / 2 if outputs else group))
         return self.refine(self.feed_forward(torch.cat(outputs, dim=1)) + x)
 
@@ -95,11 +103,17 @@ class _DynamicAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
         rows, columns = height // (self.size * self.block), width // (self.size * self.block)
-        pixels = x.reshape(n, channels, rows * self.size, self.block, columns * self.size, self.block)
-        pixels = pixels.permute(0, 2, 4, 3, 5, 1).reshape(n, rows * self.size, columns * self.size, self.dim)
+        pixels = x.reshape(
+            n, channels, rows * self.size, self.block, columns * self.size, self.block
+        )
+        pixels = pixels.permute(0, 2, 4, 3, 5, 1).reshape(
+            n, rows * self.size, columns * self.size, self.dim
+        )
         query = self._windows(pixels @ self.query, rows, columns, self.size)
         keys = F.pad(pixels, (0, 0, self.halo, self.halo, self.halo, self.halo))
-        keys = keys.index_select(1, self._places(rows, x.device)).index_select(2, self._places(columns, x.device))
+        keys = keys.index_select(1, self._places(rows, x.device)).index_select(
+            2, self._places(columns, x.device)
+        )
         keys = self._windows(keys, rows, columns, self.size + 2 * self.halo)
         query, by_row, by_column = query.split([self.dim, *[self.size + 2 * self.halo] * 2], dim=-1)
         position = (by_row[..., None] + by_column[..., None, :]).flatten(-2)
@@ -108,7 +122,9 @@ class _DynamicAttention(nn.Module):
         return x + out.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(n, channels, height, width)
 
     def _places(self, windows: int, device: torch.device) -> Tensor:
-        """Indices of the rows (columns) of all windows with their halo, one window after the other."""
+        """Indices of the rows (columns) of all windows with their halo, one window
+        after the other.
+        """
         start = torch.arange(windows, device=device) * self.size
         return (start[:, None] + torch.arange(self.size + 2 * self.halo, device=device)).flatten()
 

@@ -19,17 +19,19 @@ HALF_TOLERANCE = 2e-3
 def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
     """Write M2Trans as one ONNX file for images of any size, after checking it with onnxruntime.
 
-    The graph pads and crops by itself: `image`, float32 (batch, C, height, width) in [0, 1], becomes `enlarged`,
-    float32 (batch, C', upscale * height, upscale * width) in [0, 1].
+    The graph pads and crops by itself: `image`, float32 (batch, C, height, width) in [0, 1],
+    becomes `enlarged`, float32 (batch, C', upscale * height, upscale * width) in [0, 1].
 
     Args:
         net: an M2Trans in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.
         path: the file to write or replace.
-        half: keep and compute everything but InstanceNorm in float16, between float32 input and output.
+        half: keep and compute everything but InstanceNorm in float16, between float32 input and
+            output.
 
     Raises:
-        InputError: a package of the extra `export` is missing, `net` is another network or has another wavelet, or the
-            file's results differ from the network's by more than 1e-4 (float16: 2e-3); nothing is written then.
+        InputError: a package of the extra `export` is missing, `net` is another network or has
+            another wavelet, or the file's results differ from the network's by more than 1e-4
+            (float16: 2e-3); nothing is written then.
         OSError: the file cannot be written.
     """
     try:
@@ -37,7 +39,8 @@ def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
         import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"ONNX needs the package {error.name}; install it with `pip install 'basicsr_m2trans[export]'`"
+            f"ONNX needs the package {error.name}; install it with `pip install "
+            "'basicsr_m2trans[export]'`"
         ) from error
     network = DynamicM2Trans(net, torch.float16 if half else torch.float32).eval()
     channels = network.head.in_channels
@@ -56,7 +59,9 @@ def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
                 verbose=False,
             )
         assert program is not None  # as always with dynamo=True
-        program.model.metadata_props.update(architecture="M2Trans", scale=str(network.upscale), use=DISCLAIMER)
+        program.model.metadata_props.update(
+            architecture="M2Trans", scale=str(network.upscale), use=DISCLAIMER
+        )
         program.save(partial, external_data=False)
         session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
 

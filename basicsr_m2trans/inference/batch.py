@@ -34,7 +34,8 @@ class Result:
         message: why it was skipped or has failed, or what the user should know.
         size, enlarged_size: (width, height) in pixels of a file that is done.
         frames: their number.
-        seconds: from the beginning of reading to the end of writing, other files' share of the time included.
+        seconds: from the beginning of reading to the end of writing, other files' share of the time
+            included.
     """
 
     source: str
@@ -59,19 +60,20 @@ def run_jobs(
 ) -> Generator[Result, None, None]:
     """Enlarge files; one that fails does not stop the others.
 
-    At most twice `batch` frames wait to be computed, and as many to be written. Python's warnings are ignored
-    meanwhile; what the user should know is in the results.
+    At most twice `batch` frames wait to be computed, and as many to be written. Python's warnings
+    are ignored meanwhile; what the user should know is in the results.
 
     Args:
         upscaler: the network.
         jobs: as `plan_jobs` returns them; iterated by another thread.
         force: replace results that exist.
-        compare: save a picture of bicubic interpolation and network side by side beside each result, of the first
-            frame.
+        compare: save a picture of bicubic interpolation and network side by side beside each
+            result, of the first frame.
         deidentifier: if given, only what describes the pixels is kept of DICOM files.
-        batch: most frames of one size, of one or several files, that the network gets at once; by default 1 on the
-            CPU, which gains nothing by more, and 8 on a GPU.
-        report: makes for each file the function that is called after each of its frames is computed.
+        batch: most frames of one size, of one or several files, that the network gets at once; by
+            default 1 on the CPU, which gains nothing by more, and 8 on a GPU.
+        report: makes for each file the function that is called after each of its frames is
+            computed.
 
     Yields:
         What became of each file, in the order of `jobs`; after Ctrl-C, first what was finished.
@@ -80,8 +82,9 @@ def run_jobs(
     run = _Run(upscaler, force, compare, deidentifier, batch, report)
     note = upscaler.note
     with warnings.catch_warnings():
-        # Those of decoders quote fields of DICOM files. Their threads cannot ignore them safely: `catch_warnings` in
-        # two threads at a time lets some through and restores the filters in the wrong order.
+        # Those of decoders quote fields of DICOM files. Their threads cannot ignore them safely:
+        # `catch_warnings` in two threads at a time lets some through and restores the filters in
+        # the wrong order.
         warnings.simplefilter("ignore")
         try:
             yield from pipeline(run.read(jobs), run.compute, run.write, limit=2 * batch)
@@ -113,7 +116,9 @@ class _Task:
             return Result(*names, "skipped", self.skipped)
         if isinstance(self.error, (InputError, OSError)):
             message = str(self.error)
-            return Result(*names, "failed", message if names[0] in message else f"{names[0]}: {message}")
+            return Result(
+                *names, "failed", message if names[0] in message else f"{names[0]}: {message}"
+            )
         if self.error is not None:  # whatever a decoder or PyTorch raises concerns this file alone
             text = f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
             return Result(*names, "failed", f"{names[0]}: {text}")
@@ -121,7 +126,9 @@ class _Task:
         assert self.sizes is not None  # every file has a frame
         notes = (*self.file.notes, *self.notes)
         message = f"{names[0]}: {'; '.join(notes)}" if notes else ""
-        return Result(*names, "done", message, *self.sizes, self.frames, time.perf_counter() - self.start)
+        return Result(
+            *names, "done", message, *self.sizes, self.frames, time.perf_counter() - self.start
+        )
 
 
 # A frame of a file on its way; None marks the file's end.
@@ -163,14 +170,20 @@ class _Run:
         if is_image_file(job.source):
             return ImageFile(job.source, job.target)
         if job.source.suffix.lower() in VIDEO_EXTENSIONS:
-            return (GifFile if job.source.suffix.lower() == ".gif" else VideoFile)(job.source, job.target)
-        return DicomFile(job.source, job.target, self.upscaler.scale, self.upscaler.name, self.deidentifier)
+            return (GifFile if job.source.suffix.lower() == ".gif" else VideoFile)(
+                job.source, job.target
+            )
+        return DicomFile(
+            job.source, job.target, self.upscaler.scale, self.upscaler.name, self.deidentifier
+        )
 
     def compute(self, items: Iterator[_Read]) -> Iterator[_Computed]:
         """Enlarge frames of one size together."""
         for group in _groups(items, self.batch):
             group = [(task, frame) for task, frame in group if frame is None or not task.error]
-            enlarged = iter(self._enlarge([(task, frame) for task, frame in group if frame is not None]))
+            enlarged = iter(
+                self._enlarge([(task, frame) for task, frame in group if frame is not None])
+            )
             for task, frame in group:
                 if frame is None:
                     yield task, None
@@ -178,7 +191,9 @@ class _Run:
                     yield task, self._finished(task, frame, after)
 
     def _enlarge(self, frames: list[tuple[_Task, Frame]]) -> list[np.ndarray | None]:
-        """The frames' results, None where there is none; what does not work together is tried one by one."""
+        """The frames' results, None where there is none; what does not work together is tried one
+        by one.
+        """
         if not frames:
             return []
 
@@ -200,7 +215,9 @@ class _Run:
             task.sizes = frame.pixels.shape[1::-1], after.shape[1::-1]
             if self.compare:
                 try:
-                    task.comparison = np.concatenate([self.upscaler.bicubic(frame.pixels), after], axis=1)
+                    task.comparison = np.concatenate(
+                        [self.upscaler.bicubic(frame.pixels), after], axis=1
+                    )
                 except Exception as error:
                     task.fail(error)
         task.frames += 1
@@ -229,7 +246,9 @@ class _Run:
 
 
 def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
-    """Up to `size` frames of one shape and type with the ends of files among them; an end alone does not wait."""
+    """Up to `size` frames of one shape and type with the ends of files among them; an end alone
+    does not wait.
+    """
     group: list[_Read] = []
     count, kind = 0, None
     for task, frame in items:
@@ -247,7 +266,9 @@ def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
         yield group
 
 
-def _until_the_end(task: _Task, frame: EnlargedFrame | None, items: Iterator[_Computed]) -> Iterator[EnlargedFrame]:
+def _until_the_end(
+    task: _Task, frame: EnlargedFrame | None, items: Iterator[_Computed]
+) -> Iterator[EnlargedFrame]:
     """`frame` and the others of one file; the error of an earlier stage is raised after them."""
     while frame is not None:
         yield frame

@@ -1,9 +1,11 @@
-"""M2Trans on images of any size: the result of the whole-image forward, in memory that a setting bounds.
+"""M2Trans on images of any size: the result of the whole-image forward, in memory that a setting
+bounds.
 
-Tiles would change the result, because InstanceNorm takes its statistics from the whole map and attention reaches some
-100 pixels further with each module. So the network is computed layer by layer on one map of features that stays in
-memory: each layer replaces it strip by strip, with the margin that it needs. The reconstruction, whose features are the
-largest, is local and runs on tiles.
+Tiles would change the result, because InstanceNorm takes its statistics from the whole map and
+attention reaches some 100 pixels further with each module. So the network is computed layer by
+layer on one map of features that stays in memory: each layer replaces it strip by strip, with the
+margin that it needs. The reconstruction, whose features are the largest, is local and runs on
+tiles.
 """
 
 import math
@@ -25,7 +27,8 @@ DEFAULT_MEMORY = 2048
 LONGEST_STRIP = 256
 # Rows and columns of the low-resolution map that are reconstructed at once.
 TILE = (64, 128)
-# What PyTorch loads and keeps at its first use (kernels, threads, reordered weights), and freed memory not given back.
+# What PyTorch loads and keeps at its first use (kernels, threads, reordered weights), and freed
+# memory not given back.
 OVERHEAD = 96 * MEBIBYTE
 
 
@@ -41,13 +44,15 @@ def enlarge(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> T
         (N, num_out_ch, upscale * H, upscale * W) in [0, 1], with the type of `images`.
 
     Raises:
-        InputError: `max_memory` is too small, and the message says what is needed; the network's wavelet reaches too
-            far; or `images` does not fit the network.
+        InputError: `max_memory` is too small, and the message says what is needed; the network's
+            wavelet reaches too far; or `images` does not fit the network.
     """
     _check(net, images, "(N, C, H, W)")
     n, _, height, width = images.shape
     shape = (n, net.num_out_ch, height * net.upscale, width * net.upscale)
-    strip = _strip_length(net, images, max_memory, reserved=math.prod(shape) * images.element_size())
+    strip = _strip_length(
+        net, images, max_memory, reserved=math.prod(shape) * images.element_size()
+    )
     out = images.new_empty(shape)
     for image, result in zip(images, out, strict=True):
         bottom = 0
@@ -57,7 +62,9 @@ def enlarge(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> T
     return out
 
 
-def enlarge_strips(net: M2Trans, image: Tensor, max_memory: int = DEFAULT_MEMORY) -> Iterator[Tensor]:
+def enlarge_strips(
+    net: M2Trans, image: Tensor, max_memory: int = DEFAULT_MEMORY
+) -> Iterator[Tensor]:
     """Strips of `net(image[None])[0]`, for writing the result somewhere while it is made.
 
     Args:
@@ -65,8 +72,9 @@ def enlarge_strips(net: M2Trans, image: Tensor, max_memory: int = DEFAULT_MEMORY
         image: (num_in_ch, H, W), RGB in [0, 1], any H, W >= 1, on the device of `net`.
 
     Returns:
-        An iterator of tensors (num_out_ch, rows, upscale * W) of the type of `image`, from the top of the result to
-        its bottom. For autocast, both this call and the iteration must be under it.
+        An iterator of tensors (num_out_ch, rows, upscale * W) of the type of `image`, from the top
+        of the result to its bottom. For autocast, both this call and the iteration must be under
+        it.
 
     Raises:
         InputError: see `enlarge`; raised by the call, not by the iterator.
@@ -76,20 +84,30 @@ def enlarge_strips(net: M2Trans, image: Tensor, max_memory: int = DEFAULT_MEMORY
 
 
 def _check(net: M2Trans, images: Tensor, shape: str) -> None:
-    """Refuse networks and images that cannot be computed in strips; `shape` names the images' dimensions."""
+    """Refuse networks and images that cannot be computed in strips; `shape` names the images'
+    dimensions.
+    """
     if not isinstance(net, M2Trans):
-        raise InputError(f"only M2Trans can be computed in strips; use enlarge_tiled for {type(net).__name__}")
+        raise InputError(
+            f"only M2Trans can be computed in strips; use enlarge_tiled for {type(net).__name__}"
+        )
     if any(not isinstance(block.wavelet, HaarTransform) for block in net.blocks):
-        raise InputError("only wavelet 'haar' or 'none' can be computed in strips; use enlarge_tiled for others")
+        raise InputError(
+            "only wavelet 'haar' or 'none' can be computed in strips; use enlarge_tiled for others"
+        )
     channels = net.head.in_channels
     if images.dim() != len(shape.split(",")) or images.shape[-3] != channels or 0 in images.shape:
-        raise InputError(f"images must have the shape {shape} with C = {channels}, but have {tuple(images.shape)}")
+        raise InputError(
+            f"images must have the shape {shape} with C = {channels}, but have "
+            f"{tuple(images.shape)}"
+        )
     if not images.is_floating_point():
         raise InputError(f"images must be floating-point numbers in [0, 1], but are {images.dtype}")
 
 
 def _strip_length(net: M2Trans, images: Tensor, max_memory: int, reserved: int = 0) -> int:
-    """The longest strip, a multiple of 32, with which the computation stays in `max_memory` MiB less `reserved` bytes.
+    """The longest strip, a multiple of 32, with which the computation stays in `max_memory` MiB
+    less `reserved` bytes.
 
     Raises:
         InputError: there is none.
@@ -101,8 +119,8 @@ def _strip_length(net: M2Trans, images: Tensor, max_memory: int, reserved: int =
         least = -(-(needed[ALIGNMENT] + reserved) // MEBIBYTE)
         height, width = images.shape[-2:]
         raise InputError(
-            f"max_memory is {max_memory} MiB, but {width}x{height} pixels need {least}; set it to {least}, or enlarge "
-            "parts of the image"
+            f"max_memory is {max_memory} MiB, but {width}x{height} pixels need {least}; set it to "
+            f"{least}, or enlarge parts of the image"
         )
     return max(length for length in lengths if needed[length] <= available)
 
@@ -115,7 +133,8 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
     image = 2 * images.shape[-3] * images.element_size()
     shorter, longer = sorted((height, width))
     working = working_memory(net.blocks[0], shorter, longer, strip, _feature_type(net).itemsize)
-    # One row of tiles of the result; of the features at high resolution, what a step reads, writes and pads.
+    # One row of tiles of the result; of the features at high resolution, what a step reads, writes
+    # and pads.
     pixels = net.upscale**2
     result = TILE[0] * width * pixels * net.num_out_ch * images.element_size()
     tile = 3 * (TILE[0] + 4) * (TILE[1] + 4) * pixels * features
@@ -125,7 +144,11 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
 def _feature_type(net: M2Trans) -> torch.dtype:
     """Type of what convolutions return here: the weights', or autocast's."""
     device = net.head.weight.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else net.head.weight.dtype
+    return (
+        torch.get_autocast_dtype(device)
+        if torch.is_autocast_enabled(device)
+        else net.head.weight.dtype
+    )
 
 
 class _StripwiseForward:
@@ -149,14 +172,19 @@ class _StripwiseForward:
             result = self.image.new_empty(channels, (rows.stop - rows.start) * scale, width * scale)
             for left in range(0, width, TILE[1]):
                 columns = slice(left, min(left + TILE[1], width))
-                result[..., columns.start * scale : columns.stop * scale] = self._reconstructed((rows, columns))[0]
+                result[..., columns.start * scale : columns.stop * scale] = self._reconstructed(
+                    (rows, columns)
+                )[0]
             yield result
 
     def _compute_features(self) -> None:
         """Head and body (Eq. 1-3), without the sum of both."""
         shape = (1, self.net.head.out_channels, *self.size)
         features = torch.empty(
-            shape, dtype=_feature_type(self.net), device=self.padded.device, memory_format=self.order
+            shape,
+            dtype=_feature_type(self.net),
+            device=self.padded.device,
+            memory_format=self.order,
         )
         # Strips along the longer side are the smallest and have the least edge to repeat.
         dim = -2 if self.size[0] >= self.size[1] else -1
@@ -169,7 +197,9 @@ class _StripwiseForward:
 
     def _shallow(self, region: Region) -> Tensor:
         """The head's output, computed again wherever it is needed."""
-        return with_margin(lambda larger: self.net.head(self.padded[(..., *larger)]), region, self.size, margin=1)
+        return with_margin(
+            lambda larger: self.net.head(self.padded[(..., *larger)]), region, self.size, margin=1
+        )
 
     def _reconstructed(self, region: Region) -> Tensor:
         """The result for a region of the low-resolution map (Eq. 4)."""
@@ -177,7 +207,10 @@ class _StripwiseForward:
         def compute(larger: Region) -> Tensor:
             return self.net.reconstruct(self.features[(..., *larger)] + self._shallow(larger))
 
-        out = with_margin(compute, region, self.size, margin=2, scale=self.net.upscale) / self.net.img_range
+        out = (
+            with_margin(compute, region, self.size, margin=2, scale=self.net.upscale)
+            / self.net.img_range
+        )
         if self.net.global_skip:
             out = out + with_margin(
                 lambda larger: self.net.interpolate(self.image[None][(..., *larger)]),

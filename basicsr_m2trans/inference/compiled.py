@@ -14,10 +14,12 @@ MOST_SIZES = 4
 
 
 class CompiledNetwork:
-    """`network(images)`, compiled for the first sizes that it gets; images of other sizes are computed without.
+    """`network(images)`, compiled for the first sizes that it gets; images of other sizes are
+    computed without.
 
-    All batches of one size of images are computed as if they had as many images as the largest so far: what is missing
-    is filled up with copies, because compiling for another number takes longer.
+    All batches of one size of images are computed as if they had as many images as the largest so
+    far: what is missing is filled up with copies, because compiling for another number takes
+    longer.
 
     On a GPU kernels are chosen by measurement and started as one CUDA graph (mode 'max-autotune').
 
@@ -32,10 +34,14 @@ class CompiledNetwork:
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         missing = missing_for_compiling(device.type)
         if missing:
-            raise InputError(f"compile needs {missing}, which is not here; install it, or leave out compile")
+            raise InputError(
+                f"compile needs {missing}, which is not here; install it, or leave out compile"
+            )
         self.network = network
         # Not with symbolic sizes: they give slower code, and CUDA graphs need fixed ones.
-        self._compiled = torch.compile(network, dynamic=False, mode=None if device.type == "cpu" else "max-autotune")
+        self._compiled = torch.compile(
+            network, dynamic=False, mode=None if device.type == "cpu" else "max-autotune"
+        )
         # By channels and size of the images, how many at once the compiled network gets.
         self._counts: dict[torch.Size, int] = {}
 
@@ -64,7 +70,9 @@ class CompiledNetwork:
 
 
 def missing_for_compiling(device_type: str) -> str:
-    """What `torch.compile` needs beside PyTorch and does not find, such as 'the compiler g++'; empty if it has all."""
+    """What `torch.compile` needs beside PyTorch and does not find, such as 'the compiler g++';
+    empty if it has all.
+    """
     if device_type == "cpu":
         names = [os.environ.get("CXX", "g++")]
     else:

@@ -1,4 +1,6 @@
-"""Several devices side by side: one process for each, which gets the next file when it has room for it."""
+"""Several devices side by side: one process for each, which gets the next file when it has room for
+it.
+"""
 
 import contextlib
 import multiprocessing
@@ -50,10 +52,13 @@ class Devices:
         InputError: an upscaler cannot be made.
     """
 
-    def __init__(self, make: Callable[..., Upscaler], devices: Sequence[str], options: dict[str, Any]) -> None:
+    def __init__(
+        self, make: Callable[..., Upscaler], devices: Sequence[str], options: dict[str, Any]
+    ) -> None:
         sharing = sum(device.startswith("cpu") for device in devices)
         threads = max(1, torch.get_num_threads() // sharing) if sharing else None
-        # Ctrl-C reaches all processes; this one alone decides what becomes of the work. The others inherit this.
+        # Ctrl-C reaches all processes; this one alone decides what becomes of the work. The others
+        # inherit this.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             self._workers = [_Worker(make, device, threads, options) for device in devices]
@@ -92,8 +97,8 @@ class Devices:
     ) -> Generator[Result, None, None]:
         """Enlarge files as `run_jobs` of one device does; can be called once.
 
-        The files of a process that is killed are marked as failed, and the other processes go on. If none is left, so
-        are the files that were not tried.
+        The files of a process that is killed are marked as failed, and the other processes go on.
+        If none is left, so are the files that were not tried.
         """
         waiting, results, reported = deque(jobs), dict[Job, Result](), 0
         try:
@@ -114,9 +119,14 @@ class Devices:
 
 
 def _react(
-    worker: "_Worker", message: tuple[Any, ...] | None, waiting: deque[Job], report: Callable[[Job], Report]
+    worker: "_Worker",
+    message: tuple[Any, ...] | None,
+    waiting: deque[Job],
+    report: Callable[[Job], Report],
 ) -> dict[Job, Result]:
-    """Do what a process asks for by its message; the results that it reports, or that follow from its end."""
+    """Do what a process asks for by its message; the results that it reports, or that follow from
+    its end.
+    """
     match message:
         case None:
             return {job: _failed(job, f"not done, because {worker.end()}") for job in worker.held}
@@ -142,12 +152,18 @@ class _Worker:
     """
 
     def __init__(
-        self, make: Callable[..., Upscaler], device: str, threads: int | None, options: dict[str, Any]
+        self,
+        make: Callable[..., Upscaler],
+        device: str,
+        threads: int | None,
+        options: dict[str, Any],
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.device, self.ended, self.held = device, False, deque[Job]()
         self.connection, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(other, make, device, threads, options), daemon=True)
+        self._process = context.Process(
+            target=_work, args=(other, make, device, threads, options), daemon=True
+        )
         self._process.start()
         other.close()
 
@@ -161,7 +177,8 @@ class _Worker:
         raise InputError(f"device {self.device!r} cannot be used: {self.end()}")
 
     def receive(self, patience: float | None = None) -> tuple[Any, ...] | None:
-        """The next message of `_work`, waited for at most `patience` seconds, then the process is killed.
+        """The next message of `_work`, waited for at most `patience` seconds, then the process is
+        killed.
 
         None when the process has ended; nothing is left then of what it has half written.
         """
@@ -198,7 +215,11 @@ class _Worker:
 
 
 def _work(
-    connection: Connection, make: Callable[..., Upscaler], device: str, threads: int | None, options: dict[str, Any]
+    connection: Connection,
+    make: Callable[..., Upscaler],
+    device: str,
+    threads: int | None,
+    options: dict[str, Any],
 ) -> None:
     """What a process does: ask for files and say what becomes of them."""
     if threads and device.startswith("cpu"):

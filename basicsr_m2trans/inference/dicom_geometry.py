@@ -1,4 +1,6 @@
-"""What enlarging changes in the geometry that a DICOM file states: places in pixels, and the size of a pixel."""
+"""What enlarging changes in the geometry that a DICOM file states: places in pixels, and the size
+of a pixel.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -20,11 +22,12 @@ _PLACES = (
 
 
 def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
-    """Adapt size, spacing, position and ultrasound regions (PS3.3, C.8.5.5) to pixels `scale` times smaller.
+    """Adapt size, spacing, position and ultrasound regions (PS3.3, C.8.5.5) to pixels `scale` times
+    smaller.
 
-    The centre of pixel x becomes scale * x + (scale - 1) / 2. Where DICOM wants whole numbers the pixel before it is
-    named, and the physical value of a region's reference pixel is moved with it, so that every point keeps its
-    physical values.
+    The centre of pixel x becomes scale * x + (scale - 1) / 2. Where DICOM wants whole numbers the
+    pixel before it is named, and the physical value of a region's reference pixel is moved with it,
+    so that every point keeps its physical values.
 
     Args:
         dataset: before enlarging; changed in place.
@@ -36,7 +39,8 @@ def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
     """
     if "SharedFunctionalGroupsSequence" in dataset:
         raise InputError(
-            f"{source}: is an enhanced ultrasound volume, whose geometry cannot be kept; export its frames"
+            f"{source}: is an enhanced ultrasound volume, whose geometry cannot be kept; export "
+            "its frames"
         )
     _move_position(dataset, scale)
     for keyword in _SPACINGS:
@@ -80,11 +84,15 @@ def _move_position(dataset: "Dataset", scale: int) -> None:
     needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     if not all(dataset.get(keyword) for keyword in needed):
         return
-    position, orientation, (between_rows, between_columns) = (dataset[keyword].value for keyword in needed)
+    position, orientation, (between_rows, between_columns) = (
+        dataset[keyword].value for keyword in needed
+    )
     shift = (1 / scale - 1) / 2
     dataset.ImagePositionPatient = [
         _decimal(place + shift * (along_row * between_columns + along_column * between_rows))
-        for place, along_row, along_column in zip(position, orientation[:3], orientation[3:], strict=True)
+        for place, along_row, along_column in zip(
+            position, orientation[:3], orientation[3:], strict=True
+        )
     ]
 
 

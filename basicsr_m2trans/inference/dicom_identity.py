@@ -40,7 +40,8 @@ _KEPT = (
     "TransducerFrequency",
     "LossyImageCompression",
 )
-# Attributes that a valid file must have, if only empty (type 2 of the Patient, Study, Series and Equipment modules).
+# Attributes that a valid file must have, if only empty (type 2 of the Patient, Study, Series and
+# Equipment modules).
 _EMPTY = (
     "PatientName",
     "PatientID",
@@ -61,16 +62,19 @@ _EMPTY = (
 class Deidentifier:
     """Keeps of DICOM files what describes pixels, regions, scale and timing, and nothing else.
 
-    UIDs are replaced by pydicom's `generate_uid`, the same one by the same for all files of one `Deidentifier`, so
-    that studies and series stay together; the secret that leads from one to the other is forgotten with it. Text that
-    is burnt into the pixels stays. This is not one of the confidentiality profiles of DICOM PS3.15.
+    UIDs are replaced by pydicom's `generate_uid`, the same one by the same for all files of one
+    `Deidentifier`, so that studies and series stay together; the secret that leads from one to the
+    other is forgotten with it. Text that is burnt into the pixels stays. This is not one of the
+    confidentiality profiles of DICOM PS3.15.
     """
 
     def __init__(self) -> None:
         self._secret = secrets.token_hex(32)
 
     def apply(self, dataset: "Dataset") -> "Dataset":
-        """The data set that remains of `dataset`, with new file meta information; both share their values."""
+        """The data set that remains of `dataset`, with new file meta information; both share their
+        values.
+        """
         import pydicom
 
         kept = pydicom.Dataset()
@@ -98,5 +102,9 @@ class Deidentifier:
 
 def _remove_text(dataset: "Dataset", element: "DataElement") -> None:
     """Remove from `dataset` what somebody may have typed into the description of the pixels."""
-    if element.tag.group == _IMAGE_GROUP and element.VR in _FREE_TEXT and element.keyword not in _TERMS:
+    if (
+        element.tag.group == _IMAGE_GROUP
+        and element.VR in _FREE_TEXT
+        and element.keyword not in _TERMS
+    ):
         del dataset[element.tag]

@@ -1,4 +1,6 @@
-"""Enlarging ultrasound DICOM: a new, derived file whose measurements in mm and times stay right (DICOM PS3.3)."""
+"""Enlarging ultrasound DICOM: a new, derived file whose measurements in mm and times stay right
+(DICOM PS3.3).
+"""
 
 import contextlib
 import itertools
@@ -28,8 +30,9 @@ _OVERLAYS = range(0x6000, 0x6020, 2)
 class DicomFile(MediaFile):
     """An ultrasound image or cine loop in a DICOM file.
 
-    The new file is uncompressed (Explicit VR Little Endian), grey as before with the same stored bits, or RGB; it is
-    marked as derived and names the file that it was made from. All that is not about pixels is kept.
+    The new file is uncompressed (Explicit VR Little Endian), grey as before with the same stored
+    bits, or RGB; it is marked as derived and names the file that it was made from. All that is not
+    about pixels is kept.
 
     Args:
         source, target: the paths.
@@ -39,7 +42,12 @@ class DicomFile(MediaFile):
     """
 
     def __init__(
-        self, source: Path, target: Path, scale: int, model: str, deidentifier: Deidentifier | None = None
+        self,
+        source: Path,
+        target: Path,
+        scale: int,
+        model: str,
+        deidentifier: Deidentifier | None = None,
     ) -> None:
         super().__init__(source, target)
         self.scale, self.model, self.deidentifier = scale, model, deidentifier
@@ -48,8 +56,8 @@ class DicomFile(MediaFile):
         """The frames.
 
         Raises:
-            InputError: pydicom is missing; or the file is damaged, no ultrasound image, of a kind of pixels that is
-                not supported, or its result would not fit into a file.
+            InputError: pydicom is missing; or the file is damaged, no ultrasound image, of a kind
+                of pixels that is not supported, or its result would not fit into a file.
         """
         name = str(self.source)
         self._header = read_header(self.source, name)
@@ -57,8 +65,8 @@ class DicomFile(MediaFile):
         size = _pixel_bytes(self._header, self.scale)
         if size > LARGEST_PIXEL_DATA:
             raise InputError(
-                f"{name}: enlarged, its {self.total} frames need {size / 2**30:.1f} GiB, and an uncompressed "
-                "DICOM file holds 4; enlarge parts of it"
+                f"{name}: enlarged, its {self.total} frames need {size / 2**30:.1f} GiB, and an "
+                "uncompressed DICOM file holds 4; enlarge parts of it"
             )
         import pydicom
 
@@ -70,14 +78,21 @@ class DicomFile(MediaFile):
             yield Frame(np.ascontiguousarray(image[..., ::-1]))
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
-        """Write the new file; pixels go to the disk frame by frame, and from there into the file."""
+        """Write the new file; pixels go to the disk frame by frame, and from there
+        into the file.
+        """
         first = next(frames)
         import pydicom
 
-        with replacing(self.target) as partial, tempfile.TemporaryFile(dir=partial.parent) as pixels:
+        with (
+            replacing(self.target) as partial,
+            tempfile.TemporaryFile(dir=partial.parent) as pixels,
+        ):
             bits = self._stored_bits(first.after)
             for frame in itertools.chain([first], frames):
-                pixels.write(_stored(frame.after, bits, self._header.PhotometricInterpretation).tobytes())
+                pixels.write(
+                    _stored(frame.after, bits, self._header.PhotometricInterpretation).tobytes()
+                )
             if pixels.tell() % 2:
                 pixels.write(b"\0")
             pixels.seek(0)
@@ -108,7 +123,9 @@ def _stored(image: np.ndarray, bits: int, kind: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _damage_named(source: str) -> Iterator[None]:
-    """Turn what pydicom raises on damaged fields into a message, which does not quote them; warnings do."""
+    """Turn what pydicom raises on damaged fields into a message, which does not quote them;
+    warnings do.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -116,7 +133,9 @@ def _damage_named(source: str) -> Iterator[None]:
     except (InputError, OSError):
         raise
     except Exception as error:  # they are of many types
-        raise InputError(f"{source}: its fields cannot be used ({type(error).__name__}); it may be damaged") from error
+        raise InputError(
+            f"{source}: its fields cannot be used ({type(error).__name__}); it may be damaged"
+        ) from error
 
 
 def _pixel_bytes(header: "Dataset", scale: int) -> int:
@@ -128,7 +147,9 @@ def _pixel_bytes(header: "Dataset", scale: int) -> int:
 
 
 def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
-    """Say that the file is derived, from what and how (General Image and SOP Common modules); returns notes."""
+    """Say that the file is derived, from what and how (General Image and SOP Common modules);
+    returns notes.
+    """
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -142,8 +163,13 @@ def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
     dataset.DerivationDescription = description.encode("ascii", "replace").decode()
     dataset.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
     origin = Dataset()
-    origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    origin.PurposeOfReferenceCodeSequence = [_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID = (
+        dataset.SOPClassUID,
+        dataset.SOPInstanceUID,
+    )
+    origin.PurposeOfReferenceCodeSequence = [
+        _code(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
     dataset.SourceImageSequence = [origin]
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -158,7 +184,11 @@ def _code(code: "Code") -> "Dataset":
     from pydicom import Dataset
 
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
+        code.value,
+        code.scheme_designator,
+        code.meaning,
+    )
     return item
 
 
@@ -166,9 +196,18 @@ def _describe_pixels(dataset: "Dataset", image: np.ndarray, bits: int) -> None:
     """The Image Pixel module of the enlarged frames."""
     samples = image.shape[2]
     for keyword in [
-        *("PlanarConfiguration", "SmallestImagePixelValue", "LargestImagePixelValue", "PixelDataProviderURL"),
+        *(
+            "PlanarConfiguration",
+            "SmallestImagePixelValue",
+            "LargestImagePixelValue",
+            "PixelDataProviderURL",
+        ),
         *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-        *(element.keyword for element in dataset.group_dataset(0x0028) if "PaletteColorLookupTable" in element.keyword),
+        *(
+            element.keyword
+            for element in dataset.group_dataset(0x0028)
+            if "PaletteColorLookupTable" in element.keyword
+        ),
     ]:
         if keyword in dataset:
             del dataset[keyword]

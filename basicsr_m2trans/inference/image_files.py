@@ -34,7 +34,8 @@ class ImageContent(NamedTuple):
     """What is read from an image file and written to another.
 
     Attributes:
-        pixels: (h, w, c) in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4; uint8 or uint16.
+        pixels: (h, w, c) in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4; uint8 or
+            uint16.
         profile: ICC colour profile, if the file has one.
     """
 
@@ -45,8 +46,8 @@ class ImageContent(NamedTuple):
 class ImageFile(MediaFile):
     """An image file; the format of `target` is that of its extension.
 
-    Other tags of the file (EXIF, resolution) are left out. Refused is what the format of `target` cannot hold: 16 bits
-    or alpha; and what `read_image` refuses.
+    Other tags of the file (EXIF, resolution) are left out. Refused is what the format of `target`
+    cannot hold: 16 bits or alpha; and what `read_image` refuses.
     """
 
     def read(self) -> Iterator[Frame]:
@@ -58,17 +59,21 @@ class ImageFile(MediaFile):
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
         """Write the image in the format of `target`."""
-        # This waits for the end of the frames: after Ctrl-C an image is either reported as done or not there.
+        # This waits for the end of the frames: after Ctrl-C an image is either reported as done or
+        # not there.
         (frame,) = frames
         with replacing(self.target) as partial:
-            write_image(ImageContent(frame.after, frame.context), partial, self.target.suffix.lower())
+            write_image(
+                ImageContent(frame.after, frame.context), partial, self.target.suffix.lower()
+            )
 
 
 def read_image(path: Path) -> ImageContent:
     """Read an image file with all its levels, its alpha and its colour profile.
 
     Raises:
-        InputError: the file cannot be decoded, has several pages or frames, or pixels that cannot be enlarged.
+        InputError: the file cannot be decoded, has several pages or frames, or pixels that cannot
+            be enlarged.
     """
     data = path.read_bytes()
     try:
@@ -79,7 +84,9 @@ def read_image(path: Path) -> ImageContent:
                 # Cameras append previews to JPEG (format MPO); the first picture is the photograph.
                 frames = getattr(image, "n_frames", 1)
                 if frames > 1 and image.format != "MPO":
-                    raise InputError(f"{path}: has {frames} pages or frames; save each as a file of its own")
+                    raise InputError(
+                        f"{path}: has {frames} pages or frames; save each as a file of its own"
+                    )
                 profile, obstacle = image.info.get("icc_profile"), _obstacle_to_16_bits(image)
                 pixels = to_array(image, str(path))
                 if pixels.dtype == np.uint8 and image.format in ("PNG", "TIFF"):
@@ -87,14 +94,18 @@ def read_image(path: Path) -> ImageContent:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: cannot be read as an image; the file is damaged or of an unknown format") from error
+        raise InputError(
+            f"{path}: cannot be read as an image; the file is damaged or of an unknown format"
+        ) from error
     except Exception as error:  # Pillow and its plugins raise errors of many types on damaged files
         raise InputError(f"{path}: cannot be read as an image ({_one_line(error)})") from error
     return ImageContent(pixels, profile)
 
 
 def _obstacle_to_16_bits(image: Image.Image) -> str | None:
-    """What OpenCV would read wrongly if the image has colours of 16 bits; before Pillow turns it."""
+    """What OpenCV would read wrongly if the image has colours of 16 bits; before
+    Pillow turns it.
+    """
     if image.getexif().get(_ORIENTATION, 1) != 1:
         return "an orientation tag; turn the pixels and remove the tag"
     if isinstance(image, TiffImageFile) and image.tag_v2.get(_EXTRA_SAMPLES) == (1,):
@@ -103,7 +114,9 @@ def _obstacle_to_16_bits(image: Image.Image) -> str | None:
 
 
 def _with_16_bits(data: bytes, pixels: np.ndarray, obstacle: str | None, path: Path) -> np.ndarray:
-    """The pixels of a PNG or TIFF file with 16 bits where it has them, which Pillow reduces to 8 in colours."""
+    """The pixels of a PNG or TIFF file with 16 bits where it has them, which Pillow reduces to 8 in
+    colours.
+    """
     try:
         deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -118,9 +131,14 @@ def _with_16_bits(data: bytes, pixels: np.ndarray, obstacle: str | None, path: P
 def _check_format(pixels: np.ndarray, source: Path, target: Path) -> None:
     suffix = target.suffix.lower()
     if pixels.dtype == np.uint16 and suffix not in _WITH_16_BITS:
-        raise InputError(f"{source}: has 16 bits, which {suffix} cannot hold; name an output of .png or .tif")
+        raise InputError(
+            f"{source}: has 16 bits, which {suffix} cannot hold; name an output of .png or .tif"
+        )
     if pixels.shape[2] in (2, 4) and suffix not in _WITH_ALPHA:
-        raise InputError(f"{source}: has transparency, which {suffix} cannot hold; name an output of .png or .tif")
+        raise InputError(
+            f"{source}: has transparency, which {suffix} cannot hold; name an output of .png or "
+            ".tif"
+        )
 
 
 def write_image(content: ImageContent, path: Path, suffix: str) -> None:
@@ -145,10 +163,19 @@ def write_image(content: ImageContent, path: Path, suffix: str) -> None:
             from tifffile import imwrite
 
             alpha = ["unassalpha"] if pixels.shape[2] == 4 else []
-            imwrite(path, pixels, photometric="rgb", extrasamples=alpha, iccprofile=profile, compression="zlib")
+            imwrite(
+                path,
+                pixels,
+                photometric="rgb",
+                extrasamples=alpha,
+                iccprofile=profile,
+                compression="zlib",
+            )
     except (ValueError, OverflowError, cv2.error) as error:
         height, width = pixels.shape[:2]
-        raise InputError(f"{width} x {height} pixels cannot be written as {suffix} ({_one_line(error)})") from error
+        raise InputError(
+            f"{width} x {height} pixels cannot be written as {suffix} ({_one_line(error)})"
+        ) from error
 
 
 def _encode_png(pixels: np.ndarray, profile: bytes | None) -> bytes:

@@ -7,11 +7,13 @@ from basicsr_m2trans.archs.instance_norm import EPSILON
 
 
 class InstanceStatistics:
-    """Mean and biased variance of each image and channel, gathered from disjoint parts of a map in any order.
+    """Mean and biased variance of each image and channel, gathered from disjoint parts of a map in
+    any order.
 
-    Each part gives its mean and its sum of squared deviations from it; those are merged pairwise in float64 (Chan,
-    Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979). The plain
-    mean of squares would lose the digits that it shares with the squared mean.
+    Each part gives its mean and its sum of squared deviations from it; those are merged pairwise in
+    float64 (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances", 1979). The plain mean of squares would lose the digits that it shares with
+    the squared mean.
     """
 
     def __init__(self) -> None:
@@ -27,11 +29,15 @@ class InstanceStatistics:
         total = self.count + count
         difference = mean.double() - self.mean
         self.mean = self.mean + difference * (count / total)
-        self.deviations = self.deviations + deviations + difference.square() * (self.count * count / total)
+        self.deviations = (
+            self.deviations + deviations + difference.square() * (self.count * count / total)
+        )
         self.count = total
 
     def normalise(self, x: Tensor, channels: slice) -> Tensor:
-        """What InstanceNorm2d makes of some channels and pixels of the whole map: (N, c, h, w) -> (N, c, h, w)."""
+        """What InstanceNorm2d makes of some channels and pixels of the whole map: (N, c, h, w) ->
+        (N, c, h, w).
+        """
         dtype = torch.promote_types(x.dtype, torch.float32)
         factor = (self.deviations / self.count + EPSILON).rsqrt()
         mean, factor = (values[:, channels].to(dtype) for values in (self.mean, factor))

@@ -31,36 +31,51 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
     """Find the files to enlarge and the name of each result.
 
     Args:
-        inputs: files, folders (searched with their sub-folders, whose structure is kept), and patterns such as
-            `scans/**/*.png`.
-        out: a folder; or, for one input file, the file to write, if it has the extension of an image, video or DICOM.
+        inputs: files, folders (searched with their sub-folders, whose structure is kept), and
+            patterns such as `scans/**/*.png`.
+        out: a folder; or, for one input file, the file to write, if it has the extension of an
+            image, video or DICOM.
         deidentify: give DICOM results names that say nothing of the path.
 
     Returns:
-        The jobs, sorted by source within each input. Hidden files, and what lies in `out`, are passed over.
+        The jobs, sorted by source within each input. Hidden files, and what lies in `out`, are
+        passed over.
 
     Raises:
-        InputError: an input does not exist or holds nothing that can be enlarged, or two results would have one name,
-            or one would replace its own source.
+        InputError: an input does not exist or holds nothing that can be enlarged, or two results
+            would have one name, or one would replace its own source.
     """
     inputs = list(inputs)
     sources = [found for text in inputs for found in _find(text, out)]
-    single = len(sources) == 1 and sources[0][0].is_file() and not Path(inputs[0]).is_dir() and not out.is_dir()
+    single = (
+        len(sources) == 1
+        and sources[0][0].is_file()
+        and not Path(inputs[0]).is_dir()
+        and not out.is_dir()
+    )
     if single and out.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, *_DICOM_EXTENSIONS):
         if _kind(out) != _kind(sources[0][0]):
-            raise InputError(f"-o {out}: {sources[0][0]} cannot be written as {out.suffix}; keep its extension")
+            raise InputError(
+                f"-o {out}: {sources[0][0]} cannot be written as {out.suffix}; keep its extension"
+            )
         jobs = [Job(sources[0][0], out)]
     else:
-        jobs = [Job(source, out / _result_name(source, relative, deidentify)) for source, relative in sources]
+        jobs = [
+            Job(source, out / _result_name(source, relative, deidentify))
+            for source, relative in sources
+        ]
     owners: dict[Path, Path] = {}
     for job in jobs:
         target = job.target.resolve()
         if target in owners:
             raise InputError(
-                f"{owners[target]} and {job.source} would both become {job.target}; enlarge them in two runs"
+                f"{owners[target]} and {job.source} would both become {job.target}; enlarge them "
+                "in two runs"
             )
         if target == job.source.resolve():
-            raise InputError(f"{job.source}: would be replaced by its result; name another output by -o")
+            raise InputError(
+                f"{job.source}: would be replaced by its result; name another output by -o"
+            )
         owners[target] = job.source
     return jobs
 
@@ -80,17 +95,29 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
     files = sorted(
         file
         for file in found
-        if not file.name.startswith(".") and out.resolve() not in file.resolve().parents and _is_supported(file)
+        if not file.name.startswith(".")
+        and out.resolve() not in file.resolve().parents
+        and _is_supported(file)
     )
     if not files:
-        kind = "this folder holds" if folder else "there is no such file or folder, or the pattern finds"
-        raise InputError(f"{text}: {kind} nothing outside of {out} that can be enlarged ({_supported()})")
+        kind = (
+            "this folder holds"
+            if folder
+            else "there is no such file or folder, or the pattern finds"
+        )
+        raise InputError(
+            f"{text}: {kind} nothing outside of {out} that can be enlarged ({_supported()})"
+        )
     for file in files:
         yield file, file.relative_to(folder) if folder else Path(file.name)
 
 
 def _is_supported(path: Path) -> bool:
-    return is_image_file(path) or (path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file()) or is_dicom_file(path)
+    return (
+        is_image_file(path)
+        or (path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file())
+        or is_dicom_file(path)
+    )
 
 
 def _kind(path: Path) -> str:
@@ -106,4 +133,6 @@ def _supported() -> str:
 
 
 def _result_name(source: Path, relative: Path, deidentify: bool) -> Path:
-    return Path(f"{anonymous_name(source)}.dcm") if deidentify and is_dicom_file(source) else relative
+    return (
+        Path(f"{anonymous_name(source)}.dcm") if deidentify and is_dicom_file(source) else relative
+    )

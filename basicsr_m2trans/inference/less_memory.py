@@ -22,14 +22,17 @@ class _Way(NamedTuple):
 class Enlarger:
     """A network that computes an image again in less memory where a GPU's memory is used up.
 
-    First whole images if wanted, together and then one by one and not compiled, then strips (M2Trans with wavelet
-    'haar' or 'none'), then overlapping tiles. What did not fit once is not tried again for batches of that shape.
+    First whole images if wanted, together and then one by one and not compiled, then strips
+    (M2Trans with wavelet 'haar' or 'none'), then overlapping tiles. What did not fit once is not
+    tried again for batches of that shape.
 
     Args:
         network: maps (N, C, h, w) in [0, 1] to (N, C', upscale * h, upscale * w).
         upscale: its scale.
-        note: called with one line for the user when a batch of a new shape was computed in less memory.
-        whole: computes whole images, tried first: the network or a compiled one; None begins with strips or tiles.
+        note: called with one line for the user when a batch of a new shape was computed in less
+            memory.
+        whole: computes whole images, tried first: the network or a compiled one; None begins with
+            strips or tiles.
         max_memory: most memory in MiB for strips; see `enlarge`.
     """
 
@@ -47,7 +50,8 @@ class Enlarger:
         self._failed: Counter[torch.Size] = Counter()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W); without gradient.
+        """(N, C, H, W) in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W); without
+        gradient.
 
         The result has the type of `images`, also under autocast.
 
@@ -63,7 +67,8 @@ class Enlarger:
                 result = way.compute(images)
                 break
             except torch.OutOfMemoryError:
-                # Nothing more here: the error's traceback holds what fills the memory until this block is left.
+                # Nothing more here: the error's traceback holds what fills the memory until this
+                # block is left.
                 pass
             torch.cuda.empty_cache()
             self._failed[images.shape] += 1
@@ -72,7 +77,10 @@ class Enlarger:
             result = way.compute(images)
         if self._failed[images.shape] > known:
             number = f"{count} images of " if count > 1 else ""
-            self.note(f"{number}{width}x{height} pixels do not fit into the GPU's memory; computed {way.description}")
+            self.note(
+                f"{number}{width}x{height} pixels do not fit into the GPU's memory; computed "
+                f"{way.description}"
+            )
         # Autocast's types have too few levels for pixels.
         return result.to(images.dtype)
 
@@ -82,7 +90,9 @@ class Enlarger:
             yield _Way("as they are", self.whole)
             if count > 1 or self.whole is not self.network:
                 yield _Way("one by one" if count > 1 else "without compilation", self._one_by_one)
-        if isinstance(self.network, M2Trans) and isinstance(self.network.blocks[0].wavelet, HaarTransform):
+        if isinstance(self.network, M2Trans) and isinstance(
+            self.network.blocks[0].wavelet, HaarTransform
+        ):
             yield _Way("in strips (the same result, to rounding)", self._in_strips)
         yield _Way("in tiles (nearly the same result)", self._in_tiles)
 

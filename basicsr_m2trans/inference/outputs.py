@@ -62,7 +62,8 @@ class MediaFile(ABC):
 
     @abstractmethod
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
-        """Write all frames to `target`, which appears when the last is written; errors leave nothing.
+        """Write all frames to `target`, which appears when the last is written; errors leave
+        nothing.
 
         Raises:
             InputError: `target` cannot hold them.
@@ -89,7 +90,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Check that files can be written to a folder, which need not exist yet; nothing is left of the attempt.
+    """Check that files can be written to a folder, which need not exist yet; nothing is left of the
+    attempt.
 
     Args:
         folder: where results shall go.
@@ -98,12 +100,16 @@ def require_writable(folder: Path, option: str) -> None:
     Raises:
         InputError: they cannot.
     """
-    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    existing = next(
+        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
+    )
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"{option}: {existing} cannot be written ({error.strerror}); name another folder") from error
+        raise InputError(
+            f"{option}: {existing} cannot be written ({error.strerror}); name another folder"
+        ) from error
 
 
 def partial_path(path: Path) -> Path:

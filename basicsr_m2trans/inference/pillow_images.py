@@ -8,7 +8,10 @@ from basicsr_m2trans.errors import InputError
 _PHOTOMETRIC_INTERPRETATION = 0x0106
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _REFUSED = {
-    "CMYK": "has the colours of a printing press (CMYK), which cannot be enlarged as RGB without their colour profile",
+    "CMYK": (
+        "has the colours of a printing press (CMYK), which cannot be enlarged as RGB without their "
+        "colour profile"
+    ),
     "I": "has 32-bit numbers, which have no defined white",
     "F": "has floating-point numbers, which have no defined white",
 }
@@ -20,12 +23,12 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
     An orientation tag is applied and palettes are expanded, with their transparency.
 
     Returns:
-        (h, w, c) in the order RGB: c = 1 (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, or uint16 for
-        mode I;16.
+        (h, w, c) in the order RGB: c = 1 (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, or
+        uint16 for mode I;16.
 
     Raises:
-        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged, or one level of 16 bits means
-            transparent.
+        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged, or one level of 16
+            bits means transparent.
         OSError: the image is read from a file, which is damaged.
     """
     # Of TIFF files whose 0 is white Pillow inverts those of 8 bits only.
@@ -33,14 +36,19 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         if image.info.get("transparency") is not None:
-            raise InputError(f"{source}: has 16-bit grey with one transparent level; save it with an alpha channel")
+            raise InputError(
+                f"{source}: has 16-bit grey with one transparent level; save it with an alpha "
+                "channel"
+            )
         pixels = np.asarray(image).astype(np.uint16)[..., None]
         return 65535 - pixels if inverted else pixels
     if image.mode in ("1", "P", "PA") or image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA")
         image = image.convert(_MODES[(1 if grey else 3) + image.has_transparency_data])
     if image.mode not in _MODES.values():
-        reason = _REFUSED.get(image.mode, f"has pixels of the kind {image.mode}, which cannot be enlarged")
+        reason = _REFUSED.get(
+            image.mode, f"has pixels of the kind {image.mode}, which cannot be enlarged"
+        )
         raise InputError(f"{source}: {reason}; convert it to grey or RGB of 8 or 16 bits")
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels

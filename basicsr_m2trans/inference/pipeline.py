@@ -1,4 +1,6 @@
-"""Three stages at the same time: reading and writing in threads of their own, computing in the thread that asks."""
+"""Three stages at the same time: reading and writing in threads of their own, computing in the
+thread that asks.
+"""
 
 import contextlib
 import math
@@ -27,11 +29,14 @@ def pipeline(
         limit: most items that wait between two stages; each stage holds what it has taken on top.
 
     Yields:
-        What `write` yields, in its order. A result may wait here for the next item that `compute` yields.
+        What `write` yields, in its order. A result may wait here for the next item that `compute`
+        yields.
 
     Raises:
-        The exception of any stage, Ctrl-C among them, at once: items that wait are dropped, but the results that were
-        finished come first. No thread is left when it is raised, or when the iterator is closed early.
+        The exception of any stage, Ctrl-C among them, at once: items that wait are dropped, but the
+            results that were
+        finished come first. No thread is left when it is raised, or when the iterator is closed
+            early.
     """
     switch = _Switch()
     sources, computed = _Channel[Source](switch, limit), _Channel[Computed](switch, limit)
@@ -62,7 +67,9 @@ def pipeline(
 
 
 class Stopped(BaseException):
-    """Ends a stage of a pipeline that is stopped; no `Exception`, so that nothing takes it for a damaged file."""
+    """Ends a stage of a pipeline that is stopped; no `Exception`, so that nothing takes it for a
+    damaged file.
+    """
 
 
 class _Switch:
@@ -102,13 +109,16 @@ class _Channel(Generic[Item]):
         self.finished = False
 
     def put(self, item: Item) -> None:
-        """Add an item when there is room; what was finished when the pipeline is stopped is not lost.
+        """Add an item when there is room; what was finished when the pipeline is stopped is not
+        lost.
 
         Raises:
             Stopped: the pipeline was stopped.
         """
         with self.switch.changed:
-            self.switch.changed.wait_for(lambda: self.switch.reason is not None or len(self.items) < self.limit)
+            self.switch.changed.wait_for(
+                lambda: self.switch.reason is not None or len(self.items) < self.limit
+            )
             if len(self.items) < self.limit:
                 self.items.append(item)
                 self.switch.changed.notify_all()

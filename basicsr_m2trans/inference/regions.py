@@ -8,24 +8,35 @@ Region = tuple[slice, slice]  # rows and columns, with explicit start and stop
 
 
 def strip_region(start: int, stop: int, size: Sequence[int], dim: int) -> Region:
-    """Rows (dim -2) or columns (dim -1) from `start` to `stop` over the whole width or height of a map."""
+    """Rows (dim -2) or columns (dim -1) from `start` to `stop` over the whole width or height of a
+    map.
+    """
     height, width = size
-    return (slice(start, stop), slice(0, width)) if dim == -2 else (slice(0, height), slice(start, stop))
+    return (
+        (slice(start, stop), slice(0, width))
+        if dim == -2
+        else (slice(0, height), slice(start, stop))
+    )
 
 
 def with_margin(
-    compute: Callable[[Region], Tensor], region: Region, size: Sequence[int], margin: int, scale: int = 1
+    compute: Callable[[Region], Tensor],
+    region: Region,
+    size: Sequence[int],
+    margin: int,
+    scale: int = 1,
 ) -> Tensor:
     """Compute `region` of a map by computing a larger one and cropping it.
 
-    The margin ends at the edges of the map, so that whatever `compute` pads there is what it pads on the whole map;
-    what it pads at the other edges is wrong, but does not reach `region`.
+    The margin ends at the edges of the map, so that whatever `compute` pads there is what it pads
+    on the whole map; what it pads at the other edges is wrong, but does not reach `region`.
 
     Args:
         compute: gives (..., scale * rows, scale * columns) for the rows and columns of a region.
         region: what is wanted.
         size: height and width of the map.
-        margin: how many pixels outside `region` are computed with it, at least the reach of `compute`.
+        margin: how many pixels outside `region` are computed with it, at least the reach of
+            `compute`.
         scale: how much larger than its region the result of `compute` is.
 
     Returns:

@@ -1,9 +1,10 @@
 """One coarse-to-fine transformer module on a map that stays in place, strip by strip.
 
-A strip of the module's output depends on almost 100 rows of its input above and below: the four branches chain (Eq. 9)
-and each sees one token around its windows. Computing all four branches on strips with that margin would repeat most
-of the work. Instead every branch keeps `LEAD` rows ahead of the next one, so that each finds what it needs in the rows
-that the one before has already made, and only windows at the edge of a strip are computed twice.
+A strip of the module's output depends on almost 100 rows of its input above and below: the four
+branches chain (Eq. 9) and each sees one token around its windows. Computing all four branches on
+strips with that margin would repeat most of the work. Instead every branch keeps `LEAD` rows ahead
+of the next one, so that each finds what it needs in the rows that the one before has already made,
+and only windows at the edge of a strip are computed twice.
 """
 
 import torch
@@ -20,7 +21,8 @@ LEAD = 32
 REACH = 2
 # Strips with all channels that the residual blocks take at their peak.
 REFINE_TEMPORARIES = 8  # 7 with AVX-512, more where oneDNN has AVX2 alone
-# Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast path.
+# Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast
+# path.
 TEMPORARIES = {True: 16, False: 24}
 
 
@@ -48,18 +50,26 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
     """
     lead = LEAD * NUM_BRANCHES
     group = block.num_feat // NUM_BRANCHES
-    # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the parts of its path.
+    # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the
+    # parts of its path.
     outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
     attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)
     refined = 0
     if len(block.refine):
-        refined = REFINE_TEMPORARIES * NUM_BRANCHES * group * min(strip + 2 * REACH * len(block.refine), longer)
+        refined = (
+            REFINE_TEMPORARIES
+            * NUM_BRANCHES
+            * group
+            * min(strip + 2 * REACH * len(block.refine), longer)
+        )
         refined += attention // 2  # the C library may keep so much of what the attention has freed
     return max(outputs + attention, refined) * shorter * itemsize
 
 
 class _StripwiseBlock:
-    """The state of `apply_in_strips`: how far the map is replaced, and the outputs of the branches from there on."""
+    """The state of `apply_in_strips`: how far the map is replaced, and the outputs of the branches
+    from there on.
+    """
 
     def __init__(self, block: CFTM, features: Tensor, strip: int, dim: int) -> None:
         self.block, self.features = block, features
@@ -69,8 +79,11 @@ class _StripwiseBlock:
         if block.normalises:
             for part in features.split(strip, dim):
                 self.statistics.add(part)
-        # Outputs of the four branches, concatenated, from the row before the strip to the first branch's lead.
-        self.outputs = torch.empty_like(features.narrow(dim, 0, min(strip + LEAD * NUM_BRANCHES + 1, self.size[dim])))
+        # Outputs of the four branches, concatenated, from the row before the strip to the first
+        # branch's lead.
+        self.outputs = torch.empty_like(
+            features.narrow(dim, 0, min(strip + LEAD * NUM_BRANCHES + 1, self.size[dim]))
+        )
         self.origin = 0
 
     def run(self) -> None:
@@ -96,10 +109,14 @@ class _StripwiseBlock:
             return self.block.attend(branch, self._branch_input(branch, larger))
 
         window = 8 * 2 ** self.block.levels[branch]
-        self._outputs(region)[:, self._channels(branch)] = with_margin(attend, region, self.size, window)
+        self._outputs(region)[:, self._channels(branch)] = with_margin(
+            attend, region, self.size, window
+        )
 
     def _branch_input(self, branch: int, region: Region) -> Tensor:
-        """The branch's group of normalised features, halved with the output of the branch before (Eq. 5 and 9)."""
+        """The branch's group of normalised features, halved with the output of the branch before
+        (Eq. 5 and 9).
+        """
         channels = self._channels(branch)
         group = self.features[(slice(None), channels, *region)]
         if self.block.normalises:
@@ -118,7 +135,9 @@ class _StripwiseBlock:
 
     def _forget_before(self, origin: int) -> None:
         """Make room for the next strip."""
-        kept = self.outputs.narrow(self.dim, origin - self.origin, self.outputs.shape[self.dim] - origin + self.origin)
+        kept = self.outputs.narrow(
+            self.dim, origin - self.origin, self.outputs.shape[self.dim] - origin + self.origin
+        )
         self.outputs.narrow(self.dim, 0, kept.shape[self.dim]).copy_(kept.clone())
         self.origin = origin
 
@@ -131,13 +150,17 @@ class _StripwiseBlock:
 
 
 def _refine_in_strips(block: CFTM, features: Tensor, strip: int, dim: int) -> None:
-    """Replace `features` by what the residual blocks behind a module make of it; arguments as of `apply_in_strips`."""
+    """Replace `features` by what the residual blocks behind a module make of it; arguments as of
+    `apply_in_strips`.
+    """
     size = features.shape[-2:]
     margin = REACH * len(block.refine)
     above = features.narrow(dim, 0, 0)  # the rows before the strip as they were
     for start in range(0, size[dim], strip):
         stop = min(start + strip, size[dim])
-        rows = torch.cat((above, features.narrow(dim, start, min(stop + margin, size[dim]) - start)), dim)
+        rows = torch.cat(
+            (above, features.narrow(dim, start, min(stop + margin, size[dim]) - start)), dim
+        )
         refined = block.refine(rows).narrow(dim, above.shape[dim], stop - start)
         end = above.shape[dim] + stop - start
         above = rows.narrow(dim, max(end - margin, 0), min(margin, end)).clone()

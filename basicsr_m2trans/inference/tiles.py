@@ -1,7 +1,8 @@
 """Any network on large images, in overlapping tiles with blended seams.
 
-Where a network is local the result is exact; where it is not (statistics of the whole map, long chains of windows),
-`tiling_difference` measures what the tiles cost. M2Trans has `enlarge`, which is exact.
+Where a network is local the result is exact; where it is not (statistics of the whole map, long
+chains of windows), `tiling_difference` measures what the tiles cost. M2Trans has `enlarge`, which
+is exact.
 """
 
 import itertools
@@ -21,7 +22,9 @@ SEAM = 8
 
 @dataclass(frozen=True)
 class TilingDifference:
-    """How far tiles are from the whole image, for values in [0, 1]: the largest and the mean absolute difference."""
+    """How far tiles are from the whole image, for values in [0, 1]: the largest and the mean
+    absolute difference.
+    """
 
     largest: float
     mean: float
@@ -35,7 +38,12 @@ def check_tile(tile: object) -> None:
 
 @torch.no_grad()
 def enlarge_tiled(
-    net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32, multiple: int = 1
+    net: nn.Module,
+    images: Tensor,
+    upscale: int,
+    tile: int = 192,
+    overlap: int = 32,
+    multiple: int = 1,
 ) -> Tensor:
     """`net(images)` tile by tile.
 
@@ -44,17 +52,18 @@ def enlarge_tiled(
         images: (N, C, H, W) in [0, 1], any H, W >= 1, on the device of `net`.
         upscale: the network's scale.
         tile: longest side of a tile without its margin, in pixels of `images`, at least 16.
-        overlap: margin around each tile that is computed and thrown away, in pixels of `images`. A network whose
-            output depends on no pixel further away gives the result of the whole image.
-        multiple: what the sides of the network's input must be multiples of (SwinIR and HAT: the window size); tiles
-            are reflected at their right and bottom edge.
+        overlap: margin around each tile that is computed and thrown away, in pixels of `images`. A
+            network whose output depends on no pixel further away gives the result of the whole
+            image.
+        multiple: what the sides of the network's input must be multiples of (SwinIR and HAT: the
+            window size); tiles are reflected at their right and bottom edge.
 
     Returns:
         (N, C', upscale * H, upscale * W), with the type of `images`.
 
     Raises:
-        InputError: `tile` is below 16, `overlap` below 0, or the network's output has another size than `upscale`
-            promises.
+        InputError: `tile` is below 16, `overlap` below 0, or the network's output has another size
+            than `upscale` promises.
     """
     check_tile(tile)
     if overlap < 0:
@@ -65,7 +74,10 @@ def enlarge_tiled(
         x = images[(..., *region)]
         part = enlarge_padded(net, x, multiple)
         if part.shape[-2:] != (upscale * x.shape[-2], upscale * x.shape[-1]):
-            raise InputError(f"upscale is {upscale}, but the network makes {part.shape[-2:]} of {x.shape[-2:]} pixels")
+            raise InputError(
+                f"upscale is {upscale}, but the network makes {part.shape[-2:]} of {x.shape[-2:]} "
+                "pixels"
+            )
         return part
 
     out: Tensor | None = None
@@ -74,15 +86,20 @@ def enlarge_tiled(
             part = with_margin(compute, (rows, columns), size, overlap, upscale)
             if out is None:
                 out = images.new_zeros((*part.shape[:2], height * upscale, width * upscale))
-            weights = _weights(rows, height, upscale, images)[:, None] * _weights(columns, width, upscale, images)
-            out_rows, out_columns = (slice(side.start * upscale, side.stop * upscale) for side in (rows, columns))
+            weights = _weights(rows, height, upscale, images)[:, None] * _weights(
+                columns, width, upscale, images
+            )
+            out_rows, out_columns = (
+                slice(side.start * upscale, side.stop * upscale) for side in (rows, columns)
+            )
             out[..., out_rows, out_columns] += part * weights
     assert out is not None  # every image has a tile
     return out
 
 
 class Tiled(nn.Module):
-    """A network that enlarges in tiles, in the place of the network itself, for those whose cost outgrows the image.
+    """A network that enlarges in tiles, in the place of the network itself, for those whose cost
+    outgrows the image.
 
     Args:
         network: as `net` of `enlarge_tiled`, like the others.
@@ -102,9 +119,16 @@ class Tiled(nn.Module):
 
 
 def tiling_difference(
-    net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32, multiple: int = 1
+    net: nn.Module,
+    images: Tensor,
+    upscale: int,
+    tile: int = 192,
+    overlap: int = 32,
+    multiple: int = 1,
 ) -> TilingDifference:
-    """Difference of `enlarge_tiled`, with the same arguments, to the network on the whole of `images`."""
+    """Difference of `enlarge_tiled`, with the same arguments, to the network on the whole of
+    `images`.
+    """
     tiled = enlarge_tiled(net, images, upscale, tile, overlap, multiple)
     with torch.no_grad():
         difference = (tiled - enlarge_padded(net, images, multiple)).abs()
@@ -112,7 +136,9 @@ def tiling_difference(
 
 
 def _parts(length: int, tile: int) -> Iterator[slice]:
-    """Equal parts of a side, none longer than `tile`, each with half a seam more where it meets another."""
+    """Equal parts of a side, none longer than `tile`, each with half a seam more where it meets
+    another.
+    """
     count = -(-length // tile)
     edges = [round(length * number / count) for number in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
@@ -120,9 +146,13 @@ def _parts(length: int, tile: int) -> Iterator[slice]:
 
 
 def _weights(part: slice, length: int, upscale: int, like: Tensor) -> Tensor:
-    """Weights of a part's high-resolution pixels along one side: one, but rising or falling over each seam."""
+    """Weights of a part's high-resolution pixels along one side: one, but rising or falling over
+    each seam.
+    """
     weights = like.new_ones((part.stop - part.start) * upscale)
-    rise = (torch.arange(SEAM * upscale, dtype=like.dtype, device=like.device) + 0.5) / (SEAM * upscale)
+    rise = (torch.arange(SEAM * upscale, dtype=like.dtype, device=like.device) + 0.5) / (
+        SEAM * upscale
+    )
     if part.start > 0:
         weights[: len(rise)] = rise
     if part.stop < length:

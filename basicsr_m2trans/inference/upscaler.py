@@ -33,8 +33,9 @@ class Upscaler:
     >>> upscaler = Upscaler.from_checkpoint("experiments/NAME/models/net_g_latest.pth")
     >>> enlarged = upscaler(image)
 
-    On the CPU, M2Trans is computed exactly and in bounded memory, other networks in overlapping tiles. On a GPU every
-    network gets the whole image, and parts of it only where they are all that fits, with a warning.
+    On the CPU, M2Trans is computed exactly and in bounded memory, other networks in overlapping
+    tiles. On a GPU every network gets the whole image, and parts of it only where they are all that
+    fits, with a warning.
 
     Args:
         network: maps (N, channels, h, w) in [0, 1] to (N, channels, scale * h, scale * w).
@@ -43,17 +44,21 @@ class Upscaler:
         name: what the results say that they were made by.
         device: 'cpu', 'cuda', 'cuda:1', ...; by default the GPU if there is one.
         precision: 'float32', or 'bfloat16' or 'float16' for the network's layers (autocast).
-        self_ensemble: average over the 8 flips and rotations of the image, which takes 8 times as long.
-        colour: how arrays and Pillow images with colours are enlarged. 'luma': the network enlarges their luma, and
-            their colour differences are interpolated (bicubic), so that a colour Doppler box keeps its colours even
-            with a network that was trained on grey images. 'rgb': the network enlarges the three colours.
-        max_memory: most memory in MiB that M2Trans takes for one image where it is computed in strips; see `enlarge`.
-        compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes up to minutes and
-            is worth it for many images of one size. The CPU then computes whole images as well, so that `max_memory`
-            does not bound them.
+        self_ensemble: average over the 8 flips and rotations of the image, which takes 8 times as
+            long.
+        colour: how arrays and Pillow images with colours are enlarged. 'luma': the network enlarges
+            their luma, and their colour differences are interpolated (bicubic), so that a colour
+            Doppler box keeps its colours even with a network that was trained on grey images.
+            'rgb': the network enlarges the three colours.
+        max_memory: most memory in MiB that M2Trans takes for one image where it is computed in
+            strips; see `enlarge`.
+        compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes
+            up to minutes and is worth it for many images of one size. The CPU then computes whole
+            images as well, so that `max_memory` does not bound them.
 
     Raises:
-        InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds no compiler.
+        InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds
+            no compiler.
     """
 
     def __init__(
@@ -71,7 +76,9 @@ class Upscaler:
         compile: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
-            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}")
+            raise InputError(
+                f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}"
+            )
         if colour not in COLOURS:
             raise InputError(f"colour must be one of {', '.join(COLOURS)}, but is {colour!r}")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,14 +87,18 @@ class Upscaler:
             self.network = network.eval().to(self.device)
         # PyTorch's messages of several types for devices that are not there
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+            raise InputError(
+                f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
         self.scale, self.channels, self.precision = scale, channels, PRECISIONS[precision]
         self.name = name or f"{type(network).__name__} x{scale}"
         self.self_ensemble, self.colour = self_ensemble, colour
         self._bicubic = Bicubic(scale)
         # Made once: a copy to a GPU would wait for it.
         self._luma_weights = torch.tensor(LUMA_WEIGHTS, device=self.device).view(3, 1, 1)
-        whole: Callable[[Tensor], Tensor] | None = None if self.device.type == "cpu" else self.network
+        whole: Callable[[Tensor], Tensor] | None = (
+            None if self.device.type == "cpu" else self.network
+        )
         if compile:
             whole = CompiledNetwork(self.network, self.device)
         self._enlarge = Enlarger(self.network, scale, warnings.warn, whole, max_memory)
@@ -110,13 +121,15 @@ class Upscaler:
         """An upscaler with the network of a checkpoint.
 
         Args:
-            model: a file that BasicSR has saved, or the name of a network that comes with this package.
-            scale, arch, options: what the network is, where the file does not say it; see `load_network`.
+            model: a file that BasicSR has saved, or the name of a network that comes with this
+                package.
+            scale, arch, options: what the network is, where the file does not say it; see
+                `load_network`.
             device, precision, self_ensemble, colour, max_memory, compile: see the class.
 
         Raises:
-            InputError: there is no such file or name, it cannot be read, or what the network is remains open; or see
-                the class.
+            InputError: there is no such file or name, it cannot be read, or what the network is
+                remains open; or see the class.
         """
         path = find_model(model)
         trained = load_network(path, scale, arch, Path(options) if options else None)
@@ -138,15 +151,18 @@ class Upscaler:
 
         Args:
             image: one of
-                - an array (h, w) or (h, w, c) in the order RGB (for OpenCV's BGR give `image[..., ::-1]`), c = 1
-                  (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, uint16, or floating-point in [0, 1];
-                - a Pillow image of 8 bits, or 16 bits and grey; its colour profile is kept, its orientation tag
-                  applied, and a palette becomes RGB;
-                - a tensor (N, channels, h, w) or (channels, h, w), floating-point, RGB in [0, 1]: the result is what
-                  the network itself makes of it, whatever `colour` is, on the tensor's device.
+                - an array (h, w) or (h, w, c) in the order RGB (for OpenCV's BGR give `image[...,
+                  ::-1]`), c = 1 (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, uint16, or
+                  floating-point in [0, 1];
+                - a Pillow image of 8 bits, or 16 bits and grey; its colour profile is kept, its
+                  orientation tag applied, and a palette becomes RGB;
+                - a tensor (N, channels, h, w) or (channels, h, w), floating-point, RGB in [0, 1]:
+                  the result is what the network itself makes of it, whatever `colour` is, on the
+                  tensor's device.
 
         Raises:
-            InputError: the image is of another kind, or the network needs more than `max_memory` for it.
+            InputError: the image is of another kind, or the network needs more than `max_memory`
+                for it.
         """
         if isinstance(image, Tensor):
             return self._enlarge_tensor(image)
@@ -160,7 +176,9 @@ class Upscaler:
 
     @property
     def note(self) -> Callable[[str], object]:
-        """Called with one line for the user when images do not fit into a GPU's memory; at first `warnings.warn`."""
+        """Called with one line for the user when images do not fit into a GPU's memory; at first
+        `warnings.warn`.
+        """
         return self._enlarge.note
 
     @note.setter
@@ -174,8 +192,8 @@ class Upscaler:
             images: at least one; each as in `__call__`.
 
         Returns:
-            What `__call__` makes of each, to the rounding of the network's arithmetic: on the CPU M2Trans computes
-            them one by one, so that they are equal.
+            What `__call__` makes of each, to the rounding of the network's arithmetic: on the CPU
+            M2Trans computes them one by one, so that they are equal.
 
         Raises:
             InputError: see `__call__`; or they differ in shape or type.
@@ -183,14 +201,18 @@ class Upscaler:
         return self._through_planes(images, self._enlarge_planes)
 
     def bicubic(self, image: np.ndarray) -> np.ndarray:
-        """The image enlarged as much by bicubic interpolation, to compare with; arguments as in `__call__`."""
+        """The image enlarged as much by bicubic interpolation, to compare with; arguments as in
+        `__call__`.
+        """
         return self._through_planes([image], self._bicubic)[0]
 
     def _enlarge_array(self, image: np.ndarray) -> np.ndarray:
         return self.enlarge_many([image])[0]
 
     @torch.no_grad()
-    def _through_planes(self, images: Sequence[np.ndarray], compute: Callable[[Tensor], Tensor]) -> list[np.ndarray]:
+    def _through_planes(
+        self, images: Sequence[np.ndarray], compute: Callable[[Tensor], Tensor]
+    ) -> list[np.ndarray]:
         first = images[0]
         for image in images:
             _check_array(image)
@@ -236,10 +258,13 @@ class Upscaler:
     def _enlarge_tensor(self, images: Tensor) -> Tensor:
         if images.dim() not in (3, 4) or images.shape[-3] != self.channels or 0 in images.shape:
             raise InputError(
-                f"give a tensor (N, {self.channels}, H, W) or ({self.channels}, H, W), not {tuple(images.shape)}"
+                f"give a tensor (N, {self.channels}, H, W) or ({self.channels}, H, W), not "
+                f"{tuple(images.shape)}"
             )
         if not images.is_floating_point():
-            raise InputError(f"give a tensor of floating-point numbers in [0, 1], not {images.dtype}")
+            raise InputError(
+                f"give a tensor of floating-point numbers in [0, 1], not {images.dtype}"
+            )
         _check_range(images)
         batch = images if images.dim() == 4 else images[None]
         result = self._enlarge_batch(batch.to(self.device, torch.float32)).to(images)
@@ -260,20 +285,33 @@ class Upscaler:
 
     def _forward(self, images: Tensor) -> Tensor:
         reduced = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision) if reduced else contextlib.nullcontext():
+        with (
+            torch.autocast(self.device.type, self.precision)
+            if reduced
+            else contextlib.nullcontext()
+        ):
             return self._enlarge(images)
 
 
 def _check_range(image: np.ndarray | Tensor) -> None:
     low, high = image.min(), image.max()
     if not (low >= 0 and high <= 1):  # neither holds of NaN
-        raise InputError(f"floating-point images must have values in [0, 1], but these are from {low:g} to {high:g}")
+        raise InputError(
+            f"floating-point images must have values in [0, 1], but these are from {low:g} to "
+            f"{high:g}"
+        )
 
 
 def _check_array(image: np.ndarray) -> None:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+    if (
+        image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4))
+        or 0 in image.shape
+    ):
         raise InputError(f"give an array (h, w) or (h, w, 1 to 4), not {image.shape}")
     if image.dtype.kind == "f":
         _check_range(image)
     elif image.dtype not in (np.uint8, np.uint16):
-        raise InputError(f"give an array of uint8, uint16 or floating-point numbers, not {image.dtype}")
+        raise InputError(
+            f"give an array of uint8, uint16 or floating-point numbers, not {image.dtype}"
+        )

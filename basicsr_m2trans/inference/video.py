@@ -31,8 +31,8 @@ _CODECS: dict[str, tuple[Literal["libx264", "mjpeg"], dict[str, str]]] = {
 class VideoFile(MediaFile):
     """An MP4 or AVI file; `target` has the same extension.
 
-    Frames are taken as RGB of 8 bits. MP4 is written as H.264, AVI as Motion JPEG. The context of a frame is its time
-    and the packets of sound that precede it.
+    Frames are taken as RGB of 8 bits. MP4 is written as H.264, AVI as Motion JPEG. The context of a
+    frame is its time and the packets of sound that precede it.
     """
 
     _reader: "InputContainer | None" = None
@@ -46,7 +46,9 @@ class VideoFile(MediaFile):
         try:
             import av
         except ModuleNotFoundError as error:
-            raise InputError(f"{self.source}: reading videos needs PyAV; install it with `pip install av`") from error
+            raise InputError(
+                f"{self.source}: reading videos needs PyAV; install it with `pip install av`"
+            ) from error
         with _damage_named(self.source):
             self._reader = av.open(str(self.source))
             if not self._reader.streams.video:
@@ -71,7 +73,9 @@ class VideoFile(MediaFile):
         if not count:
             raise InputError(f"{self.source}: has no picture")
         if count < video.frames:
-            self.notes = (f"names {video.frames} frames, but {count} could be read; it may be cut off",)
+            self.notes = (
+                f"names {video.frames} frames, but {count} could be read; it may be cut off",
+            )
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
         """Encode the frames at their times and copy the sound."""
@@ -86,7 +90,10 @@ class VideoFile(MediaFile):
             # The streams belong to the reader, which stays open until `close`.
             assert self._reader is not None  # the frame was read from it
             video = self._reader.streams.video[0]
-            copies = {stream.index: writer.add_stream_from_template(stream) for stream in self._reader.streams.audio}
+            copies = {
+                stream.index: writer.add_stream_from_template(stream)
+                for stream in self._reader.streams.audio
+            }
             output = _add_video(writer, video, self.target.suffix.lower(), first.after)
             for _, after, (time, sound) in itertools.chain([first], frames):
                 writer.mux(_redirected(sound, copies))
@@ -122,7 +129,9 @@ def _pixels(frame: "VideoFrame") -> np.ndarray:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
 
 
-def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pixels: np.ndarray) -> "VideoStream":
+def _add_video(
+    writer: "OutputContainer", video: "VideoStream", suffix: str, pixels: np.ndarray
+) -> "VideoStream":
     from av.video.reformatter import Colorspace
 
     codec, settings = _CODECS[suffix]
@@ -132,7 +141,8 @@ def _add_video(writer: "OutputContainer", video: "VideoStream", suffix: str, pix
     # Colours at half the size need even sides.
     shared = "420p" if height % 2 == 0 and width % 2 == 0 else "444p"
     output.pix_fmt = f"yuvj{shared}" if codec == "mjpeg" else f"yuv{shared}"
-    # Frames are encoded with these coefficients; without the tag players guess others for large pictures.
+    # Frames are encoded with these coefficients; without the tag players guess others for large
+    # pictures.
     output.codec_context.colorspace = Colorspace.ITU601
     if video.time_base:
         output.codec_context.time_base = video.time_base
@@ -147,7 +157,10 @@ def _time(frame: "VideoFrame", video: "VideoStream", number: int) -> int:
         return frame.pts
     # As of raw AVI.
     if not video.average_rate or not video.time_base:
-        raise InputError(f"{video.container.name}: has neither times of frames nor a frame rate; convert it first")
+        raise InputError(
+            f"{video.container.name}: has neither times of frames nor a frame rate; convert it "
+            "first"
+        )
     return round(number / video.average_rate / video.time_base)
 
 
@@ -166,7 +179,9 @@ class GifFile(MediaFile):
         """The frames, upright, palettes expanded."""
         try:
             with Image.open(self.source) as image:
-                self._durations = [frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)]
+                self._durations = [
+                    frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)
+                ]
                 self._loop = {"loop": image.info["loop"]} if "loop" in image.info else {}
                 self.total = len(self._durations)
                 for frame in ImageSequence.Iterator(image):
@@ -174,7 +189,9 @@ class GifFile(MediaFile):
         except InputError:
             raise
         except Exception as error:  # Pillow raises errors of many types on damaged files
-            raise InputError(f"{self.source}: cannot be read as GIF ({' '.join(str(error).split())})") from error
+            raise InputError(
+                f"{self.source}: cannot be read as GIF ({' '.join(str(error).split())})"
+            ) from error
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
         """Write all frames with 256 colours each."""

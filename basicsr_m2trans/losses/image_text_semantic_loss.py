@@ -16,17 +16,18 @@ REDUCTIONS = ("sum", "mean")
 class ImageTextSemanticLoss(nn.Module):
     """How much the similarity to the caption differs between the super-resolved and the HR image.
 
-    Each image gives K patches: the first is the whole image resized (p_1), the others are random crops at the same
-    place in both images. With s the cosine of image and text features (Eq. 11-12), the loss of one image is
-    sum_k |s_sr - s_hr| / K (Eq. 13-14), summed over the batch. The gradient reaches the SR image through the frozen
-    encoder; HR and text features need none. Each distinct caption is encoded once in the life of the loss; HR features
-    cannot be kept as exactly, because random crops and flips show other HR patches in every step.
+    Each image gives K patches: the first is the whole image resized (p_1), the others are random
+    crops at the same place in both images. With s the cosine of image and text features (Eq.
+    11-12), the loss of one image is sum_k |s_sr - s_hr| / K (Eq. 13-14), summed over the batch. The
+    gradient reaches the SR image through the frozen encoder; HR and text features need none. Each
+    distinct caption is encoded once in the life of the loss; HR features cannot be kept as exactly,
+    because random crops and flips show other HR patches in every step.
 
     Args:
         encoder: an option file's entry (see `encoders.build_encoder`) or an encoder itself.
         num_patches: K in Eq. 14.
-        patch_size: side in pixels of the patches handed to the encoder. Where an image is smaller, its crops have
-            the image's shorter side and are enlarged to this size.
+        patch_size: side in pixels of the patches handed to the encoder. Where an image is smaller,
+            its crops have the image's shorter side and are enlarged to this size.
         loss_weight: beta in Eq. 20.
         reduction: 'sum' over the images of a batch (Eq. 14) or their 'mean'.
 
@@ -47,7 +48,9 @@ class ImageTextSemanticLoss(nn.Module):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, but is {value!r}")
         if reduction not in REDUCTIONS:
-            raise InputError(f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}")
+            raise InputError(
+                f"reduction must be one of {', '.join(REDUCTIONS)}, but is {reduction!r}"
+            )
         self.encoder = encoder if isinstance(encoder, ImageTextEncoder) else build_encoder(encoder)
         self.num_patches = num_patches
         self.patch_size = patch_size
@@ -55,15 +58,17 @@ class ImageTextSemanticLoss(nn.Module):
         self.reduction = reduction
         self._text_features: dict[str, Tensor] = {}
 
-    def forward(self, sr: Tensor, hr: Tensor, captions: Sequence[str], corners: Tensor | None = None) -> Tensor:
+    def forward(
+        self, sr: Tensor, hr: Tensor, captions: Sequence[str], corners: Tensor | None = None
+    ) -> Tensor:
         """Weighted loss of a batch.
 
         Args:
             sr: (N, 3, H, W), RGB in [0, 1], carries the gradient.
             hr: (N, 3, H, W), RGB in [0, 1].
             captions: N texts, one for each image.
-            corners: (N, K - 1, 2), crops as `draw_corners` gives them; drawn from PyTorch's global random state if
-                not given.
+            corners: (N, K - 1, 2), crops as `draw_corners` gives them; drawn from PyTorch's global
+                random state if not given.
 
         Returns:
             Scalar.
@@ -73,7 +78,8 @@ class ImageTextSemanticLoss(nn.Module):
         """
         if sr.shape != hr.shape or len(captions) != len(sr):
             raise ValueError(
-                f"SR {tuple(sr.shape)}, HR {tuple(hr.shape)} and {len(captions)} captions do not fit together"
+                f"SR {tuple(sr.shape)}, HR {tuple(hr.shape)} and {len(captions)} captions do not "
+                "fit together"
             )
         if corners is None:
             corners = self.draw_corners(len(hr), *hr.shape[-2:])
@@ -81,10 +87,14 @@ class ImageTextSemanticLoss(nn.Module):
         sr_similarity = self._similarity(sr, corners, text)
         with torch.no_grad():
             hr_similarity = self._similarity(hr, corners, text)
-        per_image = (sr_similarity - hr_similarity).abs().mean(dim=1)  # mean over k is the weight 1/K of Eq. 14
+        per_image = (
+            (sr_similarity - hr_similarity).abs().mean(dim=1)
+        )  # mean over k is the weight 1/K of Eq. 14
         return self.loss_weight * (per_image.sum() if self.reduction == "sum" else per_image.mean())
 
-    def draw_corners(self, count: int, height: int, width: int, generator: torch.Generator | None = None) -> Tensor:
+    def draw_corners(
+        self, count: int, height: int, width: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Draw the random crops of a batch.
 
         Args:
@@ -122,7 +132,8 @@ class ImageTextSemanticLoss(nn.Module):
         """(N, D) text features, from memory where the caption has been seen before."""
         for caption in captions:
             if caption not in self._text_features:
-                # One by one: in a batch, rounding would depend on the neighbours, and so on where a run was resumed.
+                # One by one: in a batch, rounding would depend on the neighbours, and so on where a
+                # run was resumed.
                 with torch.no_grad():
                     self._text_features[caption] = self.encoder.encode_text([caption])[0]
         return torch.stack([self._text_features[caption] for caption in captions]).to(device)

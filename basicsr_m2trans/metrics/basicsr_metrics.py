@@ -1,8 +1,8 @@
 """Faster parts for BasicSR's `calculate_psnr` and `calculate_ssim`, with equal values.
 
-Both functions stay BasicSR's, under their names. Of what they call, the two functions that take nearly all the time
-are replaced: the luma by one matrix product, and SSIM's 11x11 window, which is an outer product, by its two factors.
-Tests hold both to BasicSR's own within 1e-6.
+Both functions stay BasicSR's, under their names. Of what they call, the two functions that take
+nearly all the time are replaced: the luma by one matrix product, and SSIM's 11x11 window, which is
+an outer product, by its two factors. Tests hold both to BasicSR's own within 1e-6.
 """
 
 import math
@@ -38,7 +38,8 @@ def luma(img: np.ndarray) -> np.ndarray:
     """
     if img.shape[2] != 3:
         return img.astype(np.float32) / 255 * 255
-    # Single precision at the start and at the end, as in BasicSR: its rounding shows in the PSNR of good images.
+    # Single precision at the start and at the end, as in BasicSR: its rounding shows in the PSNR of
+    # good images.
     luma = np.full(img.shape[:2], LUMA_OFFSET)
     for plane, weight in zip(cv2.split(img), LUMA_WEIGHTS[::-1], strict=True):
         luma += plane.astype(np.float32) / 255 * np.float64(weight)
@@ -46,14 +47,16 @@ def luma(img: np.ndarray) -> np.ndarray:
 
 
 def ssim_of_channel(img: np.ndarray, img2: np.ndarray) -> float:
-    """SSIM of one channel where the window lies inside the image (Wang et al., 2004), as BasicSR's `_ssim`.
+    """SSIM of one channel where the window lies inside the image (Wang et al., 2004), as BasicSR's
+    `_ssim`.
 
     Args:
         img: (H, W) float64 with values in [0, 255].
         img2: reference image, of the same shape.
 
     Returns:
-        1 for equal images, lower is worse; not a number for images smaller than the window of 11x11.
+        1 for equal images, lower is worse; not a number for images smaller than the window of
+        11x11.
     """
     height, width = (length - 2 * MARGIN for length in img.shape)
     if min(height, width) < 1:

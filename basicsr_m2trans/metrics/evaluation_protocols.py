@@ -1,13 +1,13 @@
 """The two ways in which super-resolution of ultrasound images is measured (Sec. V-A.3).
 
-Both give PSNR and SSIM of the luma Y (ITU-R BT.601) without a border of `scale` pixels, and FSIM and GMSD of the whole
-RGB image. They differ in rounding and in one constant:
+Both give PSNR and SSIM of the luma Y (ITU-R BT.601) without a border of `scale` pixels, and FSIM
+and GMSD of the whole RGB image. They differ in rounding and in one constant:
 
 - 'standard' is BasicSR's: images are rounded to 8 bits first, as they would be saved.
-- 'paper' is what the authors' released code computes: nothing is rounded, and SSIM sees a luma that is 4064 too
-  large, because that code divides by 255 twice before it adds luma's offset of 16. PSNR does not notice the offset;
-  SSIM loses its luminance term and reads up to some thousandths higher. The code also rounds averages up by half a
-  unit of the last digit, which is left out here.
+- 'paper' is what the authors' released code computes: nothing is rounded, and SSIM sees a luma that
+  is 4064 too large, because that code divides by 255 twice before it adds luma's offset of 16. PSNR
+  does not notice the offset; SSIM loses its luminance term and reads up to some thousandths higher.
+  The code also rounds averages up by half a unit of the last digit, which is left out here.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,16 @@ PAPER_LUMA_OFFSET = 16.0 * 255 - 16.0
 
 
 def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
-    """PSNR, SSIM, FSIM and GMSD as BasicSR's validation computes them with this project's option files.
+    """PSNR, SSIM, FSIM and GMSD as BasicSR's validation computes them with this project's option
+    files.
 
     Args:
         sr, hr: (1, 3, H, W), RGB in [0, 1]; values of `sr` outside are clamped.
         scale: pixels cut off at each side for PSNR and SSIM.
 
     Returns:
-        By the names of `METRICS`: PSNR in dB (infinite for equal images), SSIM and FSIM up to 1, GMSD from 0 up.
+        By the names of `METRICS`: PSNR in dB (infinite for equal images), SSIM and FSIM up to 1,
+        GMSD from 0 up.
 
     Raises:
         InputError: the shapes differ, or the image has less than 16 pixels on a side.
@@ -52,7 +54,8 @@ def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
 
 def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
-    """PSNR, SSIM, FSIM and GMSD as the authors' code computes them, but for its upward rounding of averages.
+    """PSNR, SSIM, FSIM and GMSD as the authors' code computes them, but for its upward rounding of
+    averages.
 
     Args, returns and errors as `standard_protocol`.
     """

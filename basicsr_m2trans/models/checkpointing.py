@@ -14,10 +14,12 @@ from basicsr_m2trans.errors import InputError
 
 
 def checkpoint_blocks(network: nn.Module) -> None:
-    """Make the repeated blocks of `network` keep only their inputs, and compute the rest again in the backward pass.
+    """Make the repeated blocks of `network` keep only their inputs, and compute the rest again in
+    the backward pass.
 
-    Gradients are the same, to the bit where the operations repeat to the bit: random numbers, autocast and
-    running statistics are as in the first pass. Names of parameters and evaluation without gradient do not change.
+    Gradients are the same, to the bit where the operations repeat to the bit: random numbers,
+    autocast and running statistics are as in the first pass. Names of parameters and evaluation
+    without gradient do not change.
 
     Args:
         network: changed in place.
@@ -28,17 +30,19 @@ def checkpoint_blocks(network: nn.Module) -> None:
     blocks = repeated_blocks(network)
     if not blocks:
         raise InputError(
-            f"train: checkpointing finds no repeated blocks in {type(network).__name__} (a Sequential or ModuleList of "
-            "blocks of one class); write false"
+            f"train: checkpointing finds no repeated blocks in {type(network).__name__} (a "
+            "Sequential or ModuleList of blocks of one class); write false"
         )
     for block in blocks:
         block.forward = functools.partial(_forward_checkpointed, block, block.forward)
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
-    """Find the outermost blocks that repeat: the members of each `Sequential` or `ModuleList` of one composite class.
+    """Find the outermost blocks that repeat: the members of each `Sequential` or `ModuleList` of
+    one composite class.
 
-    In M2Trans these are the CFTMs, in EDSR the residual blocks, in SwinIR the residual Swin transformer blocks.
+    In M2Trans these are the CFTMs, in EDSR the residual blocks, in SwinIR the residual Swin
+    transformer blocks.
     """
     children = list(network.children())
     alike = len(children) > 1 and len({type(child) for child in children}) == 1
@@ -47,11 +51,14 @@ def repeated_blocks(network: nn.Module) -> list[nn.Module]:
     return [block for child in children for block in repeated_blocks(child)]
 
 
-def _forward_checkpointed(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _forward_checkpointed(
+    block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     if torch.compiler.is_compiling():
-        # torch.compile takes no contexts and needs none: a graph moves running statistics once, at its end.
+        # torch.compile takes no contexts and needs none: a graph moves running statistics once, at
+        # its end.
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:

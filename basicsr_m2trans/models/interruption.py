@@ -1,4 +1,6 @@
-"""SIGTERM and Ctrl-C during training: the iteration is finished, a checkpoint is saved, and training ends."""
+"""SIGTERM and Ctrl-C during training: the iteration is finished, a checkpoint is saved, and
+training ends.
+"""
 
 import contextlib
 import functools
@@ -25,8 +27,10 @@ class TrainingStopped(Exception):
     Args:
         number: the signal.
         iteration: the last one that was trained.
-        saved: whether a checkpoint of it had to be saved, because the run has trained since its beginning.
-        state: the state of that iteration, if the run's folder holds a later one, of a branch that was left.
+        saved: whether a checkpoint of it had to be saved, because the run has trained since its
+            beginning.
+        state: the state of that iteration, if the run's folder holds a later one, of a branch that
+            was left.
 
     Attributes:
         status: the exit status by the convention of shells: 143 after SIGTERM, 130 after Ctrl-C.
@@ -34,9 +38,16 @@ class TrainingStopped(Exception):
 
     def __init__(self, number: int, iteration: int, saved: bool, state: Path | None = None) -> None:
         done = "checkpoint saved" if saved else "nothing new to save"
-        again = "repeat the command with --auto_resume to go on" if iteration else "repeat the command to begin again"
+        again = (
+            "repeat the command with --auto_resume to go on"
+            if iteration
+            else "repeat the command to begin again"
+        )
         if state is not None:
-            again = f"to go on here, set path: resume_state to {state}; --auto_resume would take a later state"
+            again = (
+                f"to go on here, set path: resume_state to {state}; --auto_resume would take a "
+                "later state"
+            )
         name = signal.Signals(number).name
         super().__init__(f"stopped by {name} after iteration {iteration}, {done}; {again}")
         self.status = 128 + number
@@ -54,7 +65,9 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take signals as requests; a second Ctrl-C ends the process at once, in the middle of whatever it does."""
+        """Take signals as requests; a second Ctrl-C ends the process at once, in the middle of
+        whatever it does.
+        """
         self.number = 0
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         for number, handler in previous.items():
@@ -69,7 +82,9 @@ class StopRequest:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
-        message = f"{signal.Signals(number).name}: training stops after this iteration and its validation"
+        message = (
+            f"{signal.Signals(number).name}: training stops after this iteration and its validation"
+        )
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             message += "; Ctrl-C again ends it at once"
@@ -106,20 +121,24 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
     if progress:
         model.save(start.sampler.epoch, iteration)
         if model.opt["dist"]:
-            # torchrun ends all processes as soon as one has ended, and the first one is still saving.
+            # torchrun ends all processes as soon as one has ended, and the first one is still
+            # saving.
             torch.distributed.barrier()
     from basicsr_m2trans.checkpoints import latest_training_state
 
     folder = Path(model.opt["path"]["training_states"])
     newest = latest_training_state(folder)
     later = newest is not None and int(newest.stem) > iteration
-    raise TrainingStopped(number, iteration, progress, folder / f"{iteration}.state" if later else None)
+    raise TrainingStopped(
+        number, iteration, progress, folder / f"{iteration}.state" if later else None
+    )
 
 
 class _StartedBlocked(BaseProcess):
     def start(self) -> None:
-        # All threads of a new process inherit the mask of the thread that starts it. In `_start_worker` it is too late:
-        # a spawned process has imported NumPy, whose pool of threads would take the signal.
+        # All threads of a new process inherit the mask of the thread that starts it. In
+        # `_start_worker` it is too late: a spawned process has imported NumPy, whose pool of
+        # threads would take the signal.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             super().start()
@@ -144,7 +163,8 @@ class _SpawnContextBlocked(SpawnContext):
 
 
 def leave_signals_to_trainer(loader: Any) -> None:
-    """Let a loader's processes work until the trainer ends them, because it needs their images to end its iteration.
+    """Let a loader's processes work until the trainer ends them, because it needs their images to
+    end its iteration.
 
     Terminals, schedulers and torchrun send a signal to all processes of a run.
 
@@ -168,9 +188,11 @@ def _start_worker(initialise: Callable[[int], None] | None, worker: int) -> None
 
 def _end_with_the_trainer() -> None:
     trainer = multiprocessing.parent_process().pid  # type: ignore[union-attr]  # loader processes have a parent
-    # A killed trainer sends nothing, and PyTorch's own watch begins after this and takes any parent for the trainer.
+    # A killed trainer sends nothing, and PyTorch's own watch begins after this and takes any parent
+    # for the trainer.
     while os.getppid() == trainer:
-        # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn who has sent it.
+        # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn
+        # who has sent it.
         received = signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS)
         if received is not None and received.si_pid == trainer:
             break

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 def explaining_out_of_memory(step: "Step") -> "Step":
-    """A training step whose `torch.OutOfMemoryError` becomes an `InputError` that says what to lower."""
+    """A training step whose `torch.OutOfMemoryError` becomes an `InputError` that says what to
+    lower.
+    """
 
     @functools.wraps(step)
     def explained(model: "M2TransModel", current_iter: int) -> None:
         try:
             step(model, current_iter)
         except torch.OutOfMemoryError as error:
-            raise InputError(_explanation(model, current_iter, str(error).splitlines()[0])) from error
+            raise InputError(
+                _explanation(model, current_iter, str(error).splitlines()[0])
+            ) from error
 
     return explained
 
@@ -39,8 +43,8 @@ def _explanation(model: "M2TransModel", current_iter: int, message: str) -> str:
         savings.append("amp: bf16")
     remedy = f"set train: {', '.join(savings)}, or " if savings else ""
     return (
-        f"training stopped at iteration {current_iter}: the GPU's memory does not suffice for a batch of "
-        f"{len(model.gt)} with HR patches of {width}x{height} ({message}). Last good checkpoint: "
-        f"{model.newest_checkpoint}. To need less, {remedy}lower datasets: train: batch_size_per_gpu or gt_size; "
-        "--auto_resume goes on from the checkpoint"
+        f"training stopped at iteration {current_iter}: the GPU's memory does not suffice for a "
+        f"batch of {len(model.gt)} with HR patches of {width}x{height} ({message}). Last good "
+        f"checkpoint: {model.newest_checkpoint}. To need less, {remedy}lower datasets: train: "
+        "batch_size_per_gpu or gt_size; --auto_resume goes on from the checkpoint"
     )

@@ -1,4 +1,6 @@
-"""Checkpoints of a BasicSR model that a kill or a full disk cannot harm, and all that an exact resume needs."""
+"""Checkpoints of a BasicSR model that a kill or a full disk cannot harm, and all that an exact
+resume needs.
+"""
 
 import io
 from pathlib import Path
@@ -18,12 +20,14 @@ from basicsr_m2trans.weights import read_checkpoint
 
 
 class ResumableModel(SharedValidationModel):
-    """BasicSR's `SRModel` with atomic checkpoints that hold the best metrics too, and the options `CheckpointOptions`.
+    """BasicSR's `SRModel` with atomic checkpoints that hold the best metrics too, and the options
+    `CheckpointOptions`.
 
-    The state of an iteration is written when the iteration is over, its validation included, which BasicSR runs after
-    saving. A run that is killed before resumes from the checkpoint before and validates again: its log of metrics is
-    that of an uninterrupted run. The states of random generators are in no file, because nothing depends on them with
-    `PairedImageTextDataset`: every step is seeded with its iteration, and crops are numbered by epoch.
+    The state of an iteration is written when the iteration is over, its validation included, which
+    BasicSR runs after saving. A run that is killed before resumes from the checkpoint before and
+    validates again: its log of metrics is that of an uninterrupted run. The states of random
+    generators are in no file, because nothing depends on them with `PairedImageTextDataset`: every
+    step is seeded with its iteration, and crops are numbered by epoch.
 
     Raises:
         InputError: an option cannot be used.
@@ -36,7 +40,9 @@ class ResumableModel(SharedValidationModel):
         super().__init__(opt)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Begin an iteration: the one before is over, so a state that waited for its validation is written."""
+        """Begin an iteration: the one before is over, so a state that waited for its validation is
+        written.
+        """
         self._finished_iter = current_iter - 1
         self._write_due_state()
         super().update_learning_rate(current_iter, warmup_iter)
@@ -46,7 +52,8 @@ class ResumableModel(SharedValidationModel):
 
         Args:
             epoch: that of the iteration; -1 at the end of training.
-            current_iter: the iteration; -1 at the end of training, when the last one gets a state, too, if it has none.
+            current_iter: the iteration; -1 at the end of training, when the last one gets a state,
+                too, if it has none.
 
         Raises:
             InputError: a file cannot be written; an older one of that name is then left as it was.
@@ -59,7 +66,8 @@ class ResumableModel(SharedValidationModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load weights as BasicSR does, and those of a safetensors file, such as the networks of this package.
+        """Load weights as BasicSR does, and those of a safetensors file, such as the networks of
+        this package.
 
         Args:
             net: the network.
@@ -85,7 +93,8 @@ class ResumableModel(SharedValidationModel):
         current_iter: int | str,
         param_key: str | list[str] = "params",
     ) -> None:
-        """Save weights as BasicSR does, with the option file's `network_g` beside them, which tells the network.
+        """Save weights as BasicSR does, with the option file's `network_g` beside them, which tells
+        the network.
 
         Args:
             net: one network or several.
@@ -94,23 +103,28 @@ class ResumableModel(SharedValidationModel):
             param_key: entry of the file for each network.
 
         Raises:
-            InputError: the file cannot be written; an older one of that name is then left as it was.
+            InputError: the file cannot be written; an older one of that name is then left as it
+                was.
         """
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
         entries: dict[str, Any] = {}
         for key, each in zip(keys, nets, strict=True):
-            entries[key] = {name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()}
+            entries[key] = {
+                name: value.cpu() for name, value in self.get_bare_model(each).state_dict().items()
+            }
         entries["network_g"] = dict(self.opt["network_g"])
         name = "latest" if current_iter == -1 else current_iter
         _write(self._models / f"{net_label}_{name}.pth", entries)
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Save optimizers, schedulers and the best metrics so far, at once or after the iteration's validation.
+        """Save optimizers, schedulers and the best metrics so far, at once or after the iteration's
+        validation.
 
         Raises:
-            InputError: the file cannot be written; an older one of that name is then left as it was.
+            InputError: the file cannot be written; an older one of that name is then left as it
+                was.
         """
         if current_iter != -1:
             self._due_state = (epoch, current_iter)
@@ -131,8 +145,12 @@ class ResumableModel(SharedValidationModel):
             # Metrics may have been added to the option file or removed since, too.
             record |= {metric: result for metric, result in saved.items() if metric in record}
 
-    def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate, and with `keep_best` save a network that is the best so far on the first data set."""
+    def validation(
+        self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False
+    ) -> None:
+        """Validate, and with `keep_best` save a network that is the best so far on the first data
+        set.
+        """
         if self.is_train:
             # BasicSR counts on behind the end.
             current_iter = min(int(current_iter), self.opt["train"]["total_iter"])
@@ -152,8 +170,13 @@ class ResumableModel(SharedValidationModel):
         super()._print_different_keys_loading(crt_net, load_net, strict)
         if not strict:
             names = self.get_bare_model(crt_net).state_dict().keys()
-            text = f"{len(names & load_net.keys())} of {len(names)} weights and buffers are loaded, the others stay."
-            (get_root_logger().info if names <= load_net.keys() else get_root_logger().warning)(text)
+            text = (
+                f"{len(names & load_net.keys())} of {len(names)} weights and buffers are loaded, "
+                "the others stay."
+            )
+            (get_root_logger().info if names <= load_net.keys() else get_root_logger().warning)(
+                text
+            )
 
     @property
     def newest_checkpoint(self) -> str:
@@ -163,7 +186,11 @@ class ResumableModel(SharedValidationModel):
 
     @property
     def _validation_sets(self) -> list[str]:
-        return [dataset["name"] for phase, dataset in self.opt["datasets"].items() if phase.startswith("val")]
+        return [
+            dataset["name"]
+            for phase, dataset in self.opt["datasets"].items()
+            if phase.startswith("val")
+        ]
 
     @property
     def _models(self) -> Path:
@@ -171,7 +198,9 @@ class ResumableModel(SharedValidationModel):
 
     def _save_networks(self, current_iter: int | str) -> None:
         if hasattr(self, "net_g_ema"):
-            self.save_network([self.net_g, self.net_g_ema], "net_g", current_iter, ["params", "params_ema"])
+            self.save_network(
+                [self.net_g, self.net_g_ema], "net_g", current_iter, ["params", "params_ema"]
+            )
         else:
             self.save_network(self.net_g, "net_g", current_iter)
 
@@ -201,13 +230,19 @@ class ResumableModel(SharedValidationModel):
         _write(folder / f"{iteration}.state", state)
         self._due_state = None
         if self.checkpoint_options.keep_last is not None:
-            delete_older_checkpoints(self._models, folder, iteration, self.checkpoint_options.keep_last)
+            delete_older_checkpoints(
+                self._models, folder, iteration, self.checkpoint_options.keep_last
+            )
 
     def _best_metric_results(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """The best metrics so far, as numbers of Python: files that may hold others could run code."""
+        """The best metrics so far, as numbers of Python: files that may hold others
+        could run code.
+        """
         results = getattr(self, "best_metric_results", {})
         return {
-            dataset_name: {metric: result | {"val": float(result["val"])} for metric, result in record.items()}
+            dataset_name: {
+                metric: result | {"val": float(result["val"])} for metric, result in record.items()
+            }
             for dataset_name, record in results.items()
         }
 
@@ -219,6 +254,6 @@ def _write(path: Path, entries: dict[str, Any]) -> None:
         write_atomic(path, buffer.getvalue())
     except OSError as error:
         raise InputError(
-            f"training stopped: {path} cannot be written ({error.strerror or error}); the checkpoints before are as "
-            "they were: make room there, then go on with --auto_resume"
+            f"training stopped: {path} cannot be written ({error.strerror or error}); the "
+            "checkpoints before are as they were: make room there, then go on with --auto_resume"
         ) from error

@@ -7,7 +7,8 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPosition:
-    """Where a run begins: a count of samples, which keeps its meaning when the number of processes changes.
+    """Where a run begins: a count of samples, which keeps its meaning when the number of processes
+    changes.
 
     Args:
         epoch: the epoch in which the run begins.
@@ -42,7 +43,8 @@ class TrainingPosition:
         """What the state of an iteration of this run says about samples.
 
         Args:
-            epoch: that of the iteration, or the next one if the iteration was the last of its epoch.
+            epoch: that of the iteration, or the next one if the iteration was the last of its
+                epoch.
             iteration: the iteration that has ended.
         """
         samples_done = self.samples_done

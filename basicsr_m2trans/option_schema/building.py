@@ -1,4 +1,6 @@
-"""Values of the right type that their classes refuse, found by building what an option file names."""
+"""Values of the right type that their classes refuse, found by building what an
+option file names.
+"""
 
 import copy
 import warnings
@@ -34,11 +36,16 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
         except (ImportError, OSError):  # this machine lacks something; the values may be right
             continue
         except Exception as error:  # classes raise many types for values that they do not take
-            yield Problem(key, f"cannot be used: {settings['type']} says: {reason(error)}", "change that value")
+            yield Problem(
+                key,
+                f"cannot be used: {settings['type']} says: {reason(error)}",
+                "change that value",
+            )
 
 
 def build_network(network_g: dict[str, Any]) -> "nn.Module":
-    """The network, on the meta device, where its weights need neither time nor memory, unless it must compute.
+    """The network, on the meta device, where its weights need neither time nor memory, unless it
+    must compute.
 
     Args:
         network_g: section of that name; its `type` is registered.
@@ -57,7 +64,9 @@ def build_network(network_g: dict[str, Any]) -> "nn.Module":
         try:
             with torch.device("meta"):
                 return network_class(**copy.deepcopy(arguments))
-        except Exception:  # SwinIR, HAT and GlobalSkip compute with tensors, which have no values there
+        except (
+            Exception
+        ):  # SwinIR, HAT and GlobalSkip compute with tensors, which have no values there
             return network_class(**arguments)
 
 

@@ -1,4 +1,6 @@
-"""The table of keys as a JSON schema, with which editors complete and check option files while they are written."""
+"""The table of keys as a JSON schema, with which editors complete and check option files while they
+are written.
+"""
 
 from collections.abc import Iterable, Iterator
 from types import NoneType
@@ -19,7 +21,8 @@ TYPES = {
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of the option files of `M2TransModel`, `SRModel` and `SwinIRModel`.
+    """JSON schema (draft 2020-12) of the option files of `M2TransModel`, `SRModel` and
+    `SwinIRModel`.
 
     A file with a section `train` is one for training, any other is one for testing.
     """
@@ -49,11 +52,17 @@ def _kind_schema(kind: type, value: Value, definitions: dict[str, Any]) -> dict[
     if kind is str:
         choices: Iterable[str] = value.choices
         if isinstance(value.section, TypedSection):
-            choices = [name for name, section in value.section.types.items() if not section.required]
+            choices = [
+                name for name, section in value.section.types.items() if not section.required
+            ]
         if choices:
             schema["enum"] = sorted(choices)
     elif kind in (int, float):
-        limits = {"minimum": value.minimum, "maximum": value.maximum, "multipleOf": 1 if value.whole else None}
+        limits = {
+            "minimum": value.minimum,
+            "maximum": value.maximum,
+            "multipleOf": 1 if value.whole else None,
+        }
         schema |= {name: limit for name, limit in limits.items() if limit is not None}
     elif kind is list and value.items:
         schema["items"] = _value_schema(value.items, definitions)
@@ -66,9 +75,13 @@ def _kind_schema(kind: type, value: Value, definitions: dict[str, Any]) -> dict[
 
 def _keys_schema(section: Section, definitions: dict[str, Any]) -> dict[str, Any]:
     return {
-        "properties": {key: _value_schema(value, definitions) for key, value in section.keys.items()},
+        "properties": {
+            key: _value_schema(value, definitions) for key, value in section.keys.items()
+        },
         "required": section.required,
-        "additionalProperties": _value_schema(section.others, definitions) if section.others else False,
+        "additionalProperties": _value_schema(section.others, definitions)
+        if section.others
+        else False,
     }
 
 
@@ -89,4 +102,7 @@ def _type_schemas(section: TypedSection, definitions: dict[str, Any]) -> Iterato
     for name, keys in section.types.items():
         schema = _keys_schema(keys, definitions)
         schema["properties"] = {"type": True} | schema["properties"]
-        yield {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": schema}
+        yield {
+            "if": {"properties": {"type": {"const": name}}, "required": ["type"]},
+            "then": schema,
+        }

@@ -11,7 +11,9 @@ import yaml
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.option_schema.values import Problem, reported
 
-MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
+MERGE_TAG = (
+    "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
+)
 # Where files of each kind lie that can be copied.
 EXAMPLES = {"option file": "options/", "plan": "plans/", "file": "options/ or plans/"}
 
@@ -48,33 +50,43 @@ class OptionFile:
     kind: str = "option file"
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Sequence[str] = (), kind: str = "option file") -> "OptionFile":
+    def read(
+        cls, path: str | Path, overrides: Sequence[str] = (), kind: str = "option file"
+    ) -> "OptionFile":
         """Read a file and set the values that `--force_yml` gives.
 
         Args:
             path: the yml file.
-            overrides: entries of the form `key:key=value`, whose values mean what they mean to BasicSR.
+            overrides: entries of the form `key:key=value`, whose values mean what they mean to
+                BasicSR.
             kind: what messages call the file; one of `EXAMPLES`.
 
         Raises:
-            InputError: the file cannot be read, holds no options, or has a section that holds itself.
+            InputError: the file cannot be read, holds no options, or has a section that holds
+                itself.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
             opt, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
         except OSError as error:
             reason = error.strerror
-            raise InputError(f"{kind} {path} cannot be read: {reason}; give the path of a yml file") from error
+            raise InputError(
+                f"{kind} {path} cannot be read: {reason}; give the path of a yml file"
+            ) from error
         except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
             raise InputError(
-                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and without control "
-                f"characters: {error}"
+                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and "
+                f"without control characters: {error}"
             ) from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{kind} {path} is not valid YAML; mend it at the named place: {error}") from error
+            raise InputError(
+                f"{kind} {path} is not valid YAML; mend it at the named place: {error}"
+            ) from error
         if not isinstance(opt, dict) or tree is None:
-            raise InputError(f"{kind} {path} holds no options; start from one of the files in {EXAMPLES[kind]}")
+            raise InputError(
+                f"{kind} {path} holds no options; start from one of the files in {EXAMPLES[kind]}"
+            )
         file = cls(Path(path), opt, kind=kind)
         file._note_places(tree, (), ())
         for entry in overrides:
@@ -82,17 +94,29 @@ class OptionFile:
         return file
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """One text with every problem, its place and its remedy, in the order of the file; the arguments come first."""
+        """One text with every problem, its place and its remedy, in the order of the file; the
+        arguments come first.
+        """
         return reported(f"{self.kind} {self.path} has", self.placed(problems))
 
     def placed(self, problems: Sequence[Problem]) -> list[Problem]:
         """Problems with their places, in the order of the file; the arguments come first."""
-        places = [problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems]
-        placed = [replace(problem, place=place) for problem, place in zip(problems, places, strict=True)]
+        places = [
+            problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems
+        ]
+        placed = [
+            replace(problem, place=place) for problem, place in zip(problems, places, strict=True)
+        ]
         order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
         return sorted(placed, key=lambda problem: order.get(problem.place, -1))
 
-    def put(self, key: tuple[str, ...], value: Any, place: str, places: Mapping[tuple[str, ...], str] = {}) -> None:
+    def put(
+        self,
+        key: tuple[str, ...],
+        value: Any,
+        place: str,
+        places: Mapping[tuple[str, ...], str] = {},
+    ) -> None:
         """Set the value of a key in an existing section.
 
         Args:
@@ -106,21 +130,37 @@ class OptionFile:
             section = section[name]
         section[key[-1]] = value
         kept = {each: where for each, where in self.places.items() if each[: len(key)] != key}
-        self.places = kept | {key: place} | {each: where for each, where in places.items() if each[: len(key)] == key}
+        self.places = (
+            kept
+            | {key: place}
+            | {each: where for each, where in places.items() if each[: len(key)] == key}
+        )
 
     def merge(self, changes: Changes) -> None:
         """Put changes over the file's values.
 
-        A section goes into the one of its name key by key; only if it names another `type`, to which the old keys mean
-        nothing, it replaces that one as a whole. All other values replace what was there, `~` too.
+        A section goes into the one of its name key by key; only if it names another `type`, to
+        which the old keys mean nothing, it replaces that one as a whole. All other values replace
+        what was there, `~` too.
         """
         self._merge(changes, changes.values, self.opt, ())
 
-    def _merge(self, changes: Changes, values: dict[str, Any], section: dict[str, Any], key: tuple[str, ...]) -> None:
+    def _merge(
+        self,
+        changes: Changes,
+        values: dict[str, Any],
+        section: dict[str, Any],
+        key: tuple[str, ...],
+    ) -> None:
         for name, value in values.items():
             path, old = (*key, name), section.get(name)
-            if isinstance(value, dict) and isinstance(old, dict) and value.get("type") in (None, old.get("type")):
-                # What a class or another key refuses in a section is reported with the section's place.
+            if (
+                isinstance(value, dict)
+                and isinstance(old, dict)
+                and value.get("type") in (None, old.get("type"))
+            ):
+                # What a class or another key refuses in a section is reported with the section's
+                # place.
                 self.places[path] = _nearest(changes.places, path)
                 self._merge(changes, value, old, path)
             else:
@@ -143,12 +183,17 @@ class OptionFile:
         """Where a key is given, or the nearest section around it; empty if nowhere."""
         return _nearest(self.places, key)
 
-    def _note_places(self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]) -> None:
+    def _note_places(
+        self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]
+    ) -> None:
         if not isinstance(node, yaml.MappingNode):
             return
         if node in above:
             section = ": ".join(key)
-            raise InputError(f"{self.kind} {self.path}: {section} is an alias of a section around it; write it out")
+            raise InputError(
+                f"{self.kind} {self.path}: {section} is an alias of a section around it; write it "
+                "out"
+            )
         for key_node, value in node.value:
             path = (*key, _key_name(key_node))
             place = f"{self.path}:{key_node.start_mark.line + 1}"
@@ -161,7 +206,11 @@ class OptionFile:
     def _override(self, entry: str) -> None:
         place = f"--force_yml {entry}"
         if entry.count("=") != 1:
-            self.problems.append(Problem((), "is no option", "write it as key:key=value, with one equals sign", place))
+            self.problems.append(
+                Problem(
+                    (), "is no option", "write it as key:key=value, with one equals sign", place
+                )
+            )
             return
         keys, value = (part.strip() for part in entry.split("="))
         *parents, last = keys.split(":")
@@ -181,7 +230,9 @@ class OptionFile:
 
 def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:
     """The place of a key, or that of the nearest section around it that has one."""
-    return next((places[key[:length]] for length in range(len(key), -1, -1) if key[:length] in places), "")
+    return next(
+        (places[key[:length]] for length in range(len(key), -1, -1) if key[:length] in places), ""
+    )
 
 
 def _key_name(node: yaml.Node) -> str:
@@ -204,12 +255,16 @@ def _forced_value(value: str) -> Any:
     return yaml.safe_load(value) if value.startswith(("[", "!!float")) else value
 
 
-def without(opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...] = ()) -> dict[str, Any]:
+def without(
+    opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A copy of `opt` that lacks some keys, given by their paths."""
     return dict(_remaining(opt, keys, key))
 
 
-def _remaining(opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
+def _remaining(
+    opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...]
+) -> Iterator[tuple[Any, Any]]:
     for name, value in opt.items():
         path = (*key, str(name))
         if path not in keys:

@@ -24,7 +24,9 @@ def _by_scale(value: Value) -> Section:
 
 # What a plan may say for all methods and for single ones.
 SHARED = {
-    "iterations": Value((float, dict), minimum=1, whole=True, remedy=NUMBER_ABOVE_0, section=_by_scale(LENGTH)),
+    "iterations": Value(
+        (float, dict), minimum=1, whole=True, remedy=NUMBER_ABOVE_0, section=_by_scale(LENGTH)
+    ),
     "seeds": Value((list,), items=SEED),
     "scales": Value((list,), items=SCALE),
     "changes": SECTION,

@@ -33,12 +33,15 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
     """What does not fit together, or would stop BasicSR after it has made the folder of the run.
 
     Args:
-        opt: an option file of which every value is what the table of keys says; any of them may be absent.
+        opt: an option file of which every value is what the table of keys says; any of them may be
+            absent.
         mode: 'train' or 'test'.
     """
     name = opt.get("name")
     if name is not None and (name in ("", "..") or Path(name).name != name):
-        yield Problem(("name",), f"is {name!r}", "it becomes a folder, so write one word without slashes")
+        yield Problem(
+            ("name",), f"is {name!r}", "it becomes a folder, so write one word without slashes"
+        )
     for phase, dataset in section(opt, "datasets").items():
         yield from _dataset_contradictions(opt, phase, dataset, mode)
     for key in section(opt, "path"):
@@ -56,19 +59,33 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
 def _scale_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
     scale, network = opt.get("scale"), section(opt, "network_g")
     if scale is None:
-        paired = [phase for phase, dataset in section(opt, "datasets").items() if dataset.get("type") in PAIRED]
+        paired = [
+            phase
+            for phase, dataset in section(opt, "datasets").items()
+            if dataset.get("type") in PAIRED
+        ]
         if paired:
-            yield Problem(("scale",), "is missing", f"add it; datasets: {paired[0]} needs it to pair its images")
+            yield Problem(
+                ("scale",),
+                "is missing",
+                f"add it; datasets: {paired[0]} needs it to pair its images",
+            )
         return
     arguments = networks().types
     for key in ("upscale", "scale"):
-        known = arguments[network["type"]].keys.get(key) if network.get("type") in arguments else None
+        known = (
+            arguments[network["type"]].keys.get(key) if network.get("type") in arguments else None
+        )
         upscale = network.get(key, known.default if known else None)
         if upscale not in (None, scale):
-            yield Problem(("network_g", key), f"is {upscale}, but scale is {scale}", "write the same in both")
+            yield Problem(
+                ("network_g", key), f"is {upscale}, but scale is {scale}", "write the same in both"
+            )
 
 
-def _dataset_contradictions(opt: dict[str, Any], phase: str, dataset: dict[str, Any], mode: str) -> Iterator[Problem]:
+def _dataset_contradictions(
+    opt: dict[str, Any], phase: str, dataset: dict[str, Any], mode: str
+) -> Iterator[Problem]:
     key, scale = ("datasets", phase), opt.get("scale")
     kinds = ("val",) if mode == "train" else ("train", "val", "test")
     if not (mode == "train" and phase == "train") and phase.split("_")[0] not in kinds:
@@ -77,13 +94,17 @@ def _dataset_contradictions(opt: dict[str, Any], phase: str, dataset: dict[str, 
     told = SCALE_IN_NAME.search(Path(str(dataset.get("dataroot_lq"))).name)
     if scale and told and int(told[1]) != scale:
         remedy = "name the images of the scale, or change scale and network_g"
-        yield Problem((*key, "dataroot_lq"), f"names images of scale {told[1]}, but scale is {scale}", remedy)
+        yield Problem(
+            (*key, "dataroot_lq"), f"names images of scale {told[1]}, but scale is {scale}", remedy
+        )
     if dataset.get("type") == "PairedImageTextDataset":
         for name, value in section(dataset, "degradation").items():
             try:
                 PatchDegradation(**{name: value})
             except InputError as error:
-                yield from (dataclasses.replace(each, key=(*key, *each.key)) for each in _refused(error))
+                yield from (
+                    dataclasses.replace(each, key=(*key, *each.key)) for each in _refused(error)
+                )
     if phase != "train":
         return
     patch = dataset.get("gt_size")
@@ -91,13 +112,24 @@ def _dataset_contradictions(opt: dict[str, Any], phase: str, dataset: dict[str, 
         remedy = f"write {max(patch // scale, 1) * scale}, say"
         yield Problem((*key, "gt_size"), f"is {patch}, no multiple of scale {scale}", remedy)
     if dataset.get("prefetch_mode") == "cuda" and not dataset.get("pin_memory"):
-        yield Problem((*key, "prefetch_mode"), "is cuda, which needs pinned memory", "add pin_memory: true beside it")
+        yield Problem(
+            (*key, "prefetch_mode"),
+            "is cuda, which needs pinned memory",
+            "add pin_memory: true beside it",
+        )
 
 
 def _validation_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
     val = section(opt, "val")
-    if mode == "test" and val.get("save_img") and "suffix" not in val and opt.get("model_type") in DESCRIBED_MODELS:
-        yield Problem(("val", "suffix"), "is missing", "add suffix: ~, which names saved images after the run")
+    if (
+        mode == "test"
+        and val.get("save_img")
+        and "suffix" not in val
+        and opt.get("model_type") in DESCRIBED_MODELS
+    ):
+        yield Problem(
+            ("val", "suffix"), "is missing", "add suffix: ~, which names saved images after the run"
+        )
     if val.get("tile") is None:
         return
     if opt.get("model_type") in DESCRIBED_MODELS[1:]:
@@ -105,7 +137,11 @@ def _validation_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Probl
     try:
         check_tile(val["tile"])
     except InputError as error:
-        yield Problem(("val", "tile"), str(error).removeprefix("tile "), "raise it, or remove it for whole images")
+        yield Problem(
+            ("val", "tile"),
+            str(error).removeprefix("tile "),
+            "raise it, or remove it for whole images",
+        )
 
 
 def _schedule_contradictions(train: dict[str, Any]) -> Iterator[Problem]:
@@ -126,7 +162,9 @@ def _schedule_contradictions(train: dict[str, Any]) -> Iterator[Problem]:
 def _logger_contradictions(logger: dict[str, Any]) -> Iterator[Problem]:
     if section(logger, "wandb").get("project") and not logger.get("use_tb_logger"):
         remedy = "write true, or project: ~"
-        yield Problem(("logger", "use_tb_logger"), "is not true, but wandb: project needs TensorBoard", remedy)
+        yield Problem(
+            ("logger", "use_tb_logger"), "is not true, but wandb: project needs TensorBoard", remedy
+        )
 
 
 def _model_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
@@ -136,20 +174,34 @@ def _model_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
     else:
         ours = {"train": (*OPTION_KEYS, "semantic_opt"), "logger": ("keep_last", "keep_best")}
         for name, keys in ours.items():
-            yield from (_meaningless(name, key, opt["model_type"]) for key in keys if section(opt, name).get(key))
+            yield from (
+                _meaningless(name, key, opt["model_type"])
+                for key in keys
+                if section(opt, name).get(key)
+            )
     perceptual = opt["model_type"] != "M2TransModel" and train.get("perceptual_opt")
     if not train.get("pixel_opt") and not perceptual:
-        yield Problem(("train", "pixel_opt"), "is missing", "add a fidelity loss, such as type: L1Loss")
+        yield Problem(
+            ("train", "pixel_opt"), "is missing", "add a fidelity loss, such as type: L1Loss"
+        )
 
 
 def _m2trans_contradictions(opt: dict[str, Any], train: dict[str, Any]) -> Iterator[Problem]:
     if train.get("perceptual_opt"):
-        yield Problem(("train", "perceptual_opt"), "has no effect on M2TransModel", "remove it, or use SRModel")
+        yield Problem(
+            ("train", "perceptual_opt"),
+            "has no effect on M2TransModel",
+            "remove it, or use SRModel",
+        )
     dataset = section(opt, "datasets", "train")
-    texts = dataset.get("type") != "PairedImageTextDataset" or any(map(dataset.get, ("captions", "default_caption")))
+    texts = dataset.get("type") != "PairedImageTextDataset" or any(
+        map(dataset.get, ("captions", "default_caption"))
+    )
     if train.get("semantic_opt") and not texts:
         remedy = "add captions or default_caption to datasets: train, or write semantic_opt: ~"
-        yield Problem(("train", "semantic_opt"), "needs captions, which datasets: train does not give", remedy)
+        yield Problem(
+            ("train", "semantic_opt"), "needs captions, which datasets: train does not give", remedy
+        )
     validated = any(phase.startswith("val") for phase in section(opt, "datasets"))
     if section(opt, "logger").get("keep_best") and not validated:
         remedy = "add datasets: val, or write false"

@@ -1,7 +1,7 @@
 """The table of keys: every section of an option file of BasicSR 1.4.2 and of this plugin.
 
-Networks, losses, metrics, optimizers, schedulers, encoders and the options of the training loop take their keys from
-the signatures of the classes and functions that option files name.
+Networks, losses, metrics, optimizers, schedulers, encoders and the options of the training loop
+take their keys from the signatures of the classes and functions that option files name.
 """
 
 import functools
@@ -24,7 +24,8 @@ FLAG = Value((bool, NoneType))
 TEXT = Value((str, NoneType))
 ITERATIONS = Value((float,), required=True, minimum=1, whole=True)
 COUNT = Value((int,), minimum=1)
-# NumPy's seeds end at 2**32 - 1; BasicSR adds the numbers of the process and of its loader to this one.
+# NumPy's seeds end at 2**32 - 1; BasicSR adds the numbers of the process and of its loader to this
+# one.
 SEED = Value((int, NoneType), minimum=0, maximum=2**32 - 2**16)
 REQUIRED_TEXT = Value((str,), required=True)
 REQUIRED_NUMBERS = Value((list,), required=True, items=Value((float,)))
@@ -38,8 +39,16 @@ REDUCTION = {"reduction": Value((str,), choices=("none", "mean", "sum"))}
 KNOWN_ARGUMENTS: dict[str, dict[str, Value]] = {
     "Adam": {"lr": Value((float,), required=True, minimum=0)},
     "CosineAnnealingRestartLR": {"periods": REQUIRED_NUMBERS, "restart_weights": NUMBERS},
-    "MultiStepLR": {"milestones": REQUIRED_NUMBERS, "restarts": NUMBERS, "restart_weights": NUMBERS},
-    "MultiStepRestartLR": {"milestones": REQUIRED_NUMBERS, "restarts": NUMBERS, "restart_weights": NUMBERS},
+    "MultiStepLR": {
+        "milestones": REQUIRED_NUMBERS,
+        "restarts": NUMBERS,
+        "restart_weights": NUMBERS,
+    },
+    "MultiStepRestartLR": {
+        "milestones": REQUIRED_NUMBERS,
+        "restarts": NUMBERS,
+        "restart_weights": NUMBERS,
+    },
     "MedCLIPEncoder": {"checkpoint": REQUIRED_TEXT},
     "L1Loss": REDUCTION,
     "MSELoss": REDUCTION,
@@ -53,7 +62,8 @@ PAIRS = {
     "meta_info_file": TEXT,
     "filename_tmpl": TEXT,
 }
-# The keys that each data set reads by itself; data sets take their options as one argument, so no signature has them.
+# The keys that each data set reads by itself; data sets take their options as one argument, so no
+# signature has them.
 DATA_SETS = {
     "PairedImageTextDataset": PAIRS
     | {
@@ -65,7 +75,9 @@ DATA_SETS = {
     },
     "PairedImageDataset": PAIRS
     | {
-        "io_backend": Value((dict,), required=True, section=Section({"type": REQUIRED_TEXT}, others=ANYTHING)),
+        "io_backend": Value(
+            (dict,), required=True, section=Section({"type": REQUIRED_TEXT}, others=ANYTHING)
+        ),
         "mean": Value((list, NoneType)),
         "std": Value((list, NoneType)),
         "color": TEXT,
@@ -78,8 +90,8 @@ def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
 
     Args:
         mode: 'train' or 'test'; it decides which keys are required.
-        model_type: the file's `model_type`; sections of models that are not among `DESCRIBED_MODELS` may have keys
-            of any name.
+        model_type: the file's `model_type`; sections of models that are not among
+            `DESCRIBED_MODELS` may have keys of any name.
     """
     register()
     from basicsr.utils.registry import MODEL_REGISTRY
@@ -105,7 +117,9 @@ def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
 
 
 def _registered(registry: Any) -> dict[str, Any]:
-    """Classes and functions by the names that BasicSR finds them under, which may leave out the suffix `_basicsr`."""
+    """Classes and functions by the names that BasicSR finds them under, which may leave out the
+    suffix `_basicsr`.
+    """
     return {name.removesuffix("_basicsr"): obj for name, obj in registry} | dict(iter(registry))
 
 
@@ -119,7 +133,8 @@ def networks() -> TypedSection:
     fitting = {
         name: obj
         for name, obj in classes.items()
-        if name.removesuffix("_basicsr") not in NOT_WRAPPED and "upscale" in from_signature(obj).keys
+        if name.removesuffix("_basicsr") not in NOT_WRAPPED
+        and "upscale" in from_signature(obj).keys
     }
     wrapped = _with_arguments("network for GlobalSkip", fitting, ("upscale",), refused=NOT_WRAPPED)
     known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
@@ -145,7 +160,9 @@ def _losses() -> TypedSection:
 def _encoders() -> TypedSection:
     from basicsr_m2trans.encoders import ENCODERS
 
-    classes = {name: getattr(importlib.import_module(module), name) for name, module in ENCODERS.items()}
+    classes = {
+        name: getattr(importlib.import_module(module), name) for name, module in ENCODERS.items()
+    }
     return _with_arguments("encoder", classes)
 
 
@@ -261,7 +278,9 @@ def _val(training: bool, others: Value | None) -> Section:
         "save_img": Value((bool,), required=True),
         "suffix": TEXT,
         "pbar": FLAG,
-        "metrics": Value((dict,), section=Section({}, others=Value((dict,), required=True, section=_metrics()))),
+        "metrics": Value(
+            (dict,), section=Section({}, others=Value((dict,), required=True, section=_metrics()))
+        ),
         "tile": Value((int, NoneType)),
     }
     return Section(keys, others)
@@ -282,4 +301,7 @@ def _logger() -> Section:
 
 def _nullable(section: Section) -> dict[str, Value]:
     """Keys of which `~` stands for the default."""
-    return {key: Value(tuple(dict.fromkeys((*value.kinds, NoneType)))) for key, value in section.keys.items()}
+    return {
+        key: Value(tuple(dict.fromkeys((*value.kinds, NoneType))))
+        for key, value in section.keys.items()
+    }

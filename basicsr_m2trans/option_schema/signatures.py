@@ -11,8 +11,8 @@ from typing import Any
 from basicsr_m2trans.option_schema.values import Section, Value
 
 KINDS = {bool: bool, int: int, float: float, str: str, NoneType: NoneType, Path: str}
-# Where nothing but the default tells the type. A number may stand for a list and a list for a number, as where
-# SwinIR takes `img_size: 64` as well as `img_size: [64, 64]`.
+# Where nothing but the default tells the type. A number may stand for a list and a list for a
+# number, as where SwinIR takes `img_size: 64` as well as `img_size: [64, 64]`.
 KINDS_OF_DEFAULTS = {
     bool: (bool,),
     int: (float, list),
@@ -25,13 +25,15 @@ KINDS_OF_DEFAULTS = {
 
 
 def from_signature(
-    function: Callable[..., Any], given: Iterable[str] = (), known: Mapping[str, Value] = types.MappingProxyType({})
+    function: Callable[..., Any],
+    given: Iterable[str] = (),
+    known: Mapping[str, Value] = types.MappingProxyType({}),
 ) -> Section:
     """The section that has the arguments of `function` as keys.
 
-    Arguments under `**kwargs` are taken to go to the base class, as BasicSR's and PyTorch's classes do; what is no
-    argument there either would be lost without a word, so it is no key. Arguments that YAML cannot express, such as
-    modules, are no keys.
+    Arguments under `**kwargs` are taken to go to the base class, as BasicSR's and PyTorch's classes
+    do; what is no argument there either would be lost without a word, so it is no key. Arguments
+    that YAML cannot express, such as modules, are no keys.
 
     Args:
         function: class or function.
@@ -50,7 +52,9 @@ def from_signature(
                 value = _value(parameter)
                 if value is not None:
                     keys[parameter.name] = value
-    return Section({key: value for key, value in (keys | dict(known)).items() if key not in set(given)})
+    return Section(
+        {key: value for key, value in (keys | dict(known)).items() if key not in set(given)}
+    )
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -70,7 +74,11 @@ def _value(parameter: inspect.Parameter) -> Value | None:
         kinds = KINDS_OF_DEFAULTS.get(type(default))
         if kinds is None:
             return None
-        items = Value((float,)) if isinstance(default, tuple) and isinstance(default[0], int | float) else None
+        items = (
+            Value((float,))
+            if isinstance(default, tuple) and isinstance(default[0], int | float)
+            else None
+        )
         return Value(kinds, items=items, default=default)
     kinds, choices, items = _annotated(parameter.annotation)
     return Value(kinds, required, choices, items=items, default=default) if kinds else None
@@ -86,7 +94,11 @@ def _annotated(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], Valu
     if origin in (typing.Union, types.UnionType):
         parts = [_annotated(argument) for argument in arguments]
         kinds = tuple(dict.fromkeys(kind for part in parts for kind in part[0]))
-        return kinds, sum((part[1] for part in parts), ()), next((part[2] for part in parts if part[2]), None)
+        return (
+            kinds,
+            sum((part[1] for part in parts), ()),
+            next((part[2] for part in parts if part[2]), None),
+        )
     if origin in (tuple, list, Sequence):
         members, choices, _ = _annotated(arguments[0])
         return (list,), (), Value(members, choices=choices)

@@ -1,4 +1,6 @@
-"""The words in which `sections` describes an option file, and in which checks report what is wrong with one."""
+"""The words in which `sections` describes an option file, and in which checks report what is wrong
+with one.
+"""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,15 +24,16 @@ class Value:
     """What one key holds.
 
     Args:
-        kinds: types that it may have, of `KIND_NAMES`; a number may be whole, a section may be left empty. No kinds
-            mean that anything will do.
+        kinds: types that it may have, of `KIND_NAMES`; a number may be whole, a section may be left
+            empty. No kinds mean that anything will do.
         required: the key must be there.
         choices: the texts that it may be; none mean any text.
         minimum: the smallest number that it may be.
         maximum: the largest number that it may be.
         whole: a number without fraction, written as `1000` or `!!float 1e3`.
         items: what the members of a list are.
-        section: what a section holds. Where text is possible too, it stands for a section with this `type` alone.
+        section: what a section holds. Where text is possible too, it stands for a section with this
+            `type` alone.
         default: what the key is where it is left out, as far as the checks need it.
         remedy: what to do about a number beyond the limits; without it the limit is named.
     """
@@ -90,7 +93,8 @@ class Problem:
         key: names of the sections and the key, from the top.
         text: what is wrong, after the key's path.
         remedy: what to do about it.
-        place: file and line, or the argument of the command line; `OptionFile.report` fills in what is left out.
+        place: file and line, or the argument of the command line; `OptionFile.report` fills in what
+            is left out.
     """
 
     key: tuple[str, ...]
@@ -108,7 +112,9 @@ class Problem:
 
 
 def reported(subject: str, problems: Sequence[Problem]) -> str:
-    """One text with all problems: how many `subject` (`option file x.yml has`) there are, then the groups of them."""
+    """One text with all problems: how many `subject` (`option file x.yml has`) there are, then the
+    groups of them.
+    """
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
     return "\n".join([f"{subject} {count}", *grouped(problems)])
 
@@ -117,6 +123,8 @@ def grouped(problems: Iterable[Problem]) -> list[str]:
     """One text for each remedy: a line for each problem that it mends, then the remedy."""
     texts = []
     for remedy, group in itertools.groupby(problems, key=lambda problem: problem.remedy):
-        lines = [f"  {problem.place}: {problem.statement}".replace("  : ", "  ") for problem in group]
+        lines = [
+            f"  {problem.place}: {problem.statement}".replace("  : ", "  ") for problem in group
+        ]
         texts.append("\n".join([*lines, f"    -> {remedy}"]))
     return texts

@@ -47,11 +47,17 @@ def find_problems(value: Any, expected: Value, key: tuple[str, ...] = ()) -> Ite
 
 
 def unknown_name(key: tuple[str, ...], name: Any, known: Iterable[str]) -> Problem:
-    """The problem that `name` is none of the known names of classes or choices; similar ones are named first."""
+    """The problem that `name` is none of the known names of classes or choices; similar ones are
+    named first.
+    """
     names = {each.lower(): each for each in known}
     # BasicSR's own suffix for names that other packages use too.
     listed = sorted(each for each in names.values() if not each.endswith("_basicsr"))
-    return Problem(key, f"{name!r} is unknown", f"{guess(str(name), names.values())}choose one of {', '.join(listed)}")
+    return Problem(
+        key,
+        f"{name!r} is unknown",
+        f"{guess(str(name), names.values())}choose one of {', '.join(listed)}",
+    )
 
 
 def guess(name: str, known: Iterable[str]) -> str:
@@ -77,11 +83,15 @@ def _number_problems(value: Any, expected: Value, key: tuple[str, ...]) -> Itera
     elif expected.maximum is not None and not value <= expected.maximum:
         yield Problem(key, f"is {value}", expected.remedy or f"write at most {expected.maximum}")
     elif expected.whole and value % 1 != 0:
-        yield Problem(key, f"must be a whole number, but is {value}", "write a number without fraction")
+        yield Problem(
+            key, f"must be a whole number, but is {value}", "write a number without fraction"
+        )
 
 
 def _text_problems(value: str, expected: Value, key: tuple[str, ...]) -> Iterator[Problem]:
-    choices = expected.section.types if isinstance(expected.section, TypedSection) else expected.choices
+    choices = (
+        expected.section.types if isinstance(expected.section, TypedSection) else expected.choices
+    )
     if choices and value not in choices:
         others = [KIND_NAMES[kind] for kind in expected.kinds if kind not in (str, dict)]
         yield unknown_name(key, value, [*choices, *others])
@@ -101,7 +111,9 @@ def _section_problems(
         chosen = section.get("type")
         if chosen is None:
             names = ", ".join(sorted(expected.types))
-            yield Problem((*key, "type"), "is missing", f"add the name of a {expected.name}: {names}")
+            yield Problem(
+                (*key, "type"), "is missing", f"add the name of a {expected.name}: {names}"
+            )
         elif isinstance(chosen, str) and chosen in expected.refused:
             yield Problem((*key, "type"), f"{chosen!r} cannot stand here", expected.refused[chosen])
         elif not isinstance(chosen, str) or chosen not in expected.types:
@@ -109,7 +121,10 @@ def _section_problems(
         if not isinstance(chosen, str) or chosen not in expected.types:
             return
         name = f" {chosen}"
-        expected, section = expected.types[chosen], {each: section[each] for each in section if each != "type"}
+        expected, section = (
+            expected.types[chosen],
+            {each: section[each] for each in section if each != "type"},
+        )
     if expected is None:
         expected = Section({}, others=Value())
     for each, value in section.items():
@@ -118,7 +133,9 @@ def _section_problems(
             # A number, which is no key in quotes either.
             yield _unknown_key((*key, str(each)), expected, name)
         elif not isinstance(each, str):
-            yield Problem((*key, str(each)), "is no text, as the name of a key must be", "put it in quotes")
+            yield Problem(
+                (*key, str(each)), "is no text, as the name of a key must be", "put it in quotes"
+            )
         elif known is None:
             yield _unknown_key((*key, each), expected, name)
         else:
@@ -130,7 +147,11 @@ def _section_problems(
 
 def _missing(key: tuple[str, ...], expected: Value) -> Problem:
     texts = f", such as {', '.join(expected.choices)}" if expected.choices else ""
-    return Problem(key, "is missing", f"add it; it is {_names(expected.kinds) or 'an argument without default'}{texts}")
+    return Problem(
+        key,
+        "is missing",
+        f"add it; it is {_names(expected.kinds) or 'an argument without default'}{texts}",
+    )
 
 
 def _unknown_key(key: tuple[str, ...], section: Section, name: str) -> Problem:

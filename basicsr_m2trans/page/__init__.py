@@ -1,1 +1,3 @@
-"""A page in the browser that enlarges one image at a time; `m2trans serve` shows it on this computer alone."""
+"""A page in the browser that enlarges one image at a time; `m2trans serve` shows it on this
+computer alone.
+"""

@@ -1,7 +1,7 @@
 """The page itself: its layout, its events, and how it is served.
 
-Everything that belongs to one open page lies in one folder, named like its session, and goes with it. The folders of
-all pages lie in a temporary folder, which goes with the server.
+Everything that belongs to one open page lies in one folder, named like its session, and goes with
+it. The folders of all pages lie in a temporary folder, which goes with the server.
 """
 
 import contextlib
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MAX_FILE_SIZE = "256mb"
 TITLE = "M2Trans: ultrasound super-resolution"
-# For what a page leaves behind that was closed in the middle of an upload: every ten minutes, what is an hour old.
+# For what a page leaves behind that was closed in the middle of an upload: every ten minutes, what
+# is an hour old.
 DELETE_CACHE = (600, 3600)
 LENS = Path(__file__).with_name("lens.js")
 
 
 @contextlib.contextmanager
 def running_page(upscalers: dict[str, Upscaler], port: int | None) -> Iterator[str]:
-    """Serve the page on this computer's loopback address while the block runs; all files of all pages go at its end.
+    """Serve the page on this computer's loopback address while the block runs; all files of all
+    pages go at its end.
 
-    Sets gradio's environment variables for this process: no analytics, and a temporary folder of this server's own.
+    Sets gradio's environment variables for this process: no analytics, and a temporary folder of
+    this server's own.
 
     Args:
         upscalers: the networks to choose from, by name; see `available_upscalers`.
@@ -77,7 +80,8 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
 
     Args:
         upscalers: the networks to choose from, by name.
-        folder: where the sessions' folders go; gradio must have it for its cache (`GRADIO_TEMP_DIR`).
+        folder: where the sessions' folders go; gradio must have it for its cache
+            (`GRADIO_TEMP_DIR`).
 
     Raises:
         InputError: gradio is not installed.
@@ -85,7 +89,9 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
     try:
         import gradio as gr
     except ModuleNotFoundError as error:
-        raise InputError("the page needs gradio; install it with `pip install 'basicsr_m2trans[page]'`") from error
+        raise InputError(
+            "the page needs gradio; install it with `pip install 'basicsr_m2trans[page]'`"
+        ) from error
 
     def session(request: gr.Request) -> Path:
         return folder / f"session_{request.session_hash}"
@@ -94,7 +100,8 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         """Move an upload to its session's folder, so that it goes with the page."""
         if upload is None:
             return None
-        # Gradio names the folder by a checksum of the content: image and reference may have one name.
+        # Gradio names the folder by a checksum of the content: image and reference may have one
+        # name.
         kept = session(request) / Path(upload).parent.name / Path(upload).name
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(upload, kept)
@@ -110,7 +117,9 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
             raise gr.Error("Give the number of a frame.", print_exception=False)
         try:
             reference_path = Path(reference) if reference else None
-            result = enlarge_picture(upscalers[name], Path(source), session(request), reference_path, frame)
+            result = enlarge_picture(
+                upscalers[name], Path(source), session(request), reference_path, frame
+            )
         except (InputError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from error
         return (str(result.before), str(result.after)), str(result.after), result.report
@@ -125,13 +134,22 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
     scales = sorted({upscaler.scale for upscaler in upscalers.values()})
     first = next(iter(upscalers.values()))
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE) as page:
-        gr.Markdown(f"# {TITLE}\nFor {DISCLAIMER}. Images stay on this computer and go when this page is closed.")
+        gr.Markdown(
+            f"# {TITLE}\nFor {DISCLAIMER}. Images stay on this computer and go when this page is "
+            "closed."
+        )
         with gr.Row():
             with gr.Column(scale=1):
                 source = gr.File(label="Image or DICOM", height=120, elem_id="source")
-                reference = gr.File(label="Reference (optional): the true large image", height=120, elem_id="reference")
+                reference = gr.File(
+                    label="Reference (optional): the true large image",
+                    height=120,
+                    elem_id="reference",
+                )
                 scale = gr.Radio(scales, value=first.scale, label="Scale", elem_id="scale")
-                model = gr.Dropdown(_names(upscalers, first.scale), value=first.name, label="Model", elem_id="model")
+                model = gr.Dropdown(
+                    _names(upscalers, first.scale), value=first.name, label="Model", elem_id="model"
+                )
                 frame = gr.Number(1, label="Frame (DICOM)", precision=0, minimum=1, elem_id="frame")
                 button = gr.Button("Enlarge", variant="primary", elem_id="enlarge")
             with gr.Column(scale=3):

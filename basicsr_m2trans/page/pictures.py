@@ -44,10 +44,12 @@ def available_upscalers(
     options: str | Path | None = None,
     device: str | None = None,
 ) -> dict[str, Upscaler]:
-    """The networks to choose from, by the names that they are shown under; bicubic interpolation is always there.
+    """The networks to choose from, by the names that they are shown under; bicubic interpolation is
+    always there.
 
     Args:
-        models: files of weights, or names of networks that come with this package; if there are none, all of those.
+        models: files of weights, or names of networks that come with this package; if there are
+            none, all of those.
         scale, arch, options, device: see `Upscaler.from_checkpoint`; the same for all files.
 
     Raises:
@@ -55,12 +57,17 @@ def available_upscalers(
     """
     models = models or shipped_models()
     upscalers = [
-        Upscaler.from_checkpoint(model, scale=scale, arch=arch, options=options, device=device) for model in models
+        Upscaler.from_checkpoint(model, scale=scale, arch=arch, options=options, device=device)
+        for model in models
     ]
-    upscalers += [Upscaler(Bicubic(scale), scale, name=f"Bicubic x{scale}", device="cpu") for scale in SCALES]
+    upscalers += [
+        Upscaler(Bicubic(scale), scale, name=f"Bicubic x{scale}", device="cpu") for scale in SCALES
+    ]
     by_name = {upscaler.name: upscaler for upscaler in upscalers}
     if len(by_name) < len(upscalers):
-        raise InputError("--model: two files have one name and one architecture; rename one, to tell them apart")
+        raise InputError(
+            "--model: two files have one name and one architecture; rename one, to tell them apart"
+        )
     return by_name
 
 
@@ -77,7 +84,8 @@ def enlarge_picture(
         frame: which one of a DICOM file, from 1.
 
     Raises:
-        InputError: a file cannot be read or is too large, there is no such frame, or the reference has another size.
+        InputError: a file cannot be read or is too large, there is no such frame, or the reference
+            has another size.
         OSError: the files cannot be written.
     """
     image = read_picture(source, MAX_PIXELS, frame)
@@ -85,34 +93,45 @@ def enlarge_picture(
     height, width = (upscaler.scale * side for side in image.shape[:2])
     if truth is not None and truth.shape[:2] != (height, width):
         raise InputError(
-            f"The reference has {_size(truth)} pixels. It must be {upscaler.scale} times as large as the image: "
-            f"{width} x {height}."
+            f"The reference has {_size(truth)} pixels. It must be {upscaler.scale} times as large "
+            f"as the image: {width} x {height}."
         )
     start = time.perf_counter()
     enlarged = _reverse_channels(upscaler(_reverse_channels(image)))
     seconds = time.perf_counter() - start
     interpolated = _reverse_channels(upscaler.bicubic(_reverse_channels(image)))
-    before, after = (folder / f"{source.stem}{ending}_x{upscaler.scale}.png" for ending in ("_bicubic", ""))
+    before, after = (
+        folder / f"{source.stem}{ending}_x{upscaler.scale}.png" for ending in ("_bicubic", "")
+    )
     write_atomic(before, encode_png(interpolated))
     write_atomic(after, encode_png(enlarged))
-    report = f"{_size(image)} → {_size(enlarged)} pixels, {upscaler.name}, {seconds:.1f} s. {DISCLAIMER.capitalize()}."
+    report = (
+        f"{_size(image)} → {_size(enlarged)} pixels, {upscaler.name}, {seconds:.1f} s. "
+        f"{DISCLAIMER.capitalize()}."
+    )
     if truth is not None:
-        report += "\n\n" + _metrics_table({"Bicubic": interpolated, upscaler.name: enlarged}, truth, upscaler.scale)
+        report += "\n\n" + _metrics_table(
+            {"Bicubic": interpolated, upscaler.name: enlarged}, truth, upscaler.scale
+        )
     return Enlarged(before, after, report)
 
 
 def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:
-    """Read an image file, or one frame of a DICOM file, as an image as in `data/images.py`; size is checked first.
+    """Read an image file, or one frame of a DICOM file, as an image as in `data/images.py`; size is
+    checked first.
 
     Raises:
-        InputError: it cannot be read or is too large, or there is no such frame. The message has no folder.
+        InputError: it cannot be read or is too large, or there is no such frame. The message has no
+            folder.
     """
     name = path.name
     if is_dicom_file(path):
         header = read_header(path, name)
         _check_size(name, header.Rows, header.Columns, max_pixels)
         if not 1 <= frame <= frame_count(header):
-            raise InputError(f"{name} has the frames 1 to {frame_count(header)}; there is no frame {frame}.")
+            raise InputError(
+                f"{name} has the frames 1 to {frame_count(header)}; there is no frame {frame}."
+            )
         return next(image for number, image in read_frames(path, header, name) if number == frame)
     try:
         _check_size(name, *read_size(path), max_pixels)
@@ -124,8 +143,8 @@ def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:
 def _check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise InputError(
-            f"{name} has {width} x {height} pixels; this page takes up to {max_pixels:,} pixels. Crop it, or use the "
-            "command m2trans upscale."
+            f"{name} has {width} x {height} pixels; this page takes up to {max_pixels:,} pixels. "
+            "Crop it, or use the command m2trans upscale."
         )
 
 
@@ -144,6 +163,7 @@ def _metrics_table(results: dict[str, np.ndarray], truth: np.ndarray, scale: int
     for name, image in results.items():
         values = standard_protocol(to_tensor(image)[None], to_tensor(truth)[None], scale)
         lines.append(
-            f"| {name} | {values['psnr']:.2f} | {values['ssim']:.4f} | {values['fsim']:.4f} | {values['gmsd']:.4f} |"
+            f"| {name} | {values['psnr']:.2f} | {values['ssim']:.4f} | {values['fsim']:.4f} | "
+            f"{values['gmsd']:.4f} |"
         )
     return "\n".join(lines)

@@ -1,1 +1,3 @@
-"""Training and measuring the embedded prior, the encoder `QualityCLIPEncoder` (see docs/quality-prior.md)."""
+"""Training and measuring the embedded prior, the encoder `QualityCLIPEncoder` (see
+docs/quality-prior.md).
+"""

@@ -1,7 +1,8 @@
 """Ultrasound images degraded on purpose: ten flaws, each with a severity.
 
-Every function takes a grey float32 image (h, w) in [0, 1], a severity in (0, 1] and a random generator, and returns an
-image of the same size, which may leave [0, 1]. What the severity means in physical units stands beside each.
+Every function takes a grey float32 image (h, w) in [0, 1], a severity in (0, 1] and a random
+generator, and returns an image of the same size, which may leave [0, 1]. What the severity means in
+physical units stands beside each.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,8 @@ def degrade(image: np.ndarray, flaw: str, severity: float, rng: Generator) -> np
         rng: of the noise and the bands.
 
     Returns:
-        Grey float32 (h, w) in [0, 1], of 256 levels whatever the severity: the number of levels gives nothing away.
+        Grey float32 (h, w) in [0, 1], of 256 levels whatever the severity: the number of levels
+        gives nothing away.
     """
     degraded = FLAWS[flaw](image, severity, rng) if severity > 0 else image
     return (np.rint(degraded.clip(0, 1) * 255) / 255).astype(np.float32)
@@ -36,7 +38,9 @@ def blur(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # n
 
 
 def lose_resolution(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Antialiased bicubic reduction by up to 6 and enlargement back; x2, x3, x4 are severities 0.2, 0.4, 0.6."""
+    """Antialiased bicubic reduction by up to 6 and enlargement back; x2, x3, x4 are severities 0.2,
+    0.4, 0.6.
+    """
     factor = 1 + 5 * severity
     size = image.shape[1], image.shape[0]
     small = Image.fromarray(image).resize(
@@ -51,7 +55,9 @@ def add_noise(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 
 
 def add_speckle(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Grains of about 3 pixels that multiply the image, up to 0.6 of its value (standard deviation)."""
+    """Grains of about 3 pixels that multiply the image, up to 0.6 of its value (standard
+    deviation).
+    """
     grains = cv2.GaussianBlur(rng.normal(size=image.shape).astype(np.float32), (0, 0), 1.0)
     return image * (1 + 0.6 * severity * grains / grains.std())
 
@@ -77,7 +83,8 @@ def lower_gain(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray
 
 
 def _shift(image: np.ndarray, amount: float) -> np.ndarray:
-    # Gain adds decibels, and so grey levels, where there is an echo; outside the scan there is none.
+    # Gain adds decibels, and so grey levels, where there is an echo; outside the scan there is
+    # none.
     return image + amount * np.minimum(image / 0.05, 1)
 
 
@@ -92,7 +99,9 @@ def steepen_curve(image: np.ndarray, severity: float, rng: Generator) -> np.ndar
 
 
 def add_bands(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Bands across the depth, as of a wrong time-gain compensation: rows wave by up to 0.6 of their value."""
+    """Bands across the depth, as of a wrong time-gain compensation: rows wave by up to 0.6 of their
+    value.
+    """
     rows = np.arange(len(image), dtype=np.float32)[:, None]
     wave = np.cos(2 * np.pi * (rows / rng.uniform(12, 40) + rng.uniform()))
     return image * (1 + 0.6 * severity * wave)

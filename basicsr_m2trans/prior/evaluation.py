@@ -1,4 +1,6 @@
-"""How well an encoder's cosines follow the quality of images that it has not seen, beside a naive rival."""
+"""How well an encoder's cosines follow the quality of images that it has not seen, beside a naive
+rival.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +15,9 @@ from basicsr_m2trans.prior.degradations import FLAWS, degrade
 from basicsr_m2trans.prior.flaw_captions import REFERENCE_CAPTION, plain_caption
 
 SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-CAPTION_SEVERITY = 0.6  # where the caption must be found: a middle grade, and the bicubic loss of x4
+CAPTION_SEVERITY = (
+    0.6  # where the caption must be found: a middle grade, and the bicubic loss of x4
+)
 PATCH_SIZE = 224  # of the semantic loss
 GOOD = "none"  # the class of images without flaw, beside `FLAWS`
 
@@ -21,13 +25,17 @@ Embed = Callable[[Tensor], Tensor]
 
 
 class Agreement(NamedTuple):
-    """What one encoder reaches. Correlations are those of falling severity and quality; all of equal quality give 0.
+    """What one encoder reaches. Correlations are those of falling severity and quality; all of
+    equal quality give 0.
 
     Attributes:
-        within: by flaw, mean over images of Spearman's correlation over the severities of one image.
-        pooled: by flaw, Spearman's correlation over all images and severities together. Equal severities are ties: a
-            quality that never repeats reaches 0.986 with six levels, even where each level lies below the last.
-        accuracy: by flaw and `GOOD`, part of the images whose nearest caption is that of their own flaw.
+        within: by flaw, mean over images of Spearman's correlation over the severities of one
+            image.
+        pooled: by flaw, Spearman's correlation over all images and severities together. Equal
+            severities are ties: a quality that never repeats reaches 0.986 with six levels, even
+            where each level lies below the last.
+        accuracy: by flaw and `GOOD`, part of the images whose nearest caption is that of their own
+            flaw.
     """
 
     within: dict[str, float]
@@ -41,11 +49,13 @@ class Agreement(NamedTuple):
 
 
 def measure_encoder(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) -> Agreement:
-    """Degrade the middle of each image by each flaw and compare severity with the cosine to `REFERENCE_CAPTION`.
+    """Degrade the middle of each image by each flaw and compare severity with the cosine to
+    `REFERENCE_CAPTION`.
 
     Args:
         encoder: any image-text encoder.
-        images: grey uint8 (h, w); the middle 224x224 pixels of each are used, or what there is of them.
+        images: grey uint8 (h, w); the middle 224x224 pixels of each are used, or what there is of
+            them.
     """
     captions = {GOOD: REFERENCE_CAPTION} | {flaw: plain_caption(flaw) for flaw in FLAWS}
     with torch.no_grad():
@@ -55,7 +65,8 @@ def measure_encoder(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) -> 
 
 
 def measure_pooled_pixels(images: Sequence[np.ndarray]) -> Agreement:
-    """The same for a naive rival: grey values averaged to 8x8, and in place of each caption the mean of its class.
+    """The same for a naive rival: grey values averaged to 8x8, and in place of each caption the
+    mean of its class.
 
     The means are taken over the very images that are measured, which favours the rival.
     """
@@ -65,7 +76,9 @@ def measure_pooled_pixels(images: Sequence[np.ndarray]) -> Agreement:
 
     features = _embed_all(pool, images)
     level = SEVERITIES.index(CAPTION_SEVERITY)
-    prototypes = {flaw: F.normalize(values[:, level].mean(dim=0), dim=0) for flaw, values in features.items()}
+    prototypes = {
+        flaw: F.normalize(values[:, level].mean(dim=0), dim=0) for flaw, values in features.items()
+    }
     good = torch.stack([values[:, 0] for values in features.values()]).mean(dim=(0, 1))
     return _measure(features, {GOOD: F.normalize(good, dim=0)} | prototypes)
 
@@ -74,16 +87,19 @@ def evaluation_table(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) ->
     """Both as text, a row for each flaw; arguments as of `measure_encoder`."""
     results = (measure_encoder(encoder, images), measure_pooled_pixels(images))
     lines = [
-        "Spearman: correlation of falling severity and the cosine to the caption of good images, within each image",
-        f"(mean) and pooled over all; nearest: part of the images nearest to their own of {len(results[0].accuracy)} "
-        f"captions at severity {CAPTION_SEVERITY}.",
+        "Spearman: correlation of falling severity and the cosine to the caption of good images, "
+        "within each image",
+        "(mean) and pooled over all; nearest: part of the images nearest to their own of "
+        f"{len(results[0].accuracy)} captions at severity {CAPTION_SEVERITY}.",
         f"{'':14}{'prior':^27}{'pooled pixels':^27}",
         f"{'':14}" + 2 * f"{'within':>9}{'pooled':>9}{'nearest':>9}",
     ]
     for flaw in FLAWS:
         values = [column[flaw] for result in results for column in result]
         lines.append(f"{flaw:14}" + "".join(f"{value:9.3f}" for value in values))
-    lines.append(f"{'no flaw':14}" + "".join(f"{result.accuracy[GOOD]:27.3f}" for result in results))
+    lines.append(
+        f"{'no flaw':14}" + "".join(f"{result.accuracy[GOOD]:27.3f}" for result in results)
+    )
     means = [np.mean(list(column.values())) for result in results for column in result]
     lines.append(f"{'mean':14}" + "".join(f"{value:9.3f}" for value in means))
     lines.append(f"nearest caption by lot: {results[0].chance:.3f}")
@@ -97,8 +113,13 @@ def _embed_all(embed: Embed, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
         patch = _middle(image)
         for flaw in FLAWS:
             # One seed for all severities: the same noise, stronger and stronger.
-            ladder = [degrade(patch, flaw, severity, np.random.default_rng(number)) for severity in SEVERITIES]
-            features[flaw].append(embed(torch.from_numpy(np.stack(ladder))[:, None].expand(-1, 3, -1, -1)))
+            ladder = [
+                degrade(patch, flaw, severity, np.random.default_rng(number))
+                for severity in SEVERITIES
+            ]
+            features[flaw].append(
+                embed(torch.from_numpy(np.stack(ladder))[:, None].expand(-1, 3, -1, -1))
+            )
     return {flaw: torch.stack(values) for flaw, values in features.items()}
 
 
@@ -116,7 +137,9 @@ def _measure(features: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Agre
         within[flaw] = float(np.mean([_spearman(-severities, image) for image in quality]))
         pooled[flaw] = _spearman(np.tile(-severities, len(quality)), quality.ravel())
     level = SEVERITIES.index(CAPTION_SEVERITY)
-    samples = {GOOD: next(iter(features.values()))[:, 0]} | {flaw: value[:, level] for flaw, value in features.items()}
+    samples = {GOOD: next(iter(features.values()))[:, 0]} | {
+        flaw: value[:, level] for flaw, value in features.items()
+    }
     all_text = torch.stack([text[name] for name in samples])
     accuracy = {
         name: ((value @ all_text.T).argmax(dim=1) == index).double().mean().item()
@@ -128,5 +151,6 @@ def _measure(features: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Agre
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     from scipy.stats import spearmanr
 
-    # A flaw leaves no trace on an image that is black in the middle; scipy's NaN would hide all other images.
+    # A flaw leaves no trace on an image that is black in the middle; scipy's NaN would hide all
+    # other images.
     return float(spearmanr(x, y).statistic) if np.ptp(y) > 0 else 0.0

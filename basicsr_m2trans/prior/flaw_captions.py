@@ -25,12 +25,16 @@ FLAW_WORDS = {
 # Opposites that fit any flaw; they only follow one of its own words.
 GENERAL_WORDS = ("poor", "bad", "unclear", "dirty", "dull", "ugly")
 # For severities up to 1/3, 2/3 and 1. A plain word says the middle grade.
-GRADES = (("slightly", "mildly", "faintly"), ("", "fairly", "moderately"), ("very", "heavily", "severely"))
+GRADES = (
+    ("slightly", "mildly", "faintly"),
+    ("", "fairly", "moderately"),
+    ("very", "heavily", "severely"),
+)
 
 
 def make_flaw_caption(flaw: str, severity: float, rng: Generator) -> str:
-    """A caption in one of the paper's templates (Sec. IV) with a word of the flaw, its grade and, in half, a general
-    word: `a picture of a very noisy, poor ultrasound image`.
+    """A caption in one of the paper's templates (Sec. IV) with a word of the flaw, its grade and,
+    in half, a general word: `a picture of a very noisy, poor ultrasound image`.
 
     Args:
         flaw: a key of `FLAW_WORDS`.
@@ -53,5 +57,7 @@ def known_words() -> list[str]:
     """All words of the captions of good and flawed images, sorted."""
     flaw_words = [word for words in FLAW_WORDS.values() for word in words]
     grades = [word for words in GRADES for word in words]
-    template_words = [word for template in TEMPLATES for word in split_words(template.format(attr=""))]
+    template_words = [
+        word for template in TEMPLATES for word in split_words(template.format(attr=""))
+    ]
     return sorted({*template_words, *ATTRIBUTES, *flaw_words, *GENERAL_WORDS, *grades} - {""})

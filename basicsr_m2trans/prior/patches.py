@@ -1,4 +1,6 @@
-"""What the embedded prior learns from: patches of real images, each at four severities of one flaw."""
+"""What the embedded prior learns from: patches of real images, each at four severities
+of one flaw.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +19,8 @@ from basicsr_m2trans.prior.degradations import FLAWS, degrade
 from basicsr_m2trans.prior.flaw_captions import make_flaw_caption
 
 PATCH_SIZES = (48, 64, 80)  # one for each batch
-# A flaw is applied to a larger region, so that neither its border nor JPEG's grid has a fixed place in the patch.
+# A flaw is applied to a larger region, so that neither its border nor JPEG's grid has a fixed place
+# in the patch.
 MARGIN = 16
 MIN_SIDE = max(PATCH_SIZES) + MARGIN
 MAX_REDUCTION = 2.0
@@ -43,7 +46,8 @@ class Batch(NamedTuple):
 
 
 def read_grey_images(folder: str | Path) -> list[np.ndarray]:
-    """All images of a folder and its sub-folders as luma, uint8 (h, w), in the order of their paths.
+    """All images of a folder and its sub-folders as luma, uint8 (h, w), in the order of their
+    paths.
 
     Raises:
         InputError: the folder holds no image; one cannot be read, or has a side below 96 pixels.
@@ -53,12 +57,14 @@ def read_grey_images(folder: str | Path) -> list[np.ndarray]:
         image = read_image(path)
         if min(image.shape[:2]) < MIN_SIDE:
             raise InputError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels are too few; take images of at least "
-                f"{MIN_SIDE}x{MIN_SIDE} out of larger scans, or leave this one out"
+                f"{path}: {image.shape[1]}x{image.shape[0]} pixels are too few; take images of at "
+                f"least {MIN_SIDE}x{MIN_SIDE} out of larger scans, or leave this one out"
             )
         if image.dtype == np.uint16:
             image = np.rint(image / 257).astype(np.uint8)
-        images.append(image[..., 0] if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        images.append(
+            image[..., 0] if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        )
     return images
 
 
@@ -87,7 +93,9 @@ def draw_batch(images: Sequence[np.ndarray], sources: int, rng: Generator) -> Ba
 
 
 def _draw_region(image: np.ndarray, side: int, rng: Generator) -> np.ndarray:
-    """A square inside the scan, reduced by up to 2, since the loss's first patch is the whole image reduced (p_1)."""
+    """A square inside the scan, reduced by up to 2, since the loss's first patch is the whole image
+    reduced (p_1).
+    """
     largest = min(side * MAX_REDUCTION, *image.shape)
     for _ in range(10):
         size = int(rng.uniform(side, largest)) if rng.random() < 0.5 else side
@@ -99,9 +107,13 @@ def _draw_region(image: np.ndarray, side: int, rng: Generator) -> np.ndarray:
 
 
 def _draw_caption(flaw: str, severity: float, rng: Generator) -> str:
-    """A caption, in a third of the cases with words of other subjects, which the prior must learn to pass over."""
+    """A caption, in a third of the cases with words of other subjects, which the prior must learn
+    to pass over.
+    """
     good = severity == 0
-    caption = make_caption(str(rng.integers(2**32))) if good else make_flaw_caption(flaw, severity, rng)
+    caption = (
+        make_caption(str(rng.integers(2**32))) if good else make_flaw_caption(flaw, severity, rng)
+    )
     if rng.random() < 1 / 3:
         caption += f" of {' '.join([UNKNOWN_WORD] * rng.integers(1, 4))}"
     return caption

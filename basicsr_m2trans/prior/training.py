@@ -50,14 +50,18 @@ def train_prior(
         InputError: steps or seed out of range.
     """
     if steps < 1 or seed < 0:
-        raise InputError(f"steps is {steps} and seed {seed}: steps must be at least 1 and seed at least 0")
+        raise InputError(
+            f"steps is {steps} and seed {seed}: steps must be at least 1 and seed at least 0"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = QualityCLIP(known_words())
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     # The scheduler counts one value beyond the last step.
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps + 1, pct_start=0.1
+    )
     for step in range(1, steps + 1):
         batch = draw_batch(images, SOURCES, rng)
         terms = loss_terms(model, batch)
@@ -87,8 +91,8 @@ def loss_terms(model: QualityCLIP, batch: Batch) -> dict[str, Tensor]:
 def contrastive_loss(logits: Tensor, flaws: Tensor, severities: Tensor) -> Tensor:
     """InfoNCE with soft targets, from images to captions and back (Radford et al., ICML 2021).
 
-    A caption is right for an image of the same flaw and severity, and partly right for one of the same flaw and
-    another severity. All images without flaw share all their captions.
+    A caption is right for an image of the same flaw and severity, and partly right for one of the
+    same flaw and another severity. All images without flaw share all their captions.
 
     Args:
         logits: (N, N) scaled cosines, a row for each image.
@@ -109,7 +113,8 @@ def contrastive_loss(logits: Tensor, flaws: Tensor, severities: Tensor) -> Tenso
 def ranking_loss(quality: Tensor, flaws: Tensor, severities: Tensor) -> Tensor:
     """Hinge loss over all pairs in which one patch is better for certain.
 
-    These are pairs of the same flaw, of one image or two, and pairs of an image without flaw and one with any.
+    These are pairs of the same flaw, of one image or two, and pairs of an image without flaw and
+    one with any.
 
     Args:
         quality: (N,) cosine to captions of good images.
@@ -117,7 +122,8 @@ def ranking_loss(quality: Tensor, flaws: Tensor, severities: Tensor) -> Tensor:
         severities: (N,) in [0, 1].
 
     Returns:
-        Scalar, the mean over the pairs; 0 once each pair keeps `RANKING_MARGIN` times its difference in severity.
+        Scalar, the mean over the pairs; 0 once each pair keeps `RANKING_MARGIN` times its
+        difference in severity.
     """
     gap = severities - severities[:, None]  # how much better the row is than the column
     comparable = (flaws[:, None] == flaws) | (severities == 0)[:, None]
@@ -126,7 +132,9 @@ def ranking_loss(quality: Tensor, flaws: Tensor, severities: Tensor) -> Tensor:
 
 
 def code_version() -> str:
-    """The commit of this code if it runs from its repository, with `-dirty` if changed since, else its version."""
+    """The commit of this code if it runs from its repository, with `-dirty` if changed since, else
+    its version.
+    """
     root = Path(basicsr_m2trans.__file__).parents[1]
     if shutil.which("git") and (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]

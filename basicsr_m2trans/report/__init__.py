@@ -1,1 +1,3 @@
-"""Comparing methods on one data set: training under one budget, evaluation, complexity, tables and figures."""
+"""Comparing methods on one data set: training under one budget, evaluation, complexity, tables and
+figures.
+"""

@@ -1,4 +1,6 @@
-"""A comparison of methods: every run trained, measured, and put into tables and figures; it may stop at any point."""
+"""A comparison of methods: every run trained, measured, and put into tables and figures; it may
+stop at any point.
+"""
 
 import json
 import sys
@@ -18,7 +20,13 @@ from basicsr_m2trans.option_schema.option_file import OptionFile
 from basicsr_m2trans.options import missing_files
 from basicsr_m2trans.report.comparison_state import ComparisonState, held
 from basicsr_m2trans.report.complexity import Complexity, complexity
-from basicsr_m2trans.report.evaluation import build_set, evaluate, image_names, load_network, set_digest
+from basicsr_m2trans.report.evaluation import (
+    build_set,
+    evaluate,
+    image_names,
+    load_network,
+    set_digest,
+)
 from basicsr_m2trans.report.methods import base_files, refuse, run_options
 from basicsr_m2trans.report.prepared_sets import is_prepared, no_images
 from basicsr_m2trans.report.results import write_results
@@ -66,7 +74,10 @@ class Comparison:
         """A line for each data set that is not there, or not at all scales."""
         data, scales = self.settings.data, self.settings.scales
         folders = dict.fromkeys([data / "train", data / "val", *self.settings.tests.values()])
-        missing = {folder: [scale for scale in scales if not is_prepared(folder, scale)] for folder in folders}
+        missing = {
+            folder: [scale for scale in scales if not is_prepared(folder, scale)]
+            for folder in folders
+        }
         return [no_images(folder, absent) for folder, absent in missing.items() if absent]
 
     def _missing_files(self) -> list[str]:
@@ -76,7 +87,8 @@ class Comparison:
             for text in missing_files(base | {"datasets": {}} if self.missing else base):
                 texts.setdefault(text, []).append(setting)
         return [
-            f"files that {', '.join(settings)} {'need' if settings[1:] else 'needs'} are missing\n{text}"
+            f"files that {', '.join(settings)} {'need' if settings[1:] else 'needs'} are "
+            f"missing\n{text}"
             for text, settings in texts.items()
         ]
 
@@ -84,10 +96,17 @@ class Comparison:
         from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
         from basicsr_m2trans.option_schema.files import find_unfit_weights
 
-        refuse({setting: file.placed(list(find_unfit_weights(file.opt))) for setting, file in files.items()})
+        refuse(
+            {
+                setting: file.placed(list(find_unfit_weights(file.opt)))
+                for setting, file in files.items()
+            }
+        )
         for base in self.bases.values():
             if base["datasets"]["train"]["type"] == "PairedImageTextDataset":
-                PairedImageTextDataset(base["datasets"]["train"] | {"phase": "train", "scale": base["scale"]})
+                PairedImageTextDataset(
+                    base["datasets"]["train"] | {"phase": "train", "scale": base["scale"]}
+                )
         for scale in self.settings.scales:
             for folder in self.settings.tests.values():
                 build_set(folder, scale)
@@ -103,19 +122,27 @@ class Comparison:
             test, _, image = entry.partition("/")
             if image not in names.get(test, ()):
                 place = self.settings.panels_place
-                raise InputError(f"{place}: write TEST/IMAGE, not {entry}; test sets: {', '.join(names)}")
+                raise InputError(
+                    f"{place}: write TEST/IMAGE, not {entry}; test sets: {', '.join(names)}"
+                )
             panels.append((test, image))
         return panels
 
     def _counts(self) -> dict[tuple[str, int], Complexity]:
-        """Size and work by method and scale; networks that several methods have are counted once."""
+        """Size and work by method and scale; networks that several methods have are
+        counted once.
+        """
         networks = {(run.method, run.scale): json.dumps(self.network(run)) for run in self.runs}
         counts = {text: complexity(json.loads(text)) for text in dict.fromkeys(networks.values())}
         return {key: counts[text] for key, text in networks.items()}
 
     def network(self, run: Run) -> dict[str, Any]:
         """The section `network_g` of a run."""
-        return {"type": BICUBIC, "upscale": run.scale} if run.seed is None else self.bases[run.setting]["network_g"]
+        return (
+            {"type": BICUBIC, "upscale": run.scale}
+            if run.seed is None
+            else self.bases[run.setting]["network_g"]
+        )
 
     def length(self, run: Run) -> int | None:
         """Iterations of a training; None where the time decides."""
@@ -145,21 +172,24 @@ class Comparison:
                 },
                 "options": self.bases,
                 "lengths": {
-                    f"iterations of {run.setting}": self.length(run) for run in self.runs if run.seed is not None
+                    f"iterations of {run.setting}": self.length(run)
+                    for run in self.runs
+                    if run.seed is not None
                 },
             },
             keep,
         )
 
     def run(self) -> list[str]:
-        """Train and measure what is still to do, then write tables and figures of all that is there.
+        """Train and measure what is still to do, then write tables and figures of all that is
+        there.
 
         Returns:
             One message for each run that failed; the others are complete.
 
         Raises:
-            InputError: data or files are missing, the folder holds something else or a comparison with other settings,
-                or another process works in it.
+            InputError: data or files are missing, the folder holds something else or a comparison
+                with other settings, or another process works in it.
         """
         if self.missing:
             raise InputError("\n".join(self.missing))
@@ -192,7 +222,11 @@ class Comparison:
             limits = [] if length is None else [length]
             if seconds is not None:
                 print(f"{title}: measuring its speed", flush=True)
-                limits.append(max(1, int(seconds / trainer.probe(run_options(base, run, PROBE_ITERATIONS, 0)))))
+                limits.append(
+                    max(
+                        1, int(seconds / trainer.probe(run_options(base, run, PROBE_ITERATIONS, 0)))
+                    )
+                )
             self.state.iterations[run.setting] = min(limits)
             self.state.save()
         opt = run_options(base, run, self.state.iterations[run.setting], settings.validations)
@@ -200,7 +234,10 @@ class Comparison:
 
             def report(log: TrainingLog) -> None:
                 if log.validations:
-                    bar.set_postfix_str(f"PSNR {list(log.validations.values())[-1].get('psnr', 0):.2f}", refresh=False)
+                    bar.set_postfix_str(
+                        f"PSNR {list(log.validations.values())[-1].get('psnr', 0):.2f}",
+                        refresh=False,
+                    )
                 bar.update(log.iteration - bar.n)
 
             before = read_training_log(self.out / "experiments" / run.name, bar.total)
@@ -215,12 +252,16 @@ class Comparison:
     def load(self, run: Run) -> nn.Module:
         """The network of a finished run."""
         trained = self.state.trained.get(run.name)
-        network = load_network(self.network(run), self.out / trained.checkpoint if trained else None)
+        network = load_network(
+            self.network(run), self.out / trained.checkpoint if trained else None
+        )
         tile = self.bases[run.setting]["val"].get("tile") if trained else None
         return Tiled(network, run.scale, tile) if tile else network
 
     def _measure(self, run: Run, title: str) -> None:
-        missing = [test for test in self.settings.tests if not self.scores_file(run, test).is_file()]
+        missing = [
+            test for test in self.settings.tests if not self.scores_file(run, test).is_file()
+        ]
         if not missing:
             return
         network = self.load(run)
@@ -239,5 +280,7 @@ class Comparison:
 def _progress(title: str, total: int | None, unit: str) -> Iterator[Any]:
     """A progress line with the time that is left; in a file a new one every half minute."""
     interval = 1 if sys.stderr.isatty() else 30
-    with tqdm(desc=title, total=total, unit=unit, mininterval=interval, maxinterval=interval) as bar:
+    with tqdm(
+        desc=title, total=total, unit=unit, mininterval=interval, maxinterval=interval
+    ) as bar:
         yield bar

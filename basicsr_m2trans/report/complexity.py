@@ -1,8 +1,9 @@
 """Parameters, multiply-adds, latency and memory of networks (Tables I and IV).
 
-The paper mixes conventions: its FLOPs of M2Trans, ELAN and ESRT are multiply-adds without the attention's products,
-those of EDSR, SwinIR and HAT about twice the multiply-adds. Here all networks are counted alike: the multiply-adds
-of every convolution and matrix product, attention included, for the output of one 384 x 384 image.
+The paper mixes conventions: its FLOPs of M2Trans, ELAN and ESRT are multiply-adds without the
+attention's products, those of EDSR, SwinIR and HAT about twice the multiply-adds. Here all networks
+are counted alike: the multiply-adds of every convolution and matrix product, attention included,
+for the output of one 384 x 384 image.
 """
 
 import copy
@@ -72,8 +73,8 @@ class Cost:
 
     Attributes:
         seconds: median of the timed runs.
-        peak_bytes: on a GPU the most memory allocated beyond the weights; on the CPU the growth of the process's
-            resident memory.
+        peak_bytes: on a GPU the most memory allocated beyond the weights; on the CPU the growth of
+            the process's resident memory.
     """
 
     seconds: float
@@ -81,10 +82,11 @@ class Cost:
 
 
 def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
-    """Count parameters and multiply-adds of a network, on PyTorch's meta device, so that nothing is computed.
+    """Count parameters and multiply-adds of a network, on PyTorch's meta device, so that nothing is
+    computed.
 
-    M2Trans is counted as the paper's equations say (`fast: false`). Its fast path multiplies transforms into the
-    weights and does without copies; the work on the image is the same.
+    M2Trans is counted as the paper's equations say (`fast: false`). Its fast path multiplies
+    transforms into the weights and does without copies; the work on the image is the same.
 
     Args:
         network_g: the section of that name of an option file.
@@ -107,7 +109,8 @@ def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
 
 
 def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
-    """Time a network as its option file describes it, in a fresh process: 2 warm-up runs, then the median of 7.
+    """Time a network as its option file describes it, in a fresh process: 2 warm-up runs, then the
+    median of 7.
 
     Runs on the GPU if there is one, in float32.
     """
@@ -117,7 +120,9 @@ def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
 
 
 def device_name() -> str:
-    """What `measure_cost` runs on: the GPU's name, or the CPU's architecture and number of threads."""
+    """What `measure_cost` runs on: the GPU's name, or the CPU's architecture and
+    number of threads.
+    """
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"the CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
@@ -176,20 +181,39 @@ def _peak_memory(device: str) -> int:
 
 
 def complexity_table(rows: list[tuple[str, int, Complexity, Cost | None]]) -> str:
-    """Markdown table of methods by scale, the paper's figures beside ours; times and memory only where measured.
+    """Markdown table of methods by scale, the paper's figures beside ours; times and memory only
+    where measured.
 
     Args:
         rows: method, scale, counts and measured cost.
     """
     timed = any(cost for *_, cost in rows)
-    header = ["scale", "method", "trainable", "total", "GMACs", "paper: M parameters", "paper: GFLOPs"]
+    header = [
+        "scale",
+        "method",
+        "trainable",
+        "total",
+        "GMACs",
+        "paper: M parameters",
+        "paper: GFLOPs",
+    ]
     header += ["ms", "peak MiB"] if timed else []
     lines = [header, [":--" if name == "method" else "--:" for name in header]]
     for method, scale, count, cost in sorted(rows, key=lambda row: row[1]):
         parameters, flops = PAPER_FIGURES.get((method, scale), ("", ""))
-        line = [f"x{scale}", method, f"{count.trainable:,}", f"{count.total:,}", f"{count.multiply_adds / 1e9:.2f}"]
+        line = [
+            f"x{scale}",
+            method,
+            f"{count.trainable:,}",
+            f"{count.total:,}",
+            f"{count.multiply_adds / 1e9:.2f}",
+        ]
         line += [f"{value:.2f}" if value else "" for value in (parameters, flops)]
         if timed:
-            line += [f"{cost.seconds * 1000:.1f}", f"{cost.peak_bytes / 2**20:.0f}"] if cost else ["", ""]
+            line += (
+                [f"{cost.seconds * 1000:.1f}", f"{cost.peak_bytes / 2**20:.0f}"]
+                if cost
+                else ["", ""]
+            )
         lines.append(line)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -14,7 +14,8 @@ from basicsr_m2trans.report.settings import Run
 if TYPE_CHECKING:
     from basicsr_m2trans.report.comparison import Comparison
 
-# Of the options of a network, those that every comparison gives by itself or that are the same for all.
+# Of the options of a network, those that every comparison gives by itself or that are the same for
+# all.
 COMMON_KEYS = ("type", "upscale", "num_in_ch", "num_out_ch", "in_chans", "img_range", "rgb_mean")
 WIDTH = 120
 
@@ -23,7 +24,8 @@ def describe(comparison: "Comparison") -> str:
     """The comparison's runs, methods, data and what it lacks.
 
     Raises:
-        InputError: the folder to write to holds something else, or a comparison with other settings.
+        InputError: the folder to write to holds something else, or a comparison with other
+            settings.
     """
     check_folder(comparison.out)
     settings, state = comparison.settings, comparison.open_state(keep=False)
@@ -37,14 +39,24 @@ def describe(comparison: "Comparison") -> str:
     lines += [f"test:      {name}={folder}" for name, folder in settings.tests.items()]
     lines += [f"reference: {settings.reference}", f"out:       {comparison.out}"]
     if comparison.missing:
-        lines += ["", "missing:", *(f"  {line}" for text in comparison.missing for line in text.splitlines())]
+        lines += [
+            "",
+            "missing:",
+            *(f"  {line}" for text in comparison.missing for line in text.splitlines()),
+        ]
     return "\n".join(lines)
 
 
 def _row(comparison: "Comparison", state: ComparisonState, run: Run) -> list[str]:
     count = comparison.counts[run.method, run.scale]
-    size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"] if count.total else ["-", "-"]
-    measured = [test for test in comparison.settings.tests if comparison.scores_file(run, test).is_file()]
+    size = (
+        [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
+        if count.total
+        else ["-", "-"]
+    )
+    measured = [
+        test for test in comparison.settings.tests if comparison.scores_file(run, test).is_file()
+    ]
     done = ["trained"] if run.name in state.trained else []
     done += [f"measured on {', '.join(measured)}"] if measured else []
     if run.seed is None:
@@ -72,15 +84,20 @@ def _length(comparison: "Comparison", state: ComparisonState, run: Run) -> str:
 
 
 def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
-    """The network of a method at one scale, how it is trained, and what is changed in its option file."""
+    """The network of a method at one scale, how it is trained, and what is changed in its option
+    file.
+    """
     base, path = comparison.bases[run.setting], _option_file(comparison, run)
     network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
     values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]
     yield f"{run.setting}: {', '.join([network['type'], *values])}"
-    losses = [section(train, key).get("type") for key in train if key.endswith("_opt") and train[key]]
+    losses = [
+        section(train, key).get("type") for key in train if key.endswith("_opt") and train[key]
+    ]
     yield (
-        f"  HR patch {data.get('gt_size')}, batch {data.get('batch_size_per_gpu')}, {train['optim_g']['type']} at "
-        f"{train['optim_g']['lr']}, {train['scheduler']['type']}, {' + '.join(map(str, losses))}"
+        f"  HR patch {data.get('gt_size')}, batch {data.get('batch_size_per_gpu')}, "
+        f"{train['optim_g']['type']} at {train['optim_g']['lr']}, {train['scheduler']['type']}, "
+        f"{' + '.join(map(str, losses))}"
     )
     before = read_option_file(path, "train").opt
     make_paths_absolute(before)
@@ -96,18 +113,25 @@ def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What a method has other than its option file, and what it lacks; the data are the comparison's."""
+    """What a method has other than its option file, and what it lacks; the data are the
+    comparison's.
+    """
     old, new = dict(_values(before)), dict(_values(now))
     for key, value in new.items():
         if old.get(key, ()) != value and not _is_of_the_data(key):
             yield f"{':'.join(key)}={'~' if value is None else value}"
     lacking: dict[tuple[str, ...], None] = {}
     for key in old:
-        # A section that has become a value, such as `~`, or a value that has become a section is named above.
+        # A section that has become a value, such as `~`, or a value that has become a section is
+        # named above.
         named = any(each[: len(key)] == key[: len(each)] for each in new)
         if not named and not _is_of_the_data(key):
             # A section that is gone is named as a whole.
-            ends = (end for end in range(1, len(key)) if not any(each[:end] == key[:end] for each in new))
+            ends = (
+                end
+                for end in range(1, len(key))
+                if not any(each[:end] == key[:end] for each in new)
+            )
             lacking[key[: next(ends, len(key))]] = None
     yield from (f"without {':'.join(key)}" for key in lacking)
 
@@ -117,12 +141,19 @@ def _is_of_the_data(key: tuple[str, ...]) -> bool:
     return key[0] == "datasets" and key[2] in SET_KEYS and key[2] != "type"
 
 
-def _values(section: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _values(
+    section: dict[str, Any], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in section.items():
-        yield from _values(value, (*above, name)) if isinstance(value, dict) else [((*above, name), value)]
+        yield from (
+            _values(value, (*above, name)) if isinstance(value, dict) else [((*above, name), value)]
+        )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines in which the cells of a column begin below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

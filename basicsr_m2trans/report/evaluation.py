@@ -32,13 +32,21 @@ class Scores:
     values: dict[tuple[str, str], np.ndarray]
 
     def write(self, path: Path) -> None:
-        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in full."""
+        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in
+        full.
+        """
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", "protocol", *METRICS])
         for index, image in enumerate(self.images):
             for protocol in PROTOCOLS:
-                writer.writerow([image, protocol, *(float(self.values[protocol, name][index]) for name in METRICS)])
+                writer.writerow(
+                    [
+                        image,
+                        protocol,
+                        *(float(self.values[protocol, name][index]) for name in METRICS),
+                    ]
+                )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, stream.getvalue().encode())
 
@@ -53,18 +61,23 @@ class Scores:
             with path.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
             values = {
-                (protocol, name): np.array([float(row[name]) for row in rows if row["protocol"] == protocol])
+                (protocol, name): np.array(
+                    [float(row[name]) for row in rows if row["protocol"] == protocol]
+                )
                 for protocol in PROTOCOLS
                 for name in METRICS
             }
             images = tuple(dict.fromkeys(row["image"] for row in rows))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a table of scores; delete it, and it is made again") from error
+            raise InputError(
+                f"{path} is not a table of scores; delete it, and it is made again"
+            ) from error
         return cls(images, values)
 
 
 def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """Build a network and load trained weights: their average `params_ema` where the file has one, as BasicSR does.
+    """Build a network and load trained weights: their average `params_ema` where the file has one,
+    as BasicSR does.
 
     Args:
         network_g: the section of that name of the option file.
@@ -97,7 +110,9 @@ def build_set(folder: Path, scale: int) -> Any:
     """
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 
-    return PairedImageTextDataset(prepared_dataset(folder, scale) | {"phase": "test", "scale": scale})
+    return PairedImageTextDataset(
+        prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
+    )
 
 
 def image_names(folder: Path, scale: int) -> list[str]:
@@ -106,15 +121,21 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are the same."""
+    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are
+    the same.
+    """
     digest = hashlib.sha256()
     dataset = build_set(folder, scale)
     for pair, item in zip(dataset.pairs, dataset, strict=True):
-        digest.update(pair.name.encode() + item["gt"].numpy().tobytes() + item["lq"].numpy().tobytes())
+        digest.update(
+            pair.name.encode() + item["gt"].numpy().tobytes() + item["lq"].numpy().tobytes()
+        )
     return f"SHA-256 {digest.hexdigest()[:16]}"
 
 
-def evaluate(network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None) -> Scores:
+def evaluate(
+    network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None
+) -> Scores:
     """Enlarge every image of a prepared set and measure it under both protocols.
 
     Args:

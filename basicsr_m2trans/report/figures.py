@@ -1,4 +1,6 @@
-"""Figures of a comparison: PSNR while training, PSNR against size and work, and enlarged details (Figs. 3-5)."""
+"""Figures of a comparison: PSNR while training, PSNR against size and work, and enlarged details
+(Figs. 3-5).
+"""
 
 import io
 import itertools
@@ -36,8 +38,14 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line style of each method, as matplotlib's `plot` takes them; 40 methods all differ."""
-    styles = ({"color": colour, "marker": marker, "linestyle": line} for marker, line in SHAPES for colour in COLOURS)
+    """Colour, marker and line style of each method, as matplotlib's `plot` takes them; 40 methods
+    all differ.
+    """
+    styles = (
+        {"color": colour, "marker": marker, "linestyle": line}
+        for marker, line in SHAPES
+        for colour in COLOURS
+    )
     return dict(zip(dict.fromkeys(methods), itertools.cycle(styles), strict=False))
 
 
@@ -55,7 +63,11 @@ def training_curves(logs: Mapping[tuple[str, int], TrainingLog], title: str) -> 
     from matplotlib.lines import Line2D
 
     curves = {
-        key: [(iteration, values["psnr"]) for iteration, values in sorted(log.validations.items()) if "psnr" in values]
+        key: [
+            (iteration, values["psnr"])
+            for iteration, values in sorted(log.validations.items())
+            if "psnr" in values
+        ]
         for key, log in logs.items()
     }
     if all(len(curve) < 2 for curve in curves.values()):
@@ -79,7 +91,9 @@ def training_curves(logs: Mapping[tuple[str, int], TrainingLog], title: str) -> 
     return figure
 
 
-def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Complexity], title: str) -> "Figure | None":
+def trade_off(
+    psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Complexity], title: str
+) -> "Figure | None":
     """PSNR against multiply-adds and against parameters, one row of axes for each test set.
 
     Args:
@@ -108,7 +122,9 @@ def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Comple
                     axes.axhline(value, color="grey", linestyle="--", label=method)
                     axes.legend(loc="lower right")
                     continue
-                axes.scatter(size, value, color=styles[method]["color"], marker=styles[method]["marker"])
+                axes.scatter(
+                    size, value, color=styles[method]["color"], marker=styles[method]["marker"]
+                )
                 axes.annotate(method, (size, value), xytext=(5, 4), textcoords="offset points")
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -124,7 +140,8 @@ def trade_off(psnr: Mapping[tuple[str, str], float], counts: Mapping[str, Comple
 
 
 def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
-    """Row and column of the square of `side` pixels in which bicubic interpolation is furthest from the HR image.
+    """Row and column of the square of `side` pixels in which bicubic interpolation is furthest from
+    the HR image.
 
     So the detail is chosen by the image alone, not by any of the compared networks.
     """
@@ -135,8 +152,11 @@ def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Mapping[str, str], title: str) -> "Figure":
-    """The whole HR image with a box, and beside it the box of every image with its absolute error below.
+def detail_panel(
+    hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Mapping[str, str], title: str
+) -> "Figure":
+    """The whole HR image with a box, and beside it the box of every image with its absolute error
+    below.
 
     Args:
         hr: (H, W, 3) RGB, 8 bits.
@@ -151,7 +171,9 @@ def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Map
     side = max(min(height, width) // 4, min(48, height, width))
     row, column = find_box(hr, next(iter(images.values())), side)
     box = np.s_[row : row + side, column : column + side]
-    errors = {name: np.abs(hr.astype(float) - image).mean(axis=2)[box] for name, image in images.items()}
+    errors = {
+        name: np.abs(hr.astype(float) - image).mean(axis=2)[box] for name, image in images.items()
+    }
     # The same scale for all; a few extreme pixels must not darken the rest.
     largest = max(1.0, *(float(np.quantile(error, 0.995)) for error in errors.values()))
 
@@ -161,7 +183,11 @@ def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Map
     ((whole_figure, detail_figure),) = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)
     whole = whole_figure.subplots()
     whole.imshow(hr)
-    whole.add_patch(Rectangle((column - 0.5, row - 0.5), side, side, fill=False, edgecolor="gold", linewidth=1.5))
+    whole.add_patch(
+        Rectangle(
+            (column - 0.5, row - 0.5), side, side, fill=False, edgecolor="gold", linewidth=1.5
+        )
+    )
     whole.set_xlabel("HR")
     _hide_ticks(whole)
 
@@ -179,9 +205,13 @@ def detail_panel(hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Map
         _hide_ticks(above)
         if name in errors:
             below.set_axis_on()
-            shown = below.imshow(errors[name], cmap="inferno", vmin=0, vmax=largest, interpolation="nearest")
+            shown = below.imshow(
+                errors[name], cmap="inferno", vmin=0, vmax=largest, interpolation="nearest"
+            )
             _hide_ticks(below)
-    detail_figure.colorbar(shown, ax=grid, location="right", shrink=0.5, label="absolute error (grey levels)")
+    detail_figure.colorbar(
+        shown, ax=grid, location="right", shrink=0.5, label="absolute error (grey levels)"
+    )
     figure.suptitle(title)
     return figure
 

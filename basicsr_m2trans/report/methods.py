@@ -1,4 +1,6 @@
-"""Which option file a method has, and what a comparison changes in it: data, budget and seed, nothing else."""
+"""Which option file a method has, and what a comparison changes in it: data, budget and seed,
+nothing else.
+"""
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +36,16 @@ OWN_KEYS = {
     "logger:keep_last": BUDGET,
 }
 # Keys of a data set that the comparison's data replace.
-SET_KEYS = ("name", "type", "dataroot_gt", "dataroot_lq", "io_backend", "filename_tmpl", "meta_info_file", "captions")
+SET_KEYS = (
+    "name",
+    "type",
+    "dataroot_gt",
+    "dataroot_lq",
+    "io_backend",
+    "filename_tmpl",
+    "meta_info_file",
+    "captions",
+)
 # The arguments of the command line that stand for those keys.
 ARGUMENTS = {
     "data": "--data",
@@ -48,12 +59,17 @@ ARGUMENTS = {
 
 
 def deciding_keys(key: str) -> tuple[str, ...]:
-    """The keys of a plan that decide about `key:key` of option files; none where a plan may change it."""
+    """The keys of a plan that decide about `key:key` of option files; none where a plan may change
+    it.
+    """
     return OWN_KEYS.get(key, ("data",) if ":dataroot_" in key else ())
 
 
-def option_file(method: str, scale: int, options: Path, place: str = "", others: Sequence[str] = ()) -> Path:
-    """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines and ablations.
+def option_file(
+    method: str, scale: int, options: Path, place: str = "", others: Sequence[str] = ()
+) -> Path:
+    """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines
+    and ablations.
 
     Args:
         method: name of the option files.
@@ -63,25 +79,31 @@ def option_file(method: str, scale: int, options: Path, place: str = "", others:
         others: names that may have been meant, beside those of option files.
 
     Raises:
-        InputError: there is no such file; the methods that there are for this scale are named. Or no such folder.
+        InputError: there is no such file; the methods that there are for this scale are named. Or
+            no such folder.
     """
     if not options.is_dir():
         raise InputError(
-            f"--options {options}: there is no such folder; run this in the project's folder, or name its options"
+            f"--options {options}: there is no such folder; run this in the project's folder, or "
+            "name its options"
         )
     for folder in FOLDERS:
         path = options / folder / f"train_{method}_x{scale}.yml"
         if path.is_file():
             return path
-    found = (path for folder in FOLDERS for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml"))
+    found = (
+        path
+        for folder in FOLDERS
+        for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml")
+    )
     known = sorted({path.stem.removeprefix("train_").removesuffix(f"_x{scale}") for path in found})
     names = list(dict.fromkeys([BICUBIC.lower(), *known]))
     choice = f"choose from {', '.join(names)}"
     if others:
         choice = f"choose from the plan's {', '.join(others)}, or from {', '.join(names)}"
     raise InputError(
-        f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml in {options}; "
-        f"{guess(method, [*others, *names])}{choice}, or write that file"
+        f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml "
+        f"in {options}; {guess(method, [*others, *names])}{choice}, or write that file"
     )
 
 
@@ -108,18 +130,21 @@ def network_section(path: Path) -> dict[str, Any]:
         raise InputError(f"option file {path} cannot be read: {error}") from error
     network = opt.get("network_g") if isinstance(opt, dict) else None
     if not isinstance(network, dict) or "type" not in network:
-        raise InputError(f"option file {path} has no section network_g with a type; add the network's settings")
+        raise InputError(
+            f"option file {path} has no section network_g with a type; add the network's settings"
+        )
     return network
 
 
 def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]:
-    """The option file of each method and scale (`M2Trans_x2`) as a comparison runs it, before budget and seed.
+    """The option file of each method and scale (`M2Trans_x2`) as a comparison runs it, before
+    budget and seed.
 
     It has the comparison's data, which need not be there, and the user's changes.
 
     Args:
-        settings: methods, data and changes. Overrides are entries `key:key=value` for all methods, or
-            `METHOD.key:key=value` for one; values are YAML.
+        settings: methods, data and changes. Overrides are entries `key:key=value` for all methods,
+            or `METHOD.key:key=value` for one; values are YAML.
         runs: of these methods and scales.
 
     Raises:
@@ -137,7 +162,8 @@ def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]
 
 
 def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ()) -> None:
-    """Report all that is wrong with methods at once; what is wrong with several of them is named once.
+    """Report all that is wrong with methods at once; what is wrong with several of them is named
+    once.
 
     Args:
         problems: by method and scale (`M2Trans_x2`), each with its place.
@@ -168,12 +194,18 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
         InputError: a file or an override cannot be read.
     """
     data = settings.data
-    path = option_file(method.base or method.name, scale, settings.options, method.place, method.others)
+    path = option_file(
+        method.base or method.name, scale, settings.options, method.place, method.others
+    )
     file = read_option_file(path, "train")
     opt = file.opt
     opt["scale"] = scale
     for phase in ("train", "val"):
-        kept = {key: value for key, value in opt["datasets"].get(phase, {}).items() if key not in SET_KEYS}
+        kept = {
+            key: value
+            for key, value in opt["datasets"].get(phase, {}).items()
+            if key not in SET_KEYS
+        }
         opt["datasets"][phase] = kept | {"name": phase} | set_options(data / phase, scale)
     captions = data / "train" / "captions.csv"
     if captions.is_file() or not captions.parent.is_dir():
@@ -193,7 +225,11 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
     make_paths_absolute(opt)
     problems = find_problems(file, "train", files=False)
     problems += [
-        Problem(("val", "metrics", name), "is no metric of the option file", f"choose from {', '.join(sorted(known))}")
+        Problem(
+            ("val", "metrics", name),
+            "is no metric of the option file",
+            f"choose from {', '.join(sorted(known))}",
+        )
         for name in left_out
         if name not in known
     ]
@@ -212,7 +248,9 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> N
         # Methods may have dots in their names, as the ablations of beta have.
         target, _, key = key.rpartition(".")
         if target not in methods:
-            raise InputError(f"--set {entry}: {target!r} is not among --methods {','.join(sorted(methods))}")
+            raise InputError(
+                f"--set {entry}: {target!r} is not among --methods {','.join(sorted(methods))}"
+            )
         if target != method:
             return
     if deciding_keys(key):
@@ -234,7 +272,9 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> N
 
 
 def _keep_data(datasets: dict[str, Any], phase: str, before: dict[str, Any]) -> None:
-    """Give the comparison's data to a data set of another type that has replaced the one from before."""
+    """Give the comparison's data to a data set of another type that has replaced the one from
+    before.
+    """
     now = datasets.get(phase)
     if isinstance(now, dict) and now.get("type") != before["type"]:
         # Captions belong to the old type.
@@ -251,11 +291,13 @@ def make_paths_absolute(opt: dict[str, Any]) -> None:
             values[key] = str(Path(values[key]).expanduser().resolve())
 
 
-def run_options(base: dict[str, Any], run: Run, iterations: int, validations: int) -> dict[str, Any]:
+def run_options(
+    base: dict[str, Any], run: Run, iterations: int, validations: int
+) -> dict[str, Any]:
     """The complete options of one run.
 
-    The learning rate's schedule is stretched from the option file's length to `iterations`, so that every method
-    anneals fully. The log has about 100 lines, checkpoints are written about 20 times.
+    The learning rate's schedule is stretched from the option file's length to `iterations`, so that
+    every method anneals fully. The log has about 100 lines, checkpoints are written about 20 times.
 
     Args:
         base: the options of one of `base_files`.
@@ -277,7 +319,9 @@ def run_options(base: dict[str, Any], run: Run, iterations: int, validations: in
 
 
 def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
-    """Stretch warm-up, periods and milestones to a training of this length; a warm-up keeps at least one iteration."""
+    """Stretch warm-up, periods and milestones to a training of this length; a warm-up keeps at
+    least one iteration.
+    """
     factor = iterations / train["total_iter"]
     scheduler = train["scheduler"]
     if "periods" in scheduler:

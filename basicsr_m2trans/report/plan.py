@@ -1,4 +1,6 @@
-"""Reads what a comparison is of: a plan, which is a yml file, and the command line, which wins over it."""
+"""Reads what a comparison is of: a plan, which is a yml file, and the command line, which wins over
+it.
+"""
 
 import math
 import re
@@ -17,7 +19,8 @@ from basicsr_m2trans.report.settings import BICUBIC, Method, Settings, method_na
 
 # Keys that a comparison cannot do without, and the arguments that stand for them.
 REQUIRED = {"data": "--data", "methods": "--methods", "scales": "--scales", "out": "--out"}
-# Methods give their names to files, and are named in `--iters N,METHOD=N` and `--set METHOD.key=value`.
+# Methods give their names to files, and are named in `--iters N,METHOD=N` and `--set
+# METHOD.key=value`.
 METHOD_NAME = re.compile(r"\w[\w.+-]*")
 # Sections of option files that no plan has.
 OPTION_SECTIONS = {"model_type", "network_g", "datasets"}
@@ -33,8 +36,9 @@ def read_plan(
 
     Args:
         path: the plan; None where the command line says it all.
-        given: keys of a plan with the values and the wording of the arguments that replace them. `iterations` and
-            `seeds` replace those of single methods too; `methods` chooses among those of the plan, or names others.
+        given: keys of a plan with the values and the wording of the arguments that replace them.
+            `iterations` and `seeds` replace those of single methods too; `methods` chooses among
+            those of the plan, or names others.
         lengths: iterations of single methods, as arguments.
         overrides: entries of `--set`.
 
@@ -42,8 +46,8 @@ def read_plan(
         The settings and the folder to write to.
 
     Raises:
-        InputError: the plan cannot be read, or something in it or on the command line cannot be used; one message
-            lists all that is wrong.
+        InputError: the plan cannot be read, or something in it or on the command line cannot be
+            used; one message lists all that is wrong.
     """
     file = OptionFile.read(path, kind="plan") if path else OptionFile(Path(), {})
     _name_methods(file)
@@ -60,12 +64,15 @@ def read_plan(
         raise InputError(file.report(problems))
     if problems:
         places = [(problem.place or file.place(problem.key), problem) for problem in problems]
-        raise InputError("\n".join(f"{place}: {each.remedy}" if place else str(each) for place, each in places))
+        raise InputError(
+            "\n".join(f"{place}: {each.remedy}" if place else str(each) for place, each in places)
+        )
     return _settings(file, tuple(overrides), defined), Path(file.opt["out"])
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a yml file is a plan, and no option file; one without `methods`, or with a misspelt one, is a plan too.
+    """Whether a yml file is a plan, and no option file; one without `methods`, or with a misspelt
+    one, is a plan too.
 
     Raises:
         InputError: the file cannot be read or holds nothing.
@@ -81,13 +88,19 @@ def _methods(file: OptionFile) -> dict[str, Any]:
 
 
 def _name_methods(file: OptionFile) -> None:
-    """Make a section of a mere list of methods, and write the name of bicubic interpolation as all others know it."""
+    """Make a section of a mere list of methods, and write the name of bicubic interpolation as all
+    others know it.
+    """
     methods = file.opt.get("methods")
     if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
         file.opt["methods"] = dict.fromkeys(methods)
-    for name in [name for name in _methods(file) if isinstance(name, str) and method_name(name) != name]:
+    for name in [
+        name for name in _methods(file) if isinstance(name, str) and method_name(name) != name
+    ]:
         known = method_name(name)
-        file.opt["methods"] = {known if each == name else each: value for each, value in _methods(file).items()}
+        file.opt["methods"] = {
+            known if each == name else each: value for each, value in _methods(file).items()
+        }
         places = {key: place for key, place in file.places.items() if key[:2] == ("methods", name)}
         file.places |= {("methods", known, *key[2:]): place for key, place in places.items()}
 
@@ -102,12 +115,16 @@ def _replace(file: OptionFile, key: str, value: Any, place: str) -> None:
     if key in ("iterations", "seeds"):
         for name, definition in _methods(file).items():
             if isinstance(definition, dict):
-                file.opt["methods"][name] = {each: definition[each] for each in definition if each != key}
+                file.opt["methods"][name] = {
+                    each: definition[each] for each in definition if each != key
+                }
     file.put((key,), value, place)
 
 
 def _forget_reference(file: OptionFile, defined: tuple[str, ...]) -> None:
-    """Take the plan's reference away where it is a method of the plan that `--methods` leaves out."""
+    """Take the plan's reference away where it is a method of the plan that
+    `--methods` leaves out.
+    """
     reference = file.opt.get("reference")
     if isinstance(reference, str) and method_name(reference) in set(defined) - set(_methods(file)):
         del file.opt["reference"]
@@ -116,7 +133,9 @@ def _forget_reference(file: OptionFile, defined: tuple[str, ...]) -> None:
 def _set_length(file: OptionFile, name: str, number: int) -> None:
     """Put the iterations that an argument gives for a single method over the plan's."""
     if name not in _methods(file) or name == BICUBIC:
-        source = "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the plan"
+        source = (
+            "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the plan"
+        )
         remedy = f"{source} names no {name} that is trained"
         file.problems.append(Problem((), "has no effect", remedy, f"--iters {name}=..."))
         return
@@ -141,27 +160,50 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
             yield Problem(path, "is empty", "name at least one, or remove it")
     minutes = content.get("minutes")
     if minutes is not None and not math.isfinite(minutes):
-        yield Problem(("minutes",), f"is {minutes}", "give a finite number, or leave it out and give iterations alone")
+        yield Problem(
+            ("minutes",),
+            f"is {minutes}",
+            "give a finite number, or leave it out and give iterations alone",
+        )
     elif minutes is not None and minutes <= 0:
         yield Problem(("minutes",), f"is {minutes}", NUMBER_ABOVE_0)
     for name in content.get("tests") or {}:
         if Path(name).name != name:
-            yield Problem(("tests", name), "is no name", "it becomes a file, so write one word without slashes")
+            yield Problem(
+                ("tests", name),
+                "is no name",
+                "it becomes a file, so write one word without slashes",
+            )
     for name, definition in methods.items():
         yield from _method_problems(name, definition or {})
         own = (definition or {}).get("scales")
         if own is not None and not set(own) & set(content.get("scales") or own):
-            remedy = f"name some of {', '.join(map(str, content.get('scales') or SCALES))}, or leave it out for all"
+            remedy = (
+                f"name some of {', '.join(map(str, content.get('scales') or SCALES))}, or leave it "
+                "out for all"
+            )
             yield Problem(("methods", name, "scales"), "is none of the comparison's scales", remedy)
     for path in _changed_sections(content, methods):
         for changed in _keys(file.value(*path) or {}):
             deciding = " or ".join(deciding_keys(":".join(changed)))
             if deciding:
-                yield Problem((*path, *changed), "is set by the comparison itself", f"remove it; {deciding} decides")
+                yield Problem(
+                    (*path, *changed),
+                    "is set by the comparison itself",
+                    f"remove it; {deciding} decides",
+                )
     reference = content.get("reference")
     if reference is not None and methods and method_name(reference) not in methods:
-        source = "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the methods"
-        yield Problem(("reference",), f"{reference!r} is no method", f"name one of {source} {','.join(methods)}")
+        source = (
+            "--methods"
+            if file.places.get(("methods",), "").startswith("--methods")
+            else "the methods"
+        )
+        yield Problem(
+            ("reference",),
+            f"{reference!r} is no method",
+            f"name one of {source} {','.join(methods)}",
+        )
     if minutes is None:
         yield from _missing_lengths(content, methods)
 
@@ -172,11 +214,19 @@ def _method_problems(name: str, definition: dict[str, Any]) -> Iterator[Problem]
         yield Problem(("methods", name), "is no name of a method", remedy)
     if name == BICUBIC:
         for key in definition:
-            yield Problem(("methods", name, key), "has no effect", "remove it; bicubic interpolation is not trained")
+            yield Problem(
+                ("methods", name, key),
+                "has no effect",
+                "remove it; bicubic interpolation is not trained",
+            )
 
 
 def _missing_lengths(content: dict[str, Any], methods: dict[str, Any]) -> Iterator[Problem]:
-    trained = {name: _lengths(content, definition or {}) for name, definition in methods.items() if name != BICUBIC}
+    trained = {
+        name: _lengths(content, definition or {})
+        for name, definition in methods.items()
+        if name != BICUBIC
+    }
     scales = content.get("scales") or ()
     missing = [
         f"{name} x{scale}"
@@ -186,12 +236,18 @@ def _missing_lengths(content: dict[str, Any], methods: dict[str, Any]) -> Iterat
     ]
     if missing:
         text = f"gives neither iterations nor minutes for {first_few(missing)}"
-        yield Problem((), text, "add one of them; on the command line use --iters, --time-budget or both")
+        yield Problem(
+            (), text, "add one of them; on the command line use --iters, --time-budget or both"
+        )
 
 
-def _changed_sections(content: dict[str, Any], methods: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _changed_sections(
+    content: dict[str, Any], methods: Mapping[str, Any]
+) -> Iterator[tuple[str, ...]]:
     """The paths of all sections that change option files."""
-    holders = {(): content} | {("methods", name): definition or {} for name, definition in methods.items()}
+    holders = {(): content} | {
+        ("methods", name): definition or {} for name, definition in methods.items()
+    }
     for key, holder in holders.items():
         yield (*key, "changes")
         yield from ((*key, "scale_changes", name) for name in holder.get("scale_changes") or {})
@@ -208,7 +264,9 @@ def _lengths(content: dict[str, Any], definition: dict[str, Any]) -> dict[int, i
     found: dict[int, int] = {}
     for iterations in (content.get("iterations"), definition.get("iterations")):
         for scale in SCALES:
-            number = iterations.get(scale_key(scale)) if isinstance(iterations, dict) else iterations
+            number = (
+                iterations.get(scale_key(scale)) if isinstance(iterations, dict) else iterations
+            )
             if number is not None:
                 found[scale] = int(number)
     return found

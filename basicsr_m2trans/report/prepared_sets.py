@@ -8,7 +8,8 @@ from basicsr_m2trans.errors import InputError
 
 
 def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a data set that reads what `m2trans prepare` wrote to `folder`: raw LMDB, LMDB, or else files.
+    """Options of a data set that reads what `m2trans prepare` wrote to `folder`: raw LMDB, LMDB, or
+    else files.
 
     Raises:
         InputError: the folder does not exist or lacks images of this scale.
@@ -26,16 +27,25 @@ def is_prepared(folder: Path, scale: int) -> bool:
 def set_options(folder: Path, scale: int) -> dict[str, Any]:
     """Options of a prepared set; one that is not there yet will be LMDB."""
     raw, png, files = _image_folders(folder, scale)
-    backend, gt, lq = next((kind for kind in (raw, png, files) if all(map(Path.is_dir, kind[1:]))), png)
+    backend, gt, lq = next(
+        (kind for kind in (raw, png, files) if all(map(Path.is_dir, kind[1:]))), png
+    )
     names = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
-    dataset = {"type": "PairedImageTextDataset", "dataroot_gt": str(gt.resolve()), "dataroot_lq": str(lq.resolve())}
+    dataset = {
+        "type": "PairedImageTextDataset",
+        "dataroot_gt": str(gt.resolve()),
+        "dataroot_lq": str(lq.resolve()),
+    }
     return dataset | {"io_backend": {"type": backend}} | names
 
 
 def no_images(folder: Path, scales: Iterable[int]) -> str:
     """The message that a folder lacks images, and how to make them."""
     named = ", ".join(map(str, scales))
-    return f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare YOUR_IMAGES {folder}"
+    return (
+        f"{folder} has no HR and LR images of scale {named}; make them with m2trans prepare "
+        f"YOUR_IMAGES {folder}"
+    )
 
 
 def _image_folders(folder: Path, scale: int) -> list[tuple[str, Path, Path]]:

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 
 def write_results(comparison: "Comparison") -> None:
-    """Write tables.md, tables.tex, tables.csv and figures/ of the runs that are complete; nothing if none is."""
+    """Write tables.md, tables.tex, tables.csv and figures/ of the runs that are complete; nothing
+    if none is.
+    """
     settings = comparison.settings
     complete = [
-        run for run in comparison.runs if all(comparison.scores_file(run, test).is_file() for test in settings.tests)
+        run
+        for run in comparison.runs
+        if all(comparison.scores_file(run, test).is_file() for test in settings.tests)
     ]
     if not complete:
         return
@@ -76,10 +80,14 @@ def _draw(comparison: "Comparison", scale: int, runs: list[Run], cells: Mapping[
         if figure is not None:
             save_figure(figure, folder / name)
     for test, image in comparison.panels:
-        save_figure(_panel(comparison, scale, runs, test, image), folder / f"{test}_{image}_x{scale}.png")
+        save_figure(
+            _panel(comparison, scale, runs, test, image), folder / f"{test}_{image}_x{scale}.png"
+        )
 
 
-def _panel(comparison: "Comparison", scale: int, runs: list[Run], test: str, image: str) -> "Figure":
+def _panel(
+    comparison: "Comparison", scale: int, runs: list[Run], test: str, image: str
+) -> "Figure":
     """Details of one image by bicubic interpolation and every method's first seed."""
     from basicsr_m2trans.metrics.evaluation_protocols import standard_protocol
 

@@ -26,7 +26,8 @@ class Method:
         scales: those of the comparison's at which the method is trained; None for all.
         lengths: iterations of each training, by scale; where there are none the time decides.
         changes: what is merged into the option file, by scale and in this order.
-        others: names that may have been meant where the option file does not exist, beside those of option files.
+        others: names that may have been meant where the option file does not exist, beside those of
+            option files.
         place: where the method is defined, for messages.
     """
 
@@ -73,7 +74,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a comparison; `seed` is None for bicubic interpolation, which has nothing to train."""
+    """One training of a comparison; `seed` is None for bicubic interpolation, which has nothing to
+    train.
+    """
 
     method: str
     scale: int
@@ -91,7 +94,9 @@ class Run:
 
 
 def plan_runs(methods: Iterable[Method], scales: Iterable[int]) -> list[Run]:
-    """All runs of a comparison, scale by scale and seed by seed, so that early results compare all methods."""
+    """All runs of a comparison, scale by scale and seed by seed, so that early results compare all
+    methods.
+    """
     methods = list(methods)
     seeds = list(dict.fromkeys(seed for method in methods for seed in method.seeds)) or [0]
     return [

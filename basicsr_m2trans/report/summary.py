@@ -1,4 +1,6 @@
-"""Averages over images, spread over seeds, and paired differences between methods with confidence intervals."""
+"""Averages over images, spread over seeds, and paired differences between methods with confidence
+intervals.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ class Cell:
         mean: over the images, then over the seeds.
         deviation: standard deviation (n - 1) of the seeds' means; None for a single seed.
         seeds, images: how many.
-        difference: the reference method minus this one; None for the reference itself or where it is missing.
+        difference: the reference method minus this one; None for the reference itself or where it
+            is missing.
     """
 
     mean: float
@@ -51,7 +54,9 @@ class Cell:
 Key = tuple[int, str, str, str, str]
 
 
-def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference: str) -> dict[Key, Cell]:
+def summarise(
+    scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference: str
+) -> dict[Key, Cell]:
     """Reduce per-image scores to the cells of the tables.
 
     Args:
@@ -67,16 +72,20 @@ def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference
         for other in [*runs, *(others or [])]:
             if other.images != runs[0].images:
                 raise InputError(
-                    f"results of {method} x{scale} on {test} are of other images than the rest; the test set has "
-                    "changed: delete the comparison's folder results/"
+                    f"results of {method} x{scale} on {test} are of other images than the rest; "
+                    "the test set has changed: delete the comparison's folder results/"
                 )
         for protocol, metric in runs[0].values:
             values = np.stack([run.values[protocol, metric] for run in runs])
             means = values.mean(axis=1)
             difference = None
             if others:
-                expected = np.stack([other.values[protocol, metric] for other in others]).mean(axis=0)
-                difference = paired_bootstrap(expected - values.mean(axis=0), metric in LOWER_IS_BETTER)
+                expected = np.stack([other.values[protocol, metric] for other in others]).mean(
+                    axis=0
+                )
+                difference = paired_bootstrap(
+                    expected - values.mean(axis=0), metric in LOWER_IS_BETTER
+                )
             cells[scale, method, test, protocol, metric] = Cell(
                 mean=float(means.mean()),
                 deviation=float(means.std(ddof=1)) if len(runs) > 1 else None,
@@ -87,11 +96,13 @@ def summarise(scores: Mapping[tuple[int, str, str], Sequence[Scores]], reference
     return cells
 
 
-def paired_bootstrap(differences: np.ndarray, lower_is_better: bool = False, seed: int = 0) -> Difference:
+def paired_bootstrap(
+    differences: np.ndarray, lower_is_better: bool = False, seed: int = 0
+) -> Difference:
     """Percentile bootstrap of a mean: the images are drawn anew, with replacement, 10,000 times.
 
-    The interval says how the result depends on the choice of test images; it says nothing of the training's chance,
-    which several seeds show.
+    The interval says how the result depends on the choice of test images; it says nothing of the
+    training's chance, which several seeds show.
 
     Args:
         differences: (n,), one method minus the other for each image.
@@ -100,7 +111,10 @@ def paired_bootstrap(differences: np.ndarray, lower_is_better: bool = False, see
     """
     rng = np.random.default_rng(seed)
     draws = np.array(
-        [differences[rng.integers(len(differences), size=len(differences))].mean() for _ in range(RESAMPLES)]
+        [
+            differences[rng.integers(len(differences), size=len(differences))].mean()
+            for _ in range(RESAMPLES)
+        ]
     )
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))

@@ -1,4 +1,6 @@
-"""Writes the results as tables: Markdown and LaTeX as in the paper (Tables I and II), CSV for further computing."""
+"""Writes the results as tables: Markdown and LaTeX as in the paper (Tables I and II), CSV for
+further computing.
+"""
 
 import csv
 import io
@@ -34,7 +36,9 @@ class Table:
         """The table in Markdown: best bold, second-best underlined."""
         marks = {1: "**{}**", 2: "<u>{}</u>"}
         lines = [self.header, ["---"] * len(self.header), *self._marked(marks)]
-        return f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        return (
+            f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        )
 
     def latex(self) -> str:
         """A `table` environment in plain LaTeX: best bold, second-best underlined."""
@@ -87,7 +91,8 @@ def result_tables(
     trained: Mapping[tuple[str, int, int], Trained],
     reference: str,
 ) -> list[Table]:
-    """All tables of a comparison: values and paired differences under each protocol, then the trainings.
+    """All tables of a comparison: values and paired differences under each protocol, then the
+    trainings.
 
     Args:
         cells: as `summary.summarise` returns them; scales, methods and test sets keep their order.
@@ -102,25 +107,44 @@ def result_tables(
         differences = _differences(cells, protocol, reference)
         if differences.rows:
             tables.append(differences)
-    training = Table("Training", ["scale", "method", "seed", "iterations", "minutes in training steps"])
+    training = Table(
+        "Training", ["scale", "method", "seed", "iterations", "minutes in training steps"]
+    )
     for (method, scale, seed), run in trained.items():
-        training.rows.append([f"x{scale}", method, str(seed), f"{run.iterations:,}", f"{run.seconds / 60:.1f}"])
+        training.rows.append(
+            [f"x{scale}", method, str(seed), f"{run.iterations:,}", f"{run.seconds / 60:.1f}"]
+        )
     return [*tables, training] if training.rows else tables
 
 
 def _values(
-    cells: Mapping[Key, Cell], counts: Mapping[tuple[str, int], Complexity], protocol: str, metrics: Sequence[str]
+    cells: Mapping[Key, Cell],
+    counts: Mapping[tuple[str, int], Complexity],
+    protocol: str,
+    metrics: Sequence[str],
 ) -> Table:
     rows = list(dict.fromkeys((scale, method) for scale, method, *_ in cells))
     tests = list(dict.fromkeys(test for _, _, test, *_ in cells))
     columns = [(metric, test) for metric in metrics for test in tests]
     heading = " and ".join(metric.upper() for metric in metrics)
-    header = [f"{metric.upper()} {'↓' if metric in LOWER_IS_BETTER else '↑'} {test}" for metric, test in columns]
-    table = Table(f"{heading}, protocol '{protocol}'", ["scale", "method", "parameters (M)", "GMACs", *header])
+    header = [
+        f"{metric.upper()} {'↓' if metric in LOWER_IS_BETTER else '↑'} {test}"
+        for metric, test in columns
+    ]
+    table = Table(
+        f"{heading}, protocol '{protocol}'", ["scale", "method", "parameters (M)", "GMACs", *header]
+    )
     for scale, method in rows:
         count = counts.get((method, scale))
-        size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"] if count and count.total else ["-", "-"]
-        values = [_cell_text(cells.get((scale, method, test, protocol, metric)), metric) for metric, test in columns]
+        size = (
+            [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
+            if count and count.total
+            else ["-", "-"]
+        )
+        values = [
+            _cell_text(cells.get((scale, method, test, protocol, metric)), metric)
+            for metric, test in columns
+        ]
         table.rows.append([f"x{scale}", method, *size, *values])
     for column, (metric, test) in enumerate(columns, start=4):
         for scale in dict.fromkeys(scale for scale, _ in rows):
@@ -144,8 +168,8 @@ def _cell_text(cell: Cell | None, metric: str) -> str:
 
 def _differences(cells: Mapping[Key, Cell], protocol: str, reference: str) -> Table:
     title = (
-        f"{reference} minus the others, with {CONFIDENCE:.0%} bootstrap intervals over images, and on how many of the "
-        f"images it is better, protocol '{protocol}'"
+        f"{reference} minus the others, with {CONFIDENCE:.0%} bootstrap intervals over images, and "
+        f"on how many of the images it is better, protocol '{protocol}'"
     )
     table = Table(title, ["scale", "test set", "method", *(metric.upper() for metric in METRICS)])
     for scale, method, test in dict.fromkeys(key[:3] for key in cells):
@@ -166,10 +190,22 @@ def _difference_text(difference: Difference, metric: str) -> str:
 
 
 def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
-    """One line for each scale, method, test set, protocol and metric; numbers in full, empty where there is none."""
+    """One line for each scale, method, test set, protocol and metric; numbers in full, empty where
+    there is none.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = ["scale", "method", "test", "protocol", "metric", "mean", "deviation", "seeds", "images"]
+    columns = [
+        "scale",
+        "method",
+        "test",
+        "protocol",
+        "metric",
+        "mean",
+        "deviation",
+        "seeds",
+        "images",
+    ]
     writer.writerow([*columns, f"{reference}_minus_method", "low", "high", "better"])
     for key, cell in cells.items():
         difference = astuple(cell.difference) if cell.difference else (None,) * 4

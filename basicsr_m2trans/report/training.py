@@ -1,4 +1,6 @@
-"""Runs BasicSR's trainer in a process of its own, watches its log and stops it when its time is used up."""
+"""Runs BasicSR's trainer in a process of its own, watches its log and stops it when its time is
+used up.
+"""
 
 import itertools
 import shutil
@@ -52,12 +54,15 @@ class Trainer:
         self.out = out.resolve()
         self.inherited = tuple(inherited)
 
-    def train(self, opt: dict[str, Any], max_seconds: float | None, report: Callable[[TrainingLog], None]) -> Trained:
+    def train(
+        self, opt: dict[str, Any], max_seconds: float | None, report: Callable[[TrainingLog], None]
+    ) -> Trained:
         """Train from the last checkpoint that an interrupted run left, or from the start.
 
         Args:
             opt: the run's complete options.
-            max_seconds: stop at the first checkpoint after so much time in training steps; None for no limit.
+            max_seconds: stop at the first checkpoint after so much time in training steps; None for
+                no limit.
             report: called about twice a second with what the log says.
 
         Raises:
@@ -65,8 +70,11 @@ class Trainer:
         """
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
-        if max_seconds is None and opt["model_type"] == "M2TransModel":  # others cannot delete checkpoints
-            # The one to resume from, and the one before it; a time budget may end at an earlier one.
+        if (
+            max_seconds is None and opt["model_type"] == "M2TransModel"
+        ):  # others cannot delete checkpoints
+            # The one to resume from, and the one before it; a time budget may end at an earlier
+            # one.
             opt = opt | {"logger": opt["logger"] | {"keep_last": 2}}
         used_up_at, last = None, "latest"
 
@@ -80,7 +88,8 @@ class Trainer:
             # Iterations after a checkpoint are logged when its files are complete.
             if state is None or not used_up_at <= int(state.stem) < log.iteration:
                 return False
-            # Not the one that the trainer saves when it is stopped, which is some iterations further.
+            # Not the one that the trainer saves when it is stopped, which is some iterations
+            # further.
             last = state.stem
             return True
 
@@ -92,7 +101,8 @@ class Trainer:
         return Trained(iterations, round(log.seconds_until(iterations), 1), checkpoint)
 
     def probe(self, opt: dict[str, Any]) -> float:
-        """Seconds of a training iteration, loading included: the median of a short run, whose files are removed.
+        """Seconds of a training iteration, loading included: the median of a short run, whose files
+        are removed.
 
         The first half of the run is left out, since kernels are chosen and loaders filled in it.
 
@@ -122,7 +132,14 @@ class Trainer:
         write_options(self.out / "options" / f"{name}.yml", opt)
         output = self.out / "logs" / f"{name}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "basicsr_m2trans.train", "-opt", f"options/{name}.yml", "--auto_resume"]
+        command = [
+            sys.executable,
+            "-m",
+            "basicsr_m2trans.train",
+            "-opt",
+            f"options/{name}.yml",
+            "--auto_resume",
+        ]
         with output.open("ab") as stream:
             process = subprocess.Popen(
                 command,
@@ -135,13 +152,18 @@ class Trainer:
             try:
                 while process.poll() is None:
                     time.sleep(POLL_SECONDS)
-                    log = read_training_log(self.out / "experiments" / name, opt["train"]["total_iter"])
+                    log = read_training_log(
+                        self.out / "experiments" / name, opt["train"]["total_iter"]
+                    )
                     if process.poll() is None and enough(log):
                         return False
             finally:
                 _stop(process)
         if process.returncode:
-            raise TrainingError(f"training {name} ended with status {process.returncode}; its messages are in {output}")
+            raise TrainingError(
+                f"training {name} ended with status {process.returncode}; its messages are in "
+                f"{output}"
+            )
         return True
 
 

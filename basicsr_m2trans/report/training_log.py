@@ -1,4 +1,6 @@
-"""What the log files of a BasicSR training say: how far it came, how long it took, what its validations found."""
+"""What the log files of a BasicSR training say: how far it came, how long it took, what its
+validations found.
+"""
 
 import itertools
 import re
@@ -15,7 +17,8 @@ _START = re.compile(r".* INFO: Start training from epoch: \d+, iter: (?P<iter>\d
 _METRIC = re.compile(r"^\s*# (?P<name>\w+): (?P<value>-?[\d.]+|inf|nan)")
 _VALIDATION = " INFO: Validation "
 _END = " INFO: End of training"
-# BasicSR logs the mean time since its timer began anew, which it does at each start and after so many iterations.
+# BasicSR logs the mean time since its timer began anew, which it does at each start and after so
+# many iterations.
 TIMER_ITERATIONS = 201
 
 
@@ -25,7 +28,8 @@ class TrainingLog:
 
     Attributes:
         times: when each logged iteration ended, by iteration.
-        durations: seconds of an iteration, loading included, by logged iteration; the mean since the one before.
+        durations: seconds of an iteration, loading included, by logged iteration; the mean since
+            the one before.
         validations: metric values by name, by iteration.
     """
 
@@ -55,7 +59,8 @@ class TrainingLog:
 
 
 def read_training_log(folder: Path, total: int) -> TrainingLog:
-    """Read all log files of an experiment, one for each start; what was repeated after a resume counts once.
+    """Read all log files of an experiment, one for each start; what was repeated after a resume
+    counts once.
 
     Args:
         folder: the experiment's folder; it need not exist.
@@ -63,7 +68,8 @@ def read_training_log(folder: Path, total: int) -> TrainingLog:
     """
     files = sorted(folder.glob("train_*.log"), key=lambda path: path.stat().st_mtime)
     logs = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in files]
-    # By iteration, because clocks may be set back; a stable sort leaves starts at the same iteration in order of time.
+    # By iteration, because clocks may be set back; a stable sort leaves starts at the same
+    # iteration in order of time.
     logs.sort(key=_first_iteration)
     return parse_training_log(itertools.chain(*logs), total)
 
@@ -87,7 +93,9 @@ def parse_training_log(lines: Iterable[str], total: int) -> TrainingLog:
             timer_start = iteration - 1 - (iteration - 1 - start) % TIMER_ITERATIONS
             seconds = mean * (iteration - timer_start)
             same_timer = timer_start < before < iteration
-            log.durations[iteration] = (seconds - seconds_before) / (iteration - before) if same_timer else mean
+            log.durations[iteration] = (
+                (seconds - seconds_before) / (iteration - before) if same_timer else mean
+            )
             before, seconds_before = iteration, seconds
         elif match := _START.match(line):
             start = before = int(match["iter"])

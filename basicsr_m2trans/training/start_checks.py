@@ -17,14 +17,17 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
 
     Args:
         opt: the option file.
-        checkpoint: contents of a network file; its entry `network_g` is the section that the run began with.
+        checkpoint: contents of a network file; its entry `network_g` is the section that the run
+            began with.
         source: that file's path.
 
     Returns:
-        For the log, a sentence about settings that differ although the weights fit, such as `fast` or `img_range`.
+        For the log, a sentence about settings that differ although the weights fit, such as `fast`
+        or `img_range`.
 
     Raises:
-        InputError: the weights do not fit; the message names the settings that differ, or else the weights.
+        InputError: the weights do not fit; the message names the settings that differ, or else the
+            weights.
     """
     network, saved = section(opt, "network_g"), section(checkpoint, "network_g")
     if "type" not in network:
@@ -34,8 +37,14 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
         own = build_network(network).state_dict()
         check_weights(as_weights(checkpoint["params"], source), own, source, "network_g")
     except InputError as error:
-        raise InputError(f"cannot resume {opt['name']}: network_g: {changed or error}; {REMEDY}") from error
-    return [f"network_g: {changed}; the weights fit, so the run goes on with the new setting."] if changed else []
+        raise InputError(
+            f"cannot resume {opt['name']}: network_g: {changed or error}; {REMEDY}"
+        ) from error
+    return (
+        [f"network_g: {changed}; the weights fit, so the run goes on with the new setting."]
+        if changed
+        else []
+    )
 
 
 def _changes(given: dict[str, Any], saved: dict[str, Any], title: str = "") -> Iterator[str]:
@@ -46,35 +55,45 @@ def _changes(given: dict[str, Any], saved: dict[str, Any], title: str = "") -> I
         if isinstance(new, dict) and isinstance(old, dict):
             yield from _changes(new, old, f"{title}{key}: ")
         elif new != old:
-            written = [repr(section[key]) if key in section else "not given" for section in (given, saved)]
+            written = [
+                repr(section[key]) if key in section else "not given" for section in (given, saved)
+            ]
             yield f"{title}{key} is {written[0]}, but was {written[1]}"
 
 
 def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
-    """What a training state says otherwise of optimizer and learning rate than the option file, for the log.
+    """What a training state says otherwise of optimizer and learning rate than the option file, for
+    the log.
 
     Args:
         opt: the option file.
         state: a training state, whose optimizer and scheduler go on as they are.
 
     Raises:
-        InputError: the run began with another type of scheduler, `total_iter` goes beyond the saved periods, behind
-            which there is no learning rate, or the run is past it already.
+        InputError: the run began with another type of scheduler, `total_iter` goes beyond the saved
+            periods, behind which there is no learning rate, or the run is past it already.
     """
     train, title = section(opt, "train"), f"cannot resume {opt['name']}: train:"
     total = train.get("total_iter", state["iter"])
     if total < state["iter"]:
-        raise InputError(f"{title} total_iter is {total}, but the run has come to {state['iter']}; write at least that")
+        raise InputError(
+            f"{title} total_iter is {total}, but the run has come to {state['iter']}; write at "
+            "least that"
+        )
     optimizers, schedulers = state["optimizers"][:1], state["schedulers"][:1]
-    kept = [entry for saved in optimizers for entry in _common(train, "optim_g", _rate_at_start(saved))]
+    kept = [
+        entry for saved in optimizers for entry in _common(train, "optim_g", _rate_at_start(saved))
+    ]
     for saved in schedulers:
         if ("periods" in saved) != ("periods" in section(train, "scheduler")):
-            raise InputError(f"{title} scheduler: type is not the one that the run began with; {REMEDY}")
+            raise InputError(
+                f"{title} scheduler: type is not the one that the run began with; {REMEDY}"
+            )
         if total > sum(saved.get("periods", [total])):
             raise InputError(
-                f"{title} total_iter is {total}, but the run began with the learning rate of scheduler: periods "
-                f"{saved['periods']}, which a state keeps; to train on, begin a new run from its weights "
-                "(path: pretrain_network_g)"
+                f"{title} total_iter is {total}, but the run began with the learning rate of "
+                f"scheduler: periods {saved['periods']}, which a state keeps; to train on, begin a "
+                "new run from its weights (path: pretrain_network_g)"
             )
         kept += _common(train, "scheduler", saved)
     pairs = [(key, _listed(saved), _listed(given)) for key, saved, given in kept]
@@ -87,7 +106,11 @@ def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
 
 def _common(train: dict[str, Any], name: str, saved: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Key, saved and given value of the settings of a section that the state has, too."""
-    return [(f"{name}: {key}", saved[key], given) for key, given in section(train, name).items() if key in saved]
+    return [
+        (f"{name}: {key}", saved[key], given)
+        for key, given in section(train, name).items()
+        if key in saved
+    ]
 
 
 def _rate_at_start(optimizer: dict[str, Any]) -> dict[str, Any]:
@@ -104,12 +127,14 @@ def _listed(value: Any) -> Any:
 
 
 def early_end(opt: dict[str, Any]) -> list[str]:
-    """That a training ends before its learning rate has fallen, in a sentence for the log; none where it does not."""
+    """That a training ends before its learning rate has fallen, in a sentence for the log; none
+    where it does not.
+    """
     train = section(opt, "train")
     periods, total = section(train, "scheduler").get("periods"), train.get("total_iter", 0)
     if not periods or not 0 < total < sum(periods):
         return []
     return [
-        f"total_iter {total} ends before scheduler: periods {periods}: the learning rate does not fall to its end; "
-        "if it shall, write periods with the same sum."
+        f"total_iter {total} ends before scheduler: periods {periods}: the learning rate does not "
+        "fall to its end; if it shall, write periods with the same sum."
     ]

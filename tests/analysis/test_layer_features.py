@@ -61,14 +61,18 @@ def test_features_are_those_of_each_module_on_the_middle_of_each_image(data, net
         expected = [first[..., :CROP, :CROP], second[..., :CROP, :CROP], network(lq)]
     for found, tensor in zip([*features.layers, features.output], expected, strict=True):
         assert found.shape == (4, 3)
-        np.testing.assert_allclose(distances(found), distances(tensor.flatten(1).double().numpy()), atol=1e-3)
+        np.testing.assert_allclose(
+            distances(found), distances(tensor.flatten(1).double().numpy()), atol=1e-3
+        )
     assert list(tmp_path.iterdir()) == []
     assert not any(block._forward_hooks for block in network.body)
 
 
 def test_images_smaller_than_the_crop_are_named(data):
     assert len(open_set(data, 2, 36)) == 4
-    with pytest.raises(InputError, match=r"4 of 4 LR images at x2 are smaller than --crop 37 .*phantom_0001"):
+    with pytest.raises(
+        InputError, match=r"4 of 4 LR images at x2 are smaller than --crop 37 .*phantom_0001"
+    ):
         open_set(data, 2, 37)
 
 
@@ -76,10 +80,27 @@ def test_images_smaller_than_the_crop_are_named(data):
     ("settings", "message"),
     [
         (
-            {"type": "EDSR", "upscale": 2, "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1},
+            {
+                "type": "EDSR",
+                "upscale": 2,
+                "num_in_ch": 3,
+                "num_out_ch": 3,
+                "num_feat": 8,
+                "num_block": 1,
+            },
             "holds EDSR; name checkpoints of M2Trans",
         ),
-        ({"type": "M2Trans", "upscale": 2, "num_in_ch": 1, "num_out_ch": 1, "num_feat": 8, "num_block": 1}, "for RGB"),
+        (
+            {
+                "type": "M2Trans",
+                "upscale": 2,
+                "num_in_ch": 1,
+                "num_out_ch": 1,
+                "num_feat": 8,
+                "num_block": 1,
+            },
+            "for RGB",
+        ),
     ],
 )
 def test_other_networks_are_refused(settings, message, tmp_path):

@@ -16,7 +16,9 @@ from basicsr_m2trans.errors import InputError
 
 @pytest.fixture
 def line():
-    """Points on a line in three dimensions, at 0, 1, ..., 8 from its end; the end is at the far side of the mean."""
+    """Points on a line in three dimensions, at 0, 1, ..., 8 from its end; the end is at the far
+    side of the mean.
+    """
     positions = np.array([8, 3, 0, 1, 7, 5, 2, 6, 4, 7.5, 7.75])
     return positions, positions[:, None] * np.array([[2, -1, 2]]) / 3 + np.array([5, 0, 9])
 
@@ -34,11 +36,15 @@ def test_the_end_of_a_line_is_found_and_distances_run_along_it(line):
 def test_the_end_does_not_hang_on_the_order_of_the_images(line, rng):
     _, points = line
     order = rng.permutation(len(points))
-    np.testing.assert_allclose(distances_from_end(points[order]), distances_from_end(points)[order], atol=1e-12)
+    np.testing.assert_allclose(
+        distances_from_end(points[order]), distances_from_end(points)[order], atol=1e-12
+    )
 
 
 def test_pseudo_labels_are_the_bins_of_the_distances():
-    """'auto' makes 5 bins of 0, ..., 8 (Sturges), each 1.6 wide; the largest belongs to the last."""
+    """'auto' makes 5 bins of 0, ..., 8 (Sturges), each 1.6 wide; the largest belongs
+    to the last.
+    """
     assert pseudo_labels(np.arange(9.0)).tolist() == [0, 0, 1, 1, 2, 3, 3, 4, 4]
 
 
@@ -59,7 +65,9 @@ def features(rng):
 
 
 def test_layers_are_measured_against_the_output(features, monkeypatch):
-    monkeypatch.setattr(manifold, "draw_in_two_dimensions", lambda points, seed: points[:, :2] + seed)
+    monkeypatch.setattr(
+        manifold, "draw_in_two_dimensions", lambda points, seed: points[:, :2] + seed
+    )
     found = analyse("net", features, components=3, seed=5)
     assert found.images == features.images
     assert found.distances.tolist() == distances_from_end(features.output).tolist()

@@ -37,7 +37,11 @@ def test_tables_hold_every_point_and_every_layer_in_full(manifolds, tmp_path):
         "without,1,0.75",
     ]
     assert cv2.imread(str(tmp_path / "mda.png")).std() > 0
-    assert {path.name for path in tmp_path.iterdir()} == {"mda.png", "coordinates.csv", "trustworthiness.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "mda.png",
+        "coordinates.csv",
+        "trustworthiness.csv",
+    }
 
 
 def test_the_figure_has_a_row_for_each_network_and_a_column_for_each_module(manifolds):

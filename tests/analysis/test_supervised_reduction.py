@@ -7,7 +7,9 @@ from basicsr_m2trans.errors import InputError
 
 @pytest.fixture(scope="module")
 def classes():
-    """Three classes that differ only along the eighth of eight directions, the one of the least variance."""
+    """Three classes that differ only along the eighth of eight directions, the one of the least
+    variance.
+    """
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3
     points = rng.normal(size=(90, 8)) * np.array([3, 3, 2, 2, 2, 1.5, 1.5, 0.05])
@@ -45,15 +47,21 @@ def test_the_bound_never_falls(reduction):
 
 
 def test_the_bound_holds_where_the_evidence_is_known():
-    """Of two points in two classes each label alone has probability 1/2, since the classes are alike a priori."""
-    bounds = reduce_supervised(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), dimensions=1).bounds
+    """Of two points in two classes each label alone has probability 1/2, since the classes are
+    alike a priori.
+    """
+    bounds = reduce_supervised(
+        np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), dimensions=1
+    ).bounds
     assert np.diff(bounds).min() > -1e-8
     assert bounds[-1] < np.log(1 / 2)
 
 
 def test_equal_seeds_give_equal_points(classes):
     short = {"dimensions": 2, "iterations": 3}
-    first, second, other = (reduce_supervised(*classes, seed=seed, **short).points for seed in (0, 0, 1))
+    first, second, other = (
+        reduce_supervised(*classes, seed=seed, **short).points for seed in (0, 0, 1)
+    )
     assert np.array_equal(first, second)
     assert not np.allclose(first, other)
 

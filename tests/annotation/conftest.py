@@ -1,4 +1,6 @@
-"""Tiny randomly initialised models of the very classes that the annotation uses, saved as folders."""
+"""Tiny randomly initialised models of the very classes that the annotation uses,
+saved as folders.
+"""
 
 from pathlib import Path
 
@@ -10,7 +12,12 @@ import torch
 from basicsr_m2trans import compat
 from basicsr_m2trans.encoders.medclip import VOCABULARY
 
-WIDTH = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+WIDTH = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +46,12 @@ def sam_folder(tmp_path_factory) -> Path:
             "mlp_dim": 16,
             "num_pos_feats": 4,
         },
-        prompt_encoder_config={"hidden_size": 8, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
+        prompt_encoder_config={
+            "hidden_size": 8,
+            "image_size": 64,
+            "patch_size": 16,
+            "mask_input_channels": 4,
+        },
         mask_decoder_config={
             "hidden_size": 8,
             "mlp_dim": 16,
@@ -59,7 +71,12 @@ def sam_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def blip_folder(tmp_path_factory, tokenizer) -> Path:
-    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+    from transformers import (
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessor,
+        BlipProcessor,
+    )
 
     config = BlipConfig(
         vision_config=WIDTH | {"image_size": 32, "patch_size": 8},
@@ -76,7 +93,9 @@ def blip_folder(tmp_path_factory, tokenizer) -> Path:
         },
     )
     processor = BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer)
-    return save(tmp_path_factory.mktemp("blip"), lambda: BlipForConditionalGeneration(config), processor)
+    return save(
+        tmp_path_factory.mktemp("blip"), lambda: BlipForConditionalGeneration(config), processor
+    )
 
 
 @pytest.fixture(scope="session")

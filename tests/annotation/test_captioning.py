@@ -37,7 +37,9 @@ def test_only_the_box_of_the_region_is_seen(caption, image, monkeypatch):
     seen = []
     generate = caption.model.generate
     monkeypatch.setattr(
-        caption.model, "generate", lambda **given: seen.append(given["pixel_values"]) or generate(**given)
+        caption.model,
+        "generate",
+        lambda **given: seen.append(given["pixel_values"]) or generate(**given),
     )
     part = region(image, slice(4, 30), slice(10, 40))
     changed = image.copy()

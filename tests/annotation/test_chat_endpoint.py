@@ -14,14 +14,18 @@ KEY = "a-secret"
 
 
 def completion(content) -> bytes:
-    return json.dumps({"choices": [{"message": {"role": "assistant", "content": content}}]}).encode()
+    return json.dumps(
+        {"choices": [{"message": {"role": "assistant", "content": content}}]}
+    ).encode()
 
 
 GOOD = (200, completion(" A clear\nimage. "))
 
 
 class Stub(BaseHTTPRequestHandler):
-    """Plays the server's list of answers: (status, body), 'hang', or 'break off' within the body."""
+    """Plays the server's list of answers: (status, body), 'hang', or 'break off'
+    within the body.
+    """
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -58,7 +62,9 @@ def server(monkeypatch):
 
 @pytest.fixture
 def refine(server):
-    return ChatRefiner(f"http://127.0.0.1:{server.server_port}/v1/", "tiny", KEY, timeout=0.3, pause=0.0)
+    return ChatRefiner(
+        f"http://127.0.0.1:{server.server_port}/v1/", "tiny", KEY, timeout=0.3, pause=0.0
+    )
 
 
 def test_the_request_and_the_answer(server, refine):
@@ -132,7 +138,9 @@ def test_lasting_failures_end_the_run(server, refine, failure, message):
 @pytest.mark.parametrize("status", [301, 400, 401, 404])
 def test_refusals_end_the_run_at_once(server, refine, status):
     server.answers = [(status, b"no such model")]
-    with pytest.raises(InputError, match=rf"refuses with status {status} \(no such model\); check the address"):
+    with pytest.raises(
+        InputError, match=rf"refuses with status {status} \(no such model\); check the address"
+    ):
         refine("a grey picture", CONTROLS)
     assert len(server.requests) == 1
 

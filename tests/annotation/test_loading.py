@@ -30,7 +30,9 @@ def test_models_are_loaded_in_eval_mode(sam_folder):
 
 def test_an_absent_model_is_named_with_its_stage(tmp_path):
     for name in ("somebody/no-such-model", tmp_path / "absent"):
-        with pytest.raises(InputError, match=rf"^the segmentation model \(SAM\) {name}: cannot be loaded") as caught:
+        with pytest.raises(
+            InputError, match=rf"^the segmentation model \(SAM\) {name}: cannot be loaded"
+        ) as caught:
             load_sam(name)
         assert "--local-dir" in str(caught.value)
 

@@ -26,7 +26,13 @@ def found(score, area, caption="c"):
 
 @pytest.mark.parametrize(
     ("margin", "expected"),
-    [(0.0, (0.30, 0.1)), (0.01, (0.30, 0.1)), (0.02, (0.28, 0.4)), (0.05, (0.25, 0.6)), (2.0, (-0.1, 0.9))],
+    [
+        (0.0, (0.30, 0.1)),
+        (0.01, (0.30, 0.1)),
+        (0.02, (0.28, 0.4)),
+        (0.05, (0.25, 0.6)),
+        (2.0, (-0.1, 0.9)),
+    ],
 )
 def test_the_margin_weighs_score_against_region(margin, expected):
     descriptions = [found(0.30, 0.1), found(0.28, 0.4), found(0.25, 0.6), found(-0.1, 0.9)]
@@ -76,7 +82,9 @@ class Fake:
         return Stages(self.segment, self.caption, self.refine, self.score)
 
 
-SETTINGS = Settings(VisualControls(regions=2), LanguageControls(language="Latin"), repeats=2, models={"sam": "fake"})
+SETTINGS = Settings(
+    VisualControls(regions=2), LanguageControls(language="Latin"), repeats=2, models={"sam": "fake"}
+)
 
 
 @pytest.fixture
@@ -107,7 +115,9 @@ def test_without_regions_the_whole_image_is_described(fake):
 def test_empty_answers_are_left_out(fake):
     answers = iter(["", "raw", "raw", "raw"])
     refined = iter([" ", "refined", "refined "])
-    stages = replace(fake.stages(), caption=lambda *_: next(answers), refine=lambda *_: next(refined))
+    stages = replace(
+        fake.stages(), caption=lambda *_: next(answers), refine=lambda *_: next(refined)
+    )
     descriptions = describe(np.zeros((30, 40, 3), np.uint8), "0001", stages, SETTINGS)
     assert [d.caption for d in descriptions] == ["refined", "refined"]
 
@@ -180,7 +190,9 @@ def test_other_settings_are_refused(fake, scans, out, other, message):
 
 def test_bad_images_are_listed_and_the_rest_goes_on(fake, scans, out):
     (scans / "0001.png").write_bytes(b"no image")
-    (scans / "silent.png").write_bytes(cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1].tobytes())
+    (scans / "silent.png").write_bytes(
+        cv2.imencode(".png", np.full((8, 8), 255, np.uint8))[1].tobytes()
+    )
     stages = replace(fake.stages(), refine=lambda text, _: text)
     stages = replace(stages, caption=lambda image, *_: "" if image.min() == 255 else "an image")
     stages = replace(stages, segment=lambda *_: [])
@@ -190,12 +202,16 @@ def test_bad_images_are_listed_and_the_rest_goes_on(fake, scans, out):
         str(scans / "0001.png"),
         str(scans / "silent.png"),
     ]
-    assert all(problem.split(": ")[1][:20] in summary.sheet.read_text() for problem in summary.problems)
+    assert all(
+        problem.split(": ")[1][:20] in summary.sheet.read_text() for problem in summary.problems
+    )
 
 
 def test_no_caption_at_all_is_an_error(fake, scans, out):
     stages = replace(fake.stages(), caption=lambda *_: "")
-    with pytest.raises(InputError, match=r"no image could be described; the first: .*0000\.png: the models gave no"):
+    with pytest.raises(
+        InputError, match=r"no image could be described; the first: .*0000\.png: the models gave no"
+    ):
         annotate(scans, out, stages, SETTINGS)
     assert not out.exists()
 
@@ -209,7 +225,10 @@ def test_a_stage_that_gives_up_keeps_what_is_done(fake, scans, out):
     with pytest.raises(InputError, match="endpoint x"):
         annotate(scans, out, replace(fake.stages(), refine=refine), SETTINGS)
     fake.images = 2
-    assert annotate(scans, out, replace(fake.stages(), refine=lambda *_: "an image"), SETTINGS).made == 2
+    assert (
+        annotate(scans, out, replace(fake.stages(), refine=lambda *_: "an image"), SETTINGS).made
+        == 2
+    )
 
 
 def test_wrong_paths_are_refused(fake, scans, out):
@@ -238,7 +257,18 @@ def test_the_command_with_the_real_classes(scans, out, sam_folder, blip_folder, 
     models = ["--sam", str(sam_folder), "--blip", str(blip_folder), "--llm", str(llm_folder)]
     command = ["caption", str(scans), "--out", str(out), "--method", "pipeline", *models]
     command += ["--encoder", "{type: SeededCLIPEncoder, seed: 3}", "--device", "cpu", "--seed", "5"]
-    command += ["--points", "2", "--min-quality", "0", "--min-area", "0", "--length", "6", "--margin", "0"]
+    command += [
+        "--points",
+        "2",
+        "--min-quality",
+        "0",
+        "--min-area",
+        "0",
+        "--length",
+        "6",
+        "--margin",
+        "0",
+    ]
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}: 3 captions, 3 of them made in this run",

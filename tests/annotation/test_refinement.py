@@ -59,12 +59,20 @@ def test_a_chat_template_is_used_where_there_is_one(llm_folder):
     assert refine("a grey picture", LanguageControls(length=3))
 
 
-def test_special_tokens_come_from_the_chat_template_or_else_from_the_tokeniser(llm_folder, monkeypatch):
+def test_special_tokens_come_from_the_chat_template_or_else_from_the_tokeniser(
+    llm_folder, monkeypatch
+):
     refine, seen = LocalRefiner(str(llm_folder), CPU), []
     generate = refine.model.generate
-    monkeypatch.setattr(refine.model, "generate", lambda **given: seen.append(given["input_ids"]) or generate(**given))
+    monkeypatch.setattr(
+        refine.model,
+        "generate",
+        lambda **given: seen.append(given["input_ids"]) or generate(**given),
+    )
     refine("a grey picture", LanguageControls(length=1))
-    refine.tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    refine.tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.content }}{% endfor %}"
+    )
     refine("a grey picture", LanguageControls(length=1))
     first = refine.tokenizer.cls_token_id
     assert [int(tokens[0, 0] == first) for tokens in seen] == [1, 0]

@@ -42,11 +42,18 @@ def test_text_is_escaped(sheet):
 def test_descriptions_are_sorted_and_the_chosen_one_stands_first(sheet):
     text = Text(sheet).text
     assert [part for part in text if re.fullmatch(r"0\.\d{4}", part)] == ["0.3000", "0.1000"]
-    assert [part for part in text if part in (LOW.caption, HIGH.caption)] == [HIGH.caption] * 2 + [LOW.caption]
+    assert [part for part in text if part in (LOW.caption, HIGH.caption)] == [HIGH.caption] * 2 + [
+        LOW.caption
+    ]
 
 
 def test_nothing_is_fetched_from_elsewhere(sheet):
-    sources = [attributes[key] for _, attributes in Text(sheet).tags for key in ("src", "href") if key in attributes]
+    sources = [
+        attributes[key]
+        for _, attributes in Text(sheet).tags
+        for key in ("src", "href")
+        if key in attributes
+    ]
     (source,) = sources
     kind, data = source.split(",")
     assert kind == "data:image/jpeg;base64"
@@ -60,7 +67,12 @@ def test_without_problems_none_are_mentioned(image):
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((1000, 500, 3), (320, 160, 3)), ((1, 5000, 3), (1, 320, 3)), ((7, 9, 3), (7, 9, 3)), ((1, 1, 3), (1, 1, 3))],
+    [
+        ((1000, 500, 3), (320, 160, 3)),
+        ((1, 5000, 3), (1, 320, 3)),
+        ((7, 9, 3), (7, 9, 3)),
+        ((1, 1, 3), (1, 1, 3)),
+    ],
 )
 def test_thumbnails_are_small_and_keep_their_proportions(shape, expected):
     data = thumbnail(np.zeros(shape, np.uint8), (0, 0, shape[1], shape[0]))

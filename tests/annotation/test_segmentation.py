@@ -45,7 +45,9 @@ def test_masks_at_the_limit_of_overlap_both_remain():
 def test_one_point_gives_the_mask_that_the_model_gives_there(segment, image):
     inputs = segment.processor(images=image, input_points=[[[30.0, 24.0]]], return_tensors="pt")
     with torch.no_grad():
-        output = segment.model(pixel_values=inputs["pixel_values"], input_points=inputs["input_points"])
+        output = segment.model(
+            pixel_values=inputs["pixel_values"], input_points=inputs["input_points"]
+        )
     masks = segment.processor.post_process_masks(
         output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
     )[0][0]
@@ -58,10 +60,15 @@ def test_one_point_gives_the_mask_that_the_model_gives_there(segment, image):
 def test_regions_are_sorted_and_distinct(segment, image):
     regions = segment(image, EVERYTHING)
     assert len(regions) > 1
-    assert all(region.mask.shape == image.shape[:2] and region.mask.dtype == bool for region in regions)
+    assert all(
+        region.mask.shape == image.shape[:2] and region.mask.dtype == bool for region in regions
+    )
     areas = [region.area for region in regions]
     assert areas == sorted(areas, reverse=True)
-    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(regions, segment(image, EVERYTHING), strict=True))
+    assert all(
+        np.array_equal(a.mask, b.mask)
+        for a, b in zip(regions, segment(image, EVERYTHING), strict=True)
+    )
 
 
 def test_the_points_do_not_depend_on_how_many_are_asked_at_once(segment, image, monkeypatch):

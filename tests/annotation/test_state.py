@@ -56,14 +56,22 @@ def test_a_torn_line_is_cut_off_and_the_rest_remains(path):
 def test_other_settings_are_refused_and_named(path):
     AnnotationState(path, SETTINGS).__exit__(None, None, None)
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"other settings \(new was None and is now 1, seed was 0 and is now 3\)"):
+    with pytest.raises(
+        InputError, match=r"other settings \(new was None and is now 1, seed was 0 and is now 3\)"
+    ):
         AnnotationState(path, SETTINGS | {"seed": 3, "new": 1})
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"something else", b"1\n", b'{"other": 1}\n', b'{"settings": {}}\nnot JSON\n', b'{"settings": {}}\n{}\n'],
+    [
+        b"something else",
+        b"1\n",
+        b'{"other": 1}\n',
+        b'{"settings": {}}\nnot JSON\n',
+        b'{"settings": {}}\n{}\n',
+    ],
 )
 def test_damaged_files_are_refused_and_left_alone(path, content):
     path.write_bytes(content)
@@ -74,11 +82,13 @@ def test_damaged_files_are_refused_and_left_alone(path, content):
 
 def test_only_one_process_works_on_it(path):
     code = (
-        "import sys; from pathlib import Path; from basicsr_m2trans.annotation.state import AnnotationState\n"
-        "AnnotationState(Path(sys.argv[1]), {})"
+        "import sys; from pathlib import Path; from basicsr_m2trans.annotation.state import "
+        "AnnotationState\nAnnotationState(Path(sys.argv[1]), {})"
     )
     with AnnotationState(path, {}):
-        second = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+        second = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+        )
         assert second.returncode == 1
         assert "another process works on this annotation" in second.stderr
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 0

@@ -18,14 +18,20 @@ SMALL = {
 
 @pytest.fixture
 def official():
-    """Gives our network with the official weights, and the official values by name (input, output, ...)."""
+    """Gives our network with the official weights, and the official values by name (input, output,
+    ...).
+    """
 
     def load(name, upscale, **settings):
         arrays = np.load(REFERENCE / f"{name.lower()}_small_x{upscale}.npz")
         values = {key: torch.from_numpy(arrays[key]) for key in arrays.files}
         architecture, size = SMALL[name]
         net = architecture(upscale, **size, **settings).eval()
-        weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
+        weights = {
+            key.removeprefix("weights/"): value
+            for key, value in values.items()
+            if key.startswith("weights/")
+        }
         result = net.load_state_dict(weights, strict=False)
         assert result.missing_keys == []
         # Scalars that ESRT's official code makes and never applies.

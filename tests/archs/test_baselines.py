@@ -1,4 +1,6 @@
-"""Every architecture that can be compared: sizes, batches, number formats, a training step, parameter counts."""
+"""Every architecture that can be compared: sizes, batches, number formats, a training step,
+parameter counts.
+"""
 
 from pathlib import Path
 
@@ -16,7 +18,14 @@ from basicsr.models import build_model  # noqa: E402
 from basicsr.utils.registry import ARCH_REGISTRY  # noqa: E402
 
 OPTIONS = Path(__file__).parents[2] / "options"
-SWIN = {"in_chans": 3, "embed_dim": 12, "depths": [2], "num_heads": [2], "mlp_ratio": 2, "upsampler": "pixelshuffle"}
+SWIN = {
+    "in_chans": 3,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "mlp_ratio": 2,
+    "upsampler": "pixelshuffle",
+}
 TINY = {
     "EDSR": {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2},
     "SwinIR": {**SWIN, "img_size": 64, "window_size": 8},
@@ -26,7 +35,8 @@ TINY = {
     "M2Trans": {"num_feat": 8, "num_block": 1},
 }
 TINY["GlobalSkip"] = {"network": {"type": "EDSR", **TINY["EDSR"]}}
-# Table I, in millions at x2, x3 and x4, and what the option files build. EDSR's 14.17 fits no standard configuration.
+# Table I, in millions at x2, x3 and x4, and what the option files build. EDSR's 14.17 fits no
+# standard configuration.
 PARAMETERS = {
     "EDSR": ((14.17, 14.17, 14.17), (12_405_763, 15_356_163, 14_766_083)),
     "SwinIR": ((11.75, 11.94, 11.90), (11_752_487, 11_937_127, 11_900_199)),
@@ -41,7 +51,9 @@ def tiny(name, upscale=2):
     torch.manual_seed(0)
     net = build_network({"type": name, "upscale": upscale, **TINY[name]}).eval()
     for parameter in net.parameters():
-        if not parameter.any():  # such as a last layer that starts at 0, behind which nothing would show
+        if (
+            not parameter.any()
+        ):  # such as a last layer that starts at 0, behind which nothing would show
             torch.nn.init.normal_(parameter, std=0.05)
     return net
 
@@ -100,7 +112,9 @@ def test_bfloat16(name):
 
 @pytest.mark.parametrize("name", TINY)
 def test_trains_and_validates_through_m2trans_model(name, tmp_path):
-    """Steps reach every parameter and lower the loss; validation takes an image whose sides fit no window."""
+    """Steps reach every parameter and lower the loss; validation takes an image whose sides fit no
+    window.
+    """
     opt = {
         "model_type": "M2TransModel",
         "scale": 2,
@@ -136,14 +150,18 @@ def test_trains_and_validates_through_m2trans_model(name, tmp_path):
 @pytest.mark.parametrize("upscale", [2, 4])
 def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
     torch.manual_seed(0)
-    network = build_network({"type": "GlobalSkip", "upscale": upscale, "network": {"type": name, **TINY[name]}}).eval()
+    network = build_network(
+        {"type": "GlobalSkip", "upscale": upscale, "network": {"type": name, **TINY[name]}}
+    ).eval()
     images = torch.rand(1, 3, 19, 16)
     bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic")
     with torch.no_grad():
         torch.testing.assert_close(network(images), bicubic, atol=1e-6, rtol=0)
     network.train()
     alone = build_network({"type": name, "upscale": upscale, **TINY[name]})
-    assert network.state_dict().keys() == {f"network.{key}" for key in alone.state_dict()} | {"offset"}
+    assert network.state_dict().keys() == {f"network.{key}" for key in alone.state_dict()} | {
+        "offset"
+    }
 
 
 @pytest.mark.parametrize(
@@ -151,9 +169,15 @@ def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
     [
         ({"type": "EDRS"}, "type is 'EDRS'; name a registered network"),
         ({"num_feat": 8}, "type is None"),
-        ({"type": "M2Trans"}, "GlobalSkip cannot wrap M2Trans; it has the skip itself: write global_skip: true"),
+        (
+            {"type": "M2Trans"},
+            "GlobalSkip cannot wrap M2Trans; it has the skip itself: write global_skip: true",
+        ),
         ({"type": "ELAN", "num_out_ch": 1, **TINY["ELAN"]}, "ELAN makes 1 channels of 3"),
-        ({"type": "ESRT", **TINY["ESRT"]}, "GlobalSkip cannot wrap ESRT; it adds up several outputs"),
+        (
+            {"type": "ESRT", **TINY["ESRT"]},
+            "GlobalSkip cannot wrap ESRT; it adds up several outputs",
+        ),
         ({"type": "WithSkip", "num_feat": 8, "num_block": 1}, "WithSkip has a skip of its own"),
     ],
 )

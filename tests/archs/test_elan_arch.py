@@ -2,7 +2,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from basicsr_m2trans.archs.elan_arch import ELAN, MultiScaleAttention, ShiftConv, from_windows, to_windows
+from basicsr_m2trans.archs.elan_arch import (
+    ELAN,
+    MultiScaleAttention,
+    ShiftConv,
+    from_windows,
+    to_windows,
+)
 from basicsr_m2trans.errors import InputError
 
 

@@ -54,7 +54,9 @@ def test_memory_on_a_gpu_is_not_quadratic():
 
 
 def test_neighbourhoods_are_summed():
-    """Without attention and MLP every pixel comes back once for each neighbourhood that holds it."""
+    """Without attention and MLP every pixel comes back once for each neighbourhood
+    that holds it.
+    """
     layer = EfficientTransformer(16)
     for last in (layer.atten.proj, layer.mlp["fc2"]):
         torch.nn.init.zeros_(last.weight)
@@ -65,7 +67,9 @@ def test_neighbourhoods_are_summed():
 
 
 def test_img_range_scales_the_inside_only(official):
-    """Without blocks and biases the network is linear for images that are not negative anywhere inside."""
+    """Without blocks and biases the network is linear for images that are not negative anywhere
+    inside.
+    """
     net, expected = official("ESRT", 2)
     net.body = torch.nn.ModuleList([torch.nn.Identity()])
     for name, parameter in net.named_parameters():

@@ -24,7 +24,9 @@ def both(upscale=2, device="cpu", **settings):
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 @pytest.mark.parametrize(
-    "settings", [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}, {"bias": False}, HYBRID], ids=str
+    "settings",
+    [{}, {"wavelet": "none"}, {"num_in_ch": 1, "num_out_ch": 4}, {"bias": False}, HYBRID],
+    ids=str,
 )
 def test_outputs_and_gradients_are_equal(upscale, settings, device):
     fast, plain = both(upscale, device, **settings)
@@ -47,10 +49,14 @@ def test_float32_outputs_agree_to_1e_5(device):
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2])
-@pytest.mark.parametrize("windows_at_once", [1000, 3, None], ids=["all at once", "the last portion smaller", "fused"])
+@pytest.mark.parametrize(
+    "windows_at_once", [1000, 3, None], ids=["all at once", "the last portion smaller", "fused"]
+)
 def test_one_branch(levels, windows_at_once, monkeypatch):
     if windows_at_once is None:
-        monkeypatch.setitem(window_attention.ATTENTIONS, "explicit", window_attention.fused_attention)
+        monkeypatch.setitem(
+            window_attention.ATTENTIONS, "explicit", window_attention.fused_attention
+        )
     else:
         monkeypatch.setattr(window_attention, "WINDOWS_AT_ONCE", windows_at_once)
     torch.manual_seed(0)
@@ -68,7 +74,9 @@ def test_one_branch(levels, windows_at_once, monkeypatch):
     torch.testing.assert_close(out, expected, atol=1e-5, rtol=0)
     weight = torch.randn_like(out)
     for ours, theirs in zip(
-        torch.autograd.grad(out, inputs, weight), torch.autograd.grad(expected, inputs, weight), strict=True
+        torch.autograd.grad(out, inputs, weight),
+        torch.autograd.grad(expected, inputs, weight),
+        strict=True,
     ):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
@@ -93,9 +101,13 @@ def test_bfloat16_autocast_stays_close(device):
     assert (out.float() - expected).abs().mean() < 5e-3
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, lambda: FakeTensorMode(allow_non_fake_inputs=True)])
+@pytest.mark.parametrize(
+    "mode", [torch.inference_mode, lambda: FakeTensorMode(allow_non_fake_inputs=True)]
+)
 def test_nothing_of_a_mode_is_kept(mode):
-    """Training after inference, and computing after torch.export, which runs on tensors without values."""
+    """Training after inference, and computing after torch.export, which runs on tensors without
+    values.
+    """
     attention, haar = HaloAttention(16), haar_matrix(1)
     x = torch.rand(1, 4, 16, 16)
     with mode():

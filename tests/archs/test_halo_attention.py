@@ -6,7 +6,9 @@ from basicsr_m2trans.archs.halo_attention import HaloAttention
 
 
 def attend_pixel(attention, x, row, column):
-    """Eq. 7 for one pixel of a map whose sides are multiples of the window, written without any batching."""
+    """Eq. 7 for one pixel of a map whose sides are multiples of the window, written without any
+    batching.
+    """
     size, halo, dim = attention.window_size, attention.halo_size, attention.dim
     query, key, value = attention.qkv_conv(x)[0].split(dim)
     key, value = (F.pad(t, (halo,) * 4) for t in (key, value))
@@ -35,7 +37,9 @@ def test_zeros_outside_the_map_take_part_in_the_softmax():
     torch.nn.init.zeros_(attention.rel_w)
     with torch.no_grad():
         attention.qkv_conv.weight.zero_()
-        attention.qkv_conv.weight[4:] = torch.eye(2).view(2, 2, 1, 1)  # values are the input, queries and keys zero
+        attention.qkv_conv.weight[4:] = torch.eye(2).view(
+            2, 2, 1, 1
+        )  # values are the input, queries and keys zero
     # One window: 64 ones among the 100 keys, 36 zeros in the halo, all with the same weight.
     torch.testing.assert_close(attention(torch.ones(1, 2, 8, 8)), torch.full((1, 2, 8, 8), 0.64))
 
@@ -48,7 +52,9 @@ def test_maps_that_windows_do_not_divide(size):
     rows = torch.arange(16) % max(2 * (size[0] - 1), 1)
     columns = torch.arange(16) % max(2 * (size[1] - 1), 1)
     rows = torch.where(rows < size[0], rows, 2 * (size[0] - 1) - rows)[: -(-size[0] // 8) * 8]
-    columns = torch.where(columns < size[1], columns, 2 * (size[1] - 1) - columns)[: -(-size[1] // 8) * 8]
+    columns = torch.where(columns < size[1], columns, 2 * (size[1] - 1) - columns)[
+        : -(-size[1] // 8) * 8
+    ]
     expected = attention(x[:, :, rows][..., columns])[..., : size[0], : size[1]]
     assert attention(x).shape == x.shape
     torch.testing.assert_close(attention(x), expected)
@@ -58,7 +64,9 @@ def test_initialisation_is_the_released_code_s():
     """qkv: kaiming normal by fan-out, so deviation sqrt(2 / 3d); positions: N(0, 1)."""
     torch.manual_seed(0)
     attention = HaloAttention(64)
-    torch.testing.assert_close(attention.qkv_conv.weight.std().item(), (2 / 192) ** 0.5, rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        attention.qkv_conv.weight.std().item(), (2 / 192) ** 0.5, rtol=0.05, atol=0
+    )
     for position in (attention.rel_h, attention.rel_w):
         torch.testing.assert_close(position.std().item(), 1.0, rtol=0.15, atol=0)
 

@@ -7,12 +7,22 @@ basicsr_m2trans.register()  # Makes torchvision importable, which spandrel needs
 
 from basicsr_m2trans.archs.hat_arch import HAT, SpandrelHAT  # noqa: E402
 
-TINY = {"upscale": 2, "embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 8, "mlp_ratio": 2}
+TINY = {
+    "upscale": 2,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "window_size": 8,
+    "mlp_ratio": 2,
+}
 
 
 def twins():
     torch.manual_seed(0)
-    ours, theirs = HAT(**TINY, squeeze_factor=4).eval(), SpandrelHAT(**TINY, squeeze_factor=4).eval()
+    ours, theirs = (
+        HAT(**TINY, squeeze_factor=4).eval(),
+        SpandrelHAT(**TINY, squeeze_factor=4).eval(),
+    )
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 

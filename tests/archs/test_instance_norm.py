@@ -26,7 +26,9 @@ def test_is_accurate_far_from_zero(device):
     x = torch.randn(1, 64, 64, 64, device=device).add_(30).to(memory_format=torch.channels_last)
     # A GPU adds up in another order.
     tolerance = 5e-6 if device == "cpu" else 2e-5
-    torch.testing.assert_close(instance_norm(x).double(), nn.InstanceNorm2d(64)(x.double()), atol=tolerance, rtol=0)
+    torch.testing.assert_close(
+        instance_norm(x).double(), nn.InstanceNorm2d(64)(x.double()), atol=tolerance, rtol=0
+    )
 
 
 def test_bfloat16_has_float32_statistics():
@@ -42,7 +44,9 @@ def test_constant_map_stays_finite():
 
 
 def test_bfloat16_gradient_has_float32_statistics():
-    """A shift of the map changes nothing, so the gradient has no mean; one rounded to bfloat16 would leave 6e-3."""
+    """A shift of the map changes nothing, so the gradient has no mean; one rounded to bfloat16
+    would leave 6e-3.
+    """
     torch.manual_seed(0)
     x = torch.randn(1, 2, 128, 128).add_(3).bfloat16().requires_grad_()
     out = instance_norm(x)

@@ -7,7 +7,13 @@ from basicsr_m2trans.data.phantom import make_phantom
 from basicsr_m2trans.errors import InputError
 
 # Each option of its own, and all together, which is what the option files of long trainings use.
-HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
+HYBRID = {
+    "norm": "none",
+    "bias": False,
+    "num_res_block": 2,
+    "reconstruction": "conv",
+    "global_skip": True,
+}
 OPTIONS = [{key: value} for key, value in HYBRID.items()] + [HYBRID]
 
 
@@ -64,7 +70,9 @@ def test_any_size(upscale, size, settings):
 def test_global_skip_starts_from_bicubic_interpolation_and_learns(upscale, settings):
     images = torch.rand(2, 3, 9, 20)
     net = M2Trans(upscale, num_feat=8, num_block=1, img_range=255.0, **settings)
-    bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic").clamp(0, 1)
+    bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic").clamp(
+        0, 1
+    )
     torch.testing.assert_close(net(images), bicubic, atol=1e-6, rtol=0)
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     target = (bicubic * 0.9).detach()
@@ -86,7 +94,9 @@ def test_weights_of_other_settings_are_not_mistaken_for_each_other(settings):
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 def test_without_norm_and_bias_dim_images_are_like_bright_ones(upscale):
-    """The result is proportional to the contrast, but for the softmax; InstanceNorm gives the same result twice."""
+    """The result is proportional to the contrast, but for the softmax; InstanceNorm gives the same
+    result twice.
+    """
     image = torch.rand(1, 3, 20, 20) * 0.5 + 0.25
     differences = []
     homogeneous = {"norm": "none", "bias": False, "reconstruction": "conv"}
@@ -110,7 +120,9 @@ def test_training_without_norm_and_bias_is_better_than_bicubic_on_dim_images():
 
 
 def trained_gains(norm):
-    """PSNR minus that of bicubic interpolation of 8 phantoms by contrast, after 60 iterations on 16 others."""
+    """PSNR minus that of bicubic interpolation of 8 phantoms by contrast, after 60 iterations on 16
+    others.
+    """
     (lr, hr), (test_lr, test_hr) = phantoms(range(16)), phantoms(range(100, 108))
     torch.manual_seed(0)
     net = M2Trans(2, num_feat=16, num_block=1, **HYBRID | {"norm": norm})
@@ -127,7 +139,9 @@ def trained_gains(norm):
 
     with torch.no_grad():
         bicubic = error(net.interpolate(test_lr))
-        return {c: (10 * (bicubic / error(net(test_lr * c) / c)).log10()).tolist() for c in (1.0, 0.1)}
+        return {
+            c: (10 * (bicubic / error(net(test_lr * c) / c)).log10()).tolist() for c in (1.0, 0.1)
+        }
 
 
 def phantoms(seeds):
@@ -195,7 +209,8 @@ def test_other_channel_counts(num_in_ch, num_out_ch):
 def test_img_range_scales_the_inside_only(official):
     net, expected = official("M2Trans", 2, fast=False)
     image = expected["input"]
-    # Without blocks and biases the network is linear up to the clamp, so the scale inside must cancel.
+    # Without blocks and biases the network is linear up to the clamp, so the scale inside must
+    # cancel.
     net.body = torch.nn.ModuleList()
     net.tail = torch.nn.PixelShuffle(2)
     torch.nn.init.zeros_(net.head.bias)
@@ -220,23 +235,33 @@ def test_wavelet_filters_are_not_in_the_checkpoint():
 
 
 def test_only_haar_and_no_wavelet_have_a_fast_path():
-    assert [CFTM(8, wavelet, fast=True).fast for wavelet in ("haar", "none", "db2")] == [True, True, False]
+    assert [CFTM(8, wavelet, fast=True).fast for wavelet in ("haar", "none", "db2")] == [
+        True,
+        True,
+        False,
+    ]
     assert not any(CFTM(8, wavelet, fast=False).fast for wavelet in ("haar", "none", "db2"))
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_block_is_the_sum_of_eq_5_to_10(fast):
-    """With attention switched off (V = 0) only the cascade of Eq. 8-10 remains, which is written out here."""
+    """With attention switched off (V = 0) only the cascade of Eq. 8-10 remains, which is written
+    out here.
+    """
     torch.manual_seed(0)
     block = CFTM(8, "haar", fast)
     for branch in range(1, 5):
         torch.nn.init.zeros_(block.get_submodule(f"attn{branch}").qkv_conv.weight)
     x = torch.randn(1, 8, 32, 32)
-    norm = (x - x.mean((2, 3), keepdim=True)) / (x.var((2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+    norm = (x - x.mean((2, 3), keepdim=True)) / (
+        x.var((2, 3), keepdim=True, unbiased=False) + 1e-5
+    ).sqrt()
     groups = list(norm.split(2, dim=1))
     for i in (1, 2, 3):
         groups[i] = (groups[i] + groups[i - 1]) / 2
-    torch.testing.assert_close(block(x), x + block.feed_forward(torch.cat(groups, 1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        block(x), x + block.feed_forward(torch.cat(groups, 1)), atol=1e-5, rtol=0
+    )
 
 
 def test_gradients_against_finite_differences():
@@ -250,7 +275,9 @@ def test_gradients_against_finite_differences():
     names = ["body.0.attn1.rel_h", "body.0.attn3.rel_w", "tail.3.weight"]
 
     def forward(image, *values):
-        return torch.func.functional_call(net, {**parameters, **dict(zip(names, values, strict=True))}, image)
+        return torch.func.functional_call(
+            net, {**parameters, **dict(zip(names, values, strict=True))}, image
+        )
 
     inputs = (image, *(parameters[name] for name in names))
     assert torch.autograd.gradcheck(forward, inputs, fast_mode=True)

@@ -48,7 +48,9 @@ def test_swinir_takes_any_size_and_is_otherwise_itself():
     pad_swinir_input()
     assert SwinIR.forward is padded_once
     torch.manual_seed(0)
-    net = SwinIR(embed_dim=12, depths=[2], num_heads=[2], window_size=8, upscale=2, upsampler="pixelshuffle").eval()
+    net = SwinIR(
+        embed_dim=12, depths=[2], num_heads=[2], window_size=8, upscale=2, upsampler="pixelshuffle"
+    ).eval()
     x = torch.rand(1, 3, 8, 3)
     with torch.no_grad():
         small, reflected = net(x), net(x[..., [0, 1, 2, 1, 0, 1, 2, 1]])

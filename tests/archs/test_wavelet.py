@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform, haar_dwt, haar_idwt, haar_matrix
+from basicsr_m2trans.archs.wavelet import (
+    HaarTransform,
+    WaveletTransform,
+    haar_dwt,
+    haar_idwt,
+    haar_matrix,
+)
 from basicsr_m2trans.errors import InputError
 
 
@@ -59,7 +65,9 @@ def test_matrix_equals_transforms(levels):
     # Pixels of each block, in the order of their rows, as the last dimension.
     blocks = x.view(2, 3, 4 // block, block, 4 // block, block).permute(0, 1, 2, 4, 3, 5).flatten(4)
     expected = bands.view(2, -1, 3, 4 // block, 4 // block)
-    torch.testing.assert_close(torch.einsum("bs,nchws->nbchw", haar_matrix(levels).double(), blocks), expected)
+    torch.testing.assert_close(
+        torch.einsum("bs,nchws->nbchw", haar_matrix(levels).double(), blocks), expected
+    )
 
 
 def test_matrices_move_with_the_network_and_stay_out_of_checkpoints():

@@ -28,11 +28,17 @@ def definition(query, windows, halo):
     outputs = []
     for row in range(rows):
         for column in range(columns):
-            keys = pixels[:, row * size : (row + 1) * size + 2 * halo, column * size : (column + 1) * size + 2 * halo]
+            keys = pixels[
+                :,
+                row * size : (row + 1) * size + 2 * halo,
+                column * size : (column + 1) * size + 2 * halo,
+            ]
             q = query[:, row * columns + column]
             scores = torch.einsum("nqd,nyxd->nqyx", q[..., :dim], keys)
             scores = (
-                scores + q[..., dim : dim + size + 2 * halo, None] + q[..., None, dim + size + 2 * halo :][..., :10]
+                scores
+                + q[..., dim : dim + size + 2 * halo, None]
+                + q[..., None, dim + size + 2 * halo :][..., :10]
             )
             outputs.append(scores.flatten(2).softmax(-1) @ keys.flatten(1, 2))
     return torch.stack(outputs, dim=1)
@@ -57,7 +63,10 @@ def test_the_device_chooses(monkeypatch):
         monkeypatch.setitem(ATTENTIONS, name, lambda *_, name=name: name)
     assert window_attention(query, windows, 1) == "explicit"
     assert window_attention(query.to("meta"), windows.to("meta"), 1) == "fused"
-    assert (key_width(16, 10, torch.device("cpu")), key_width(16, 10, torch.device("cuda"))) == (36, 40)
+    assert (key_width(16, 10, torch.device("cpu")), key_width(16, 10, torch.device("cuda"))) == (
+        36,
+        40,
+    )
 
 
 def test_half_precision_stays_close(device):
@@ -72,7 +81,9 @@ def test_half_precision_stays_close(device):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dim", [8, 16, 32, 64, 128, 256])
 def test_fused_kernels_take_the_widths_of_the_networks(dim, dtype):
-    """Of the paper's network and the searched one, forward and backward; without these kernels scores are written."""
+    """Of the paper's network and the searched one, forward and backward; without these kernels
+    scores are written.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     query, windows = (tensor.detach() for tensor in inputs(dim))
@@ -82,10 +93,15 @@ def test_fused_kernels_take_the_widths_of_the_networks(dim, dtype):
     def run(attention, *tensors):
         tensors = [tensor.requires_grad_() for tensor in tensors]
         out = attention(*tensors, 1)
-        return [each.double().cpu() for each in (out, *torch.autograd.grad(out, tensors, weight.to(out)))]
+        return [
+            each.double().cpu()
+            for each in (out, *torch.autograd.grad(out, tensors, weight.to(out)))
+        ]
 
     expected = run(explicit_attention, query.clone(), windows.clone())
-    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]):
+    with sdpa_kernel(
+        [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+    ):
         values = run(fused_attention, query.to("cuda", dtype), windows.to("cuda", dtype))
     for value, correct in zip(values, expected, strict=True):
         assert (value - correct).norm() / correct.norm() < {torch.float32: 1e-4}.get(dtype, 3e-2)

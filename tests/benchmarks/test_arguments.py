@@ -12,7 +12,9 @@ def limits(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize(("hard", "soft"), [(resource.RLIM_INFINITY, 3 << 20), (2 << 20, 2 << 20), (4 << 20, 3 << 20)])
+@pytest.mark.parametrize(
+    ("hard", "soft"), [(resource.RLIM_INFINITY, 3 << 20), (2 << 20, 2 << 20), (4 << 20, 3 << 20)]
+)
 def test_a_program_on_a_cpu_gets_the_free_memory(hard, soft, limits, monkeypatch, tmp_path):
     import arguments
 

@@ -17,7 +17,9 @@ def test_outputs_and_gradients_are_those_of_the_literal_computation(name, level)
     branches = attention.implementations(CPU, quick=True)
     x = torch.randn(2, 2, 64, 32, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(branches[name](x, layer, haar), attention.literal(x, layer, haar))
+        torch.testing.assert_close(
+            branches[name](x, layer, haar), attention.literal(x, layer, haar)
+        )
     if name == "flex":  # has no backward on a CPU
         return
     x.requires_grad_()

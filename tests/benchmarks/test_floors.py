@@ -6,15 +6,18 @@ import torch.nn.functional as F
 def test_work_of_a_convolution_and_of_its_backward():
     from floors import count_work
 
-    x, weight = torch.rand(2, 3, 8, 8, requires_grad=True), torch.rand(5, 3, 3, 3, requires_grad=True)
+    x, weight = (
+        torch.rand(2, 3, 8, 8, requires_grad=True),
+        torch.rand(5, 3, 3, 3, requires_grad=True),
+    )
     products, bytes_moved = 2 * 5 * 3 * 9 * 2 * 64, 4 * (x.numel() + weight.numel() + 2 * 5 * 64)
     with torch.no_grad():
         work = count_work(lambda: F.relu(F.conv2d(x, weight, padding=1)))
     assert work == ({torch.float32: products}, bytes_moved)
     gradient = torch.rand(2, 5, 8, 8)
     work = count_work(lambda: F.conv2d(x, weight, padding=1).backward(gradient))
-    # Gradients of input and weight take as many products each; the backward reads the gradient and both operands, and
-    # writes both gradients.
+    # Gradients of input and weight take as many products each; the backward reads the gradient and
+    # both operands, and writes both gradients.
     assert work.operations == {torch.float32: 3 * products}
     assert work.bytes == 2 * bytes_moved + 4 * (x.numel() + weight.numel())
 
@@ -25,7 +28,10 @@ def test_work_of_batched_products_in_place_and_of_attention():
     a, b = torch.rand(2, 4, 6), torch.rand(2, 6, 5)
     out = torch.zeros(2, 4, 5)
     # `baddbmm_` reads and writes what it adds to.
-    assert count_work(lambda: out.baddbmm_(a, b)) == ({torch.float32: 2 * 240}, 4 * (48 + 60 + 2 * 40))
+    assert count_work(lambda: out.baddbmm_(a, b)) == (
+        {torch.float32: 2 * 240},
+        4 * (48 + 60 + 2 * 40),
+    )
     query, keys = (torch.rand(1, 2, length, 16, dtype=torch.bfloat16) for length in (64, 100))
     work = count_work(lambda: F.scaled_dot_product_attention(query, keys, keys))
     assert work.operations == {torch.bfloat16: 2 * 2 * 2 * 64 * 100 * 16}

@@ -31,10 +31,16 @@ def test_slow_runs_have_fewer_repetitions(monkeypatch):
 
     monkeypatch.setattr(measuring, "seconds_of", lambda run, _: run())
     fast, slow, slower = (functools.partial(next, itertools.repeat(each)) for each in (1, 4, 50))
-    assert measuring.time_in_turn([fast, slow, slower], 5, CPU, budget=10) == [[1] * 5, [4] * 3, [50]]
+    assert measuring.time_in_turn([fast, slow, slower], 5, CPU, budget=10) == [
+        [1] * 5,
+        [4] * 3,
+        [50],
+    ]
 
 
 def test_peak_memory_is_that_of_the_run():
     import measuring
 
-    assert measuring.peak_memory(CPU, functools.partial, bytearray, 64 << 20) == pytest.approx(64, abs=1)
+    assert measuring.peak_memory(CPU, functools.partial, bytearray, 64 << 20) == pytest.approx(
+        64, abs=1
+    )

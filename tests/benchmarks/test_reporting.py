@@ -9,14 +9,20 @@ def report():
     import arguments
     import reporting
 
-    return reporting.Report("forward", arguments.parse_arguments("", ["--threads", "1"], any_device=False))
+    return reporting.Report(
+        "forward", arguments.parse_arguments("", ["--threads", "1"], any_device=False)
+    )
 
 
 def test_a_rival_that_fails_is_told(report, capsys):
     def out_of_memory():
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
-    rivals = {"large": lambda: out_of_memory, "not there": lambda: __import__("nowhere"), "small": lambda: int}
+    rivals = {
+        "large": lambda: out_of_memory,
+        "not there": lambda: __import__("nowhere"),
+        "small": lambda: int,
+    }
     report.compare("case", {"literal": int})
     report.compare_rivals("case", rivals, int)
     assert [figure["name"] for figure in report.figures] == ["literal", "small"]
@@ -37,10 +43,14 @@ def test_without_a_reference_it_is_the_first_run_that_does_not_fail(report, tmp_
     written = []
 
     def later():
-        written.append([figure["name"] for figure in json.loads(report.json.read_text())["figures"]])
+        written.append(
+            [figure["name"] for figure in json.loads(report.json.read_text())["figures"]]
+        )
         return int
 
-    report.compare_made("case", {"not there": lambda: __import__("nowhere"), "first": lambda: int, "second": later})
+    report.compare_made(
+        "case", {"not there": lambda: __import__("nowhere"), "first": lambda: int, "second": later}
+    )
     first, second = report.figures
     assert (first["name"], second["name"]) == ("first", "second")
     assert "ratio" not in first

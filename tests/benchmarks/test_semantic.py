@@ -17,4 +17,6 @@ def test_the_literal_loss_has_the_same_value_and_gradient(side):
     ours = loss(sr, hr, CAPTIONS, corners)
     literal = literal_semantic_loss(loss.encoder, sr, hr, CAPTIONS, corners)
     torch.testing.assert_close(ours, literal)
-    torch.testing.assert_close(*(torch.autograd.grad(each, sr)[0] for each in (ours, literal)), rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(each, sr)[0] for each in (ours, literal)), rtol=1e-3, atol=1e-8
+    )

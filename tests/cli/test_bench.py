@@ -1,4 +1,6 @@
-"""The benchmarks run and their figures are consistent; nothing here depends on how long anything takes."""
+"""The benchmarks run and their figures are consistent; nothing here depends on how long anything
+takes.
+"""
 
 import json
 import os
@@ -23,7 +25,10 @@ WITHOUT_DEVICE = ("gradient", "dim", "tiles", "soak")
 def figures_of(name: str, folder: Path, *arguments: str) -> dict[tuple[str, str], dict]:
     """Run a benchmark on tiny sizes; its figures by case and name."""
     device = () if name in WITHOUT_DEVICE else ("--device", "cpu")
-    assert main(["bench", name, *device, *QUICK, "--json", str(folder / "figures.json"), *arguments]) == 0
+    assert (
+        main(["bench", name, *device, *QUICK, "--json", str(folder / "figures.json"), *arguments])
+        == 0
+    )
     assert [path.name for path in folder.iterdir()] == ["figures.json"]
     return figures_in(folder / "figures.json", name)
 
@@ -32,7 +37,13 @@ def figures_in(file: Path, name: str) -> dict[tuple[str, str], dict]:
     """The figures of a JSON file by case and name."""
     content = json.loads(file.read_text())
     assert content["benchmark"] == name
-    assert content["settings"] == {"device": "cpu", "threads": 1, "repetitions": 3, "budget": 20, "quick": True}
+    assert content["settings"] == {
+        "device": "cpu",
+        "threads": 1,
+        "repetitions": 3,
+        "budget": 20,
+        "quick": True,
+    }
     assert set(content["machine"]) == {"processor", "cores", "GPU"}
     assert content["versions"]["basicsr"] == "1.4.2"
     for figure in content["figures"]:
@@ -62,7 +73,10 @@ def check_floors(figures: dict, case: str, name: str) -> None:
 @pytest.mark.slow
 def test_forward_and_attention_with_rivals(tmp_path, capfd):
     """In one call, with one file for each."""
-    assert main(["bench", "forward", "attention", "--device", "cpu", *QUICK, "--json", str(tmp_path)]) == 0
+    assert (
+        main(["bench", "forward", "attention", "--device", "cpu", *QUICK, "--json", str(tmp_path)])
+        == 0
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["attention.json", "forward.json"]
     table = capfd.readouterr().out
     assert "measured rates: copy" in table
@@ -76,7 +90,14 @@ def test_forward_and_attention_with_rivals(tmp_path, capfd):
     for name in names:
         check_floors(figures, case, name)
     figures = figures_in(tmp_path / "attention.json", "attention")
-    names = ["literal", "explicit", "fused", "literal, bfloat16", "explicit, bfloat16", "fused, bfloat16"]
+    names = [
+        "literal",
+        "explicit",
+        "fused",
+        "literal, bfloat16",
+        "explicit, bfloat16",
+        "fused, bfloat16",
+    ]
     names += ["projected", "flex", "projected, bfloat16", "flex, bfloat16"]
     case = "forward, M2Trans, level 2, width 64, LR 32x32"
     assert [name for each, name in figures if each == case] == names
@@ -97,7 +118,10 @@ def test_train_and_cine_without_rivals(tmp_path):
     check_ratios(figures, step, "literal", "fast")
     check_floors(figures, both, "fast, both losses")
     figures = figures_in(tmp_path / "cine.json", "cine")
-    assert [name for _, name in figures] == ["literal, bfloat16", "fast, bfloat16"] * 2 + ["decoding", "encoding"]
+    assert [name for _, name in figures] == ["literal, bfloat16", "fast, bfloat16"] * 2 + [
+        "decoding",
+        "encoding",
+    ]
     assert all(figure["unit"] == "frames/s" and figure["min"] > 0 for figure in figures.values())
     figure = figures["x2, 64x48, batch 8, cpu", "fast, bfloat16"]
     limit = min(figure["by_bytes"], figure["by_operations"])
@@ -108,8 +132,17 @@ def test_train_and_cine_without_rivals(tmp_path):
 def test_options(tmp_path):
     figures = figures_of("options", tmp_path)
     case = "training step x2, batch 2, LR 32x32"
-    names = ["plain", "amp: bf16", "channels_last: true", "checkpointing: true", "accumulate: 2", "grad_clip_norm: 1"]
-    assert list(figures) == [(part, name) for part in (case, f"peak memory, {case}") for name in names]
+    names = [
+        "plain",
+        "amp: bf16",
+        "channels_last: true",
+        "checkpointing: true",
+        "accumulate: 2",
+        "grad_clip_norm: 1",
+    ]
+    assert list(figures) == [
+        (part, name) for part in (case, f"peak memory, {case}") for name in names
+    ]
     for name in names[1:]:
         check_ratios(figures, case, "plain", name)
 
@@ -122,7 +155,9 @@ def test_operators(tmp_path):
     paths = [(forward, path) for path in ("literal", "fast", "fast, bfloat16")]
     for case, path in [*paths, (step, "literal"), (step, "fast")]:
         parts = {key: figure["values"] for key, figure in figures.items() if key[0] == case}
-        parts = {name: values for (_, name), values in parts.items() if name.startswith(f"{path}: ")}
+        parts = {
+            name: values for (_, name), values in parts.items() if name.startswith(f"{path}: ")
+        }
         total = parts.pop(f"{path}: all")
         assert len(parts) == 13
         assert [sum(values) for values in zip(*parts.values(), strict=True)] == pytest.approx(total)
@@ -150,7 +185,8 @@ def test_validate(tmp_path):
 def test_gradient(tmp_path):
     figures = figures_of("gradient", tmp_path)
     case = "bicubic interpolation x4, 16 HR patches of 64"
-    # Each of 3 * 64 * 64 values that differs gives +-1 / (3 * 64 * 64), and so the norm at most this; black is equal.
+    # Each of 3 * 64 * 64 values that differs gives +-1 / (3 * 64 * 64), and so the norm at most
+    # this; black is equal.
     largest = (3 * 64 * 64) ** -0.5
     fidelity = figures[case, "L1: norm of the gradient"]["values"]
     assert all(0.5 * largest < value <= 1.001 * largest for value in fidelity)
@@ -158,7 +194,9 @@ def test_gradient(tmp_path):
         norms = figures[case, f"{encoder}: norm of the gradient"]["values"]
         beta = figures[case, f"{encoder}: beta for equal norms"]["values"]
         assert beta == pytest.approx([a / b for a, b in zip(fidelity, norms, strict=True)])
-        assert all(-1 < value < 1 for value in figures[case, f"{encoder}: cosine with SR - HR"]["values"])
+        assert all(
+            -1 < value < 1 for value in figures[case, f"{encoder}: cosine with SR - HR"]["values"]
+        )
 
 
 def test_dim(tmp_path):
@@ -168,7 +206,8 @@ def test_dim(tmp_path):
         values = figures[case, f"c = {contrast}"]["values"]
         assert len(values) == 17
         assert figures[case, f"c = {contrast}, mean"]["values"] == [pytest.approx(sum(values) / 17)]
-    # Better than bicubic interpolation at full contrast; dim phantoms leave its InstanceNorm behind.
+    # Better than bicubic interpolation at full contrast; dim phantoms leave its InstanceNorm
+    # behind.
     assert figures[case, "c = 1"]["min"] > 0 > figures[case, "c = 0.03"]["max"]
 
 
@@ -186,17 +225,22 @@ def test_plan(tmp_path):
     figures = figures_of("plan", tmp_path / "out", "--plan", str(tmp_path / "plan.yml"))
     names = ("M2Trans_open_x2", "EDSR_open_x2")
     expected = [("training step x2", name) for name in names]
-    assert list(figures) == expected + [("forward x2", name) for name in (*names, "does_not_fit_x2")]
+    assert list(figures) == expected + [
+        ("forward x2", name) for name in (*names, "does_not_fit_x2")
+    ]
     for case in ("training step x2", "forward x2"):
         # Each is timed in turn with the first.
         assert "ratio" not in figures[case, names[0]]
         assert len(figures[case, names[1]]["ratio"]["values"]) == 3
     failures = json.loads((tmp_path / "out/figures.json").read_text())["failures"]
-    assert [(each["case"], each["name"]) for each in failures] == [("training step x2", "does_not_fit_x2")]
+    assert [(each["case"], each["name"]) for each in failures] == [
+        ("training step x2", "does_not_fit_x2")
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("plan", "--plan"), ("dim", "--model"), ("tiles", "--model"), ("gradient", "--data")]
+    ("name", "option"),
+    [("plan", "--plan"), ("dim", "--model"), ("tiles", "--model"), ("gradient", "--data")],
 )
 def test_files_that_cannot_be_used_are_named_in_one_line(name, option, capfd):
     assert main(["bench", name, "--quick", option, "nope"]) == 2
@@ -222,7 +266,10 @@ def test_loader(tmp_path):
     assert raw["ratio"]["values"] == pytest.approx([a / b for a, b in rates])
     assert (step, "prefetch_mode: cpu") in figures
     consumed = figures[step, "patches on the device"]["median"]
-    assert figures[supply, "networks that one process feeds from raw LMDB"]["median"] == raw["median"] / consumed
+    assert (
+        figures[supply, "networks that one process feeds from raw LMDB"]["median"]
+        == raw["median"] / consumed
+    )
 
 
 @pytest.mark.slow
@@ -238,7 +285,9 @@ def test_semantic(tmp_path):
         # Six patches of 224x224 alone take 3 MiB.
         assert figures[loss, f"{encoder}, peak memory beside the weights"]["median"] > 3
     # 1,610,784 parameters; floats of 4 bytes; a few statistics of normalisation beside them.
-    assert figures[loss, "QualityCLIP, weights"]["median"] == pytest.approx(4 * 1_610_785 / 2**20, rel=0.01)
+    assert figures[loss, "QualityCLIP, weights"]["median"] == pytest.approx(
+        4 * 1_610_785 / 2**20, rel=0.01
+    )
 
 
 @pytest.mark.slow
@@ -262,7 +311,9 @@ def test_soak(tmp_path):
     assert figures["processor time of an iteration", "with validations and checkpoints"]["min"] > 0
 
 
-@pytest.mark.parametrize(("leak", "growing"), [((0, 0), []), ((5, 0), ["resident memory"]), ((0, 2), ["open files"])])
+@pytest.mark.parametrize(
+    ("leak", "growing"), [((0, 0), []), ((5, 0), ["resident memory"]), ((0, 2), ["open files"])]
+)
 def test_growth_is_found(leak, growing, monkeypatch):
     """Memory in MiB and files that 1,000 iterations leave behind, among what comes and goes."""
     monkeypatch.syspath_prepend(FOLDER)
@@ -271,11 +322,18 @@ def test_growth_is_found(leak, growing, monkeypatch):
     import soak
 
     samples = [
-        soak.Sample(i, 800 + leak[0] * i / 1000 + 3 * (i % 20 == 0), int(30 + leak[1] * i / 1000 + i % 3), 0.1 * i)
+        soak.Sample(
+            i,
+            800 + leak[0] * i / 1000 + 3 * (i % 20 == 0),
+            int(30 + leak[1] * i / 1000 + i % 3),
+            0.1 * i,
+        )
         for i in range(0, 2000, 5)
     ]
     log = TrainingLog(durations=dict.fromkeys(range(10, 2001, 10), 0.1))
-    report = reporting.Report("soak", arguments.parse_arguments("", ["--threads", "1"], any_device=False))
+    report = reporting.Report(
+        "soak", arguments.parse_arguments("", ["--threads", "1"], any_device=False)
+    )
     assert soak.judge(report, 2000, samples, log) == growing
     assert report.median("without validation") == pytest.approx(10)
     assert report.median("with validations and checkpoints") == pytest.approx(0.1)
@@ -299,7 +357,14 @@ def test_threads_are_those_of_the_environment(environment):
     code += "print(args.threads, torch.get_num_threads(), cv2.getNumThreads())"
     env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     env |= {"OMP_NUM_THREADS": environment} if environment else {}
-    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=FOLDER,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == [environment or "2"] * 3
 
 
@@ -314,12 +379,20 @@ def test_slope_and_ratios_of_proportional_growth_are_one(monkeypatch, tmp_path):
         assert budget == 20
         return [[4.0**index] * repetitions for index in range(len(runs))]
 
-    args = arguments.parse_arguments("", ["--threads", "1", "--json", str(tmp_path / "f.json")], any_device=False)
+    args = arguments.parse_arguments(
+        "", ["--threads", "1", "--json", str(tmp_path / "f.json")], any_device=False
+    )
     report = reporting.Report("scaling", args)
     monkeypatch.setattr(scaling, "time_in_turn", proportional)
-    monkeypatch.setattr(scaling, "peak_memory", lambda _device, _make, shape, *_: 7.0 * shape[2] ** 2)
-    scaling.measure(report, "image area", [(1, 3, side, side) for side in (32, 64, 128)], quick=True)
-    figures = {(figure["case"].split(" of ")[0], figure["name"]): figure for figure in report.figures}
+    monkeypatch.setattr(
+        scaling, "peak_memory", lambda _device, _make, shape, *_: 7.0 * shape[2] ** 2
+    )
+    scaling.measure(
+        report, "image area", [(1, 3, side, side) for side in (32, 64, 128)], quick=True
+    )
+    figures = {
+        (figure["case"].split(" of ")[0], figure["name"]): figure for figure in report.figures
+    }
     for quantity in ("time", "peak memory"):
         assert figures[quantity, "log-log slope"]["median"] == pytest.approx(1)
         assert figures[quantity, "LR 1x128x128"]["ratio"]["median"] == pytest.approx(1)
@@ -369,7 +442,9 @@ def test_a_failing_benchmark_stops_no_other(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(basicsr_m2trans, "__file__", str(tmp_path / "basicsr_m2trans/__init__.py"))
     assert main(["bench", "forward", "train", "cine", "--quick", "--json", str(tmp_path)]) == 3
     out, error = capfd.readouterr()
-    assert out.splitlines() == [f"ran {name} --quick --json {tmp_path}" for name in ("forward", "train", "cine")]
+    assert out.splitlines() == [
+        f"ran {name} --quick --json {tmp_path}" for name in ("forward", "train", "cine")
+    ]
     assert error == "m2trans bench: train failed with status 3\n"
 
 

@@ -42,11 +42,21 @@ def test_an_existing_file_is_not_replaced(scans, out, capsys):
 
 def test_the_pipeline_gets_settings_and_prints_what_it_left_out(scans, out, monkeypatch, capsys):
     def refine(description, controls):
-        assert (controls.length, controls.language, controls.imagination, controls.factuality) == (9, "X", True, False)
+        assert (controls.length, controls.language, controls.imagination, controls.factuality) == (
+            9,
+            "X",
+            True,
+            False,
+        )
         return description
 
     def segment(image, controls):  # noqa: ARG001
-        assert (controls.points, controls.min_quality, controls.min_area, controls.regions) == (3, 0.5, 0.25, 2)
+        assert (controls.points, controls.min_quality, controls.min_area, controls.regions) == (
+            3,
+            0.5,
+            0.25,
+            2,
+        )
         return []
 
     stages = Stages(segment, lambda *_: "text", refine, lambda _, captions: [0.5] * len(captions))
@@ -54,15 +64,29 @@ def test_the_pipeline_gets_settings_and_prints_what_it_left_out(scans, out, monk
     (scans / "bad.png").write_bytes(b"")
     command = ["caption", str(scans), "--out", str(out), "--method", "pipeline", "--repeats", "3"]
     command += ["--points", "3", "--min-quality", "0.5", "--min-area", "0.25", "--regions", "2"]
-    command += ["--length", "9", "--language", "X", "--imagination", "--no-factuality", "--sam", "S", "--llm-url", "U"]
+    command += [
+        "--length",
+        "9",
+        "--language",
+        "X",
+        "--imagination",
+        "--no-factuality",
+        "--sam",
+        "S",
+        "--llm-url",
+        "U",
+    ]
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}: 3 captions, 3 of them made in this run",
         f"{out}.html: open it in a browser to review them",
         "1 images have no caption:",
-        f"  {scans}/bad.png: cannot be read as an image; the file is damaged or of an unknown format",
+        f"  {scans}/bad.png: cannot be read as an image; the file is damaged or of an unknown "
+        "format",
     ]
-    settings = json.loads(out.with_name("captions.csv.state").read_text().splitlines()[0])["settings"]
+    settings = json.loads(out.with_name("captions.csv.state").read_text().splitlines()[0])[
+        "settings"
+    ]
     assert settings["repeats"] == 3
     assert (settings["models"]["sam"], settings["models"]["llm_url"]) == ("S", "U")
     assert "llm_timeout" not in settings["models"]
@@ -78,9 +102,15 @@ def test_the_pipeline_gets_settings_and_prints_what_it_left_out(scans, out, monk
         (["--encoder", "{type: "], "is not YAML"),
         (["--encoder", "3"], "--encoder 3: write a name"),
         (["--encoder", "NoSuchEncoder"], "encoder type 'NoSuchEncoder' is unknown"),
-        (["--encoder", "{type: MedCLIPEncoder, checkpoint: absent.zip}"], "MedCLIP's weights are not at absent.zip"),
+        (
+            ["--encoder", "{type: MedCLIPEncoder, checkpoint: absent.zip}"],
+            "MedCLIP's weights are not at absent.zip",
+        ),
         (["--device", "abacus"], "device abacus"),
-        (["--encoder", "SeededCLIPEncoder", "--llm-url", "localhost"], "endpoint localhost: write it as http"),
+        (
+            ["--encoder", "SeededCLIPEncoder", "--llm-url", "localhost"],
+            "endpoint localhost: write it as http",
+        ),
     ],
 )
 def test_mistakes_give_status_2_and_no_files(arguments, message, scans, out, capsys):

@@ -3,7 +3,10 @@ from pathlib import Path
 from basicsr_m2trans.cli import main
 
 ROOT = Path(__file__).parents[2]
-PLAN = "data: d\nout: o\nscales: [2]\niterations: 5\nmethods:\n  small:\n    base: EDSR\n    changes: CHANGES\n"
+PLAN = (
+    "data: d\nout: o\nscales: [2]\niterations: 5\nmethods:\n  small:\n    base: EDSR\n    changes: "
+    "CHANGES\n"
+)
 
 
 def test_plans_are_checked_as_option_files_are(tmp_path, monkeypatch, capsys):
@@ -20,19 +23,26 @@ def test_plans_are_checked_as_option_files_are(tmp_path, monkeypatch, capsys):
     assert main(["check", "--no-files", str(wrong)]) == 2
     assert f"{wrong}:8: network_g: num_feats is no key of EDSR" in capsys.readouterr().out
     assert main(["check", str(right)]) == 2
-    assert f"plan {right} lacks\n  d/train has no HR and LR images of scale 2" in capsys.readouterr().out
+    assert (
+        f"plan {right} lacks\n  d/train has no HR and LR images of scale 2"
+        in capsys.readouterr().out
+    )
 
 
 def test_files_without_methods_are_checked_for_what_they_are(tmp_path, capsys):
-    plan, option_file, broken = tmp_path / "plan.yml", tmp_path / "options.yml", tmp_path / "broken.yml"
+    plan, option_file, broken = (
+        tmp_path / "plan.yml",
+        tmp_path / "options.yml",
+        tmp_path / "broken.yml",
+    )
     plan.write_text(PLAN.replace("methods:", "methdos:"))
     option_file.write_text("name: x\nmodel_type: M2TransModel\n")
     broken.write_text("methods: [\n")
     assert main(["check", "--no-files", str(plan), str(option_file), str(broken)]) == 2
     out = capsys.readouterr().out
     assert (
-        f"plan {plan} has 1 problem\n  {plan}:5: methdos is no key; nothing reads it\n    -> did you mean methods?"
-        in out
+        f"plan {plan} has 1 problem\n  {plan}:5: methdos is no key; nothing reads it\n    -> did "
+        "you mean methods?" in out
     )
     assert f"option file {option_file} has" in out
     assert f"\nfile {broken} is not valid YAML" in out

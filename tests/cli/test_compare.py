@@ -15,7 +15,10 @@ def test_lists_are_split_and_repetitions_dropped():
 
 
 def test_sets_are_named():
-    assert named_folders(["carotid=a/b", "multi=c=d"]) == {"carotid": Path("a/b"), "multi": Path("c=d")}
+    assert named_folders(["carotid=a/b", "multi=c=d"]) == {
+        "carotid": Path("a/b"),
+        "multi": Path("c=d"),
+    }
 
 
 @pytest.mark.parametrize("entry", ["carotid", "=a", "carotid=", "a/b=c"])
@@ -40,7 +43,19 @@ def test_the_reference_is_always_one_of_the_methods(methods, arguments, referenc
         raise InputError("enough")
 
     monkeypatch.setattr("basicsr_m2trans.report.comparison.Comparison", comparison)
-    command = ["compare", "--data", "d", "--methods", methods, "--scales", "2", "--out", "o", "--iters", "5"]
+    command = [
+        "compare",
+        "--data",
+        "d",
+        "--methods",
+        methods,
+        "--scales",
+        "2",
+        "--out",
+        "o",
+        "--iters",
+        "5",
+    ]
     assert main([*command, *arguments]) == 2
     assert found[0].reference == reference
     assert found[0].reference in found[0].methods
@@ -49,7 +64,21 @@ def test_the_reference_is_always_one_of_the_methods(methods, arguments, referenc
 @pytest.mark.parametrize("text", ["5,EDSR", "EDSR=5", "5,EDSR=x", "5,EDSR=1,EDSR=2", ""])
 def test_lengths_of_another_form_are_refused(text, capsys):
     with pytest.raises(SystemExit):
-        main(["compare", "--data", "d", "--methods", "EDSR", "--scales", "2", "--out", "o", "--iters", text])
+        main(
+            [
+                "compare",
+                "--data",
+                "d",
+                "--methods",
+                "EDSR",
+                "--scales",
+                "2",
+                "--out",
+                "o",
+                "--iters",
+                text,
+            ]
+        )
     assert "write it as N or N,METHOD=N" in capsys.readouterr().err
 
 
@@ -67,7 +96,10 @@ def test_sets_of_one_name_are_refused():
         (["--iters", "5,HAT=3"], "--iters HAT=...: --methods names no HAT that is trained"),
         (["--time-budget", "-1"], "--time-budget -1.0: give a number above 0"),
         (["--time-budget", "nan"], "--time-budget nan: give a finite number, or leave it out"),
-        (["--iters", "5", "--time-budget", "inf"], "--time-budget inf: give a finite number, or leave it out"),
+        (
+            ["--iters", "5", "--time-budget", "inf"],
+            "--time-budget inf: give a finite number, or leave it out",
+        ),
         (["--iters", "5", "--scales", "5"], "--scales 5: choose from 2, 3 and 4"),
         (["--iters", "5", "--seeds=-1,0"], "--seeds -1,0: NumPy takes seeds from 0"),
         (["--iters", "5", "--methods", ","], "--methods is empty; name at least one"),
@@ -75,7 +107,17 @@ def test_sets_of_one_name_are_refused():
     ],
 )
 def test_mistakes_give_status_2(arguments, message, tmp_path, capsys):
-    command = ["compare", "--data", str(tmp_path), "--methods", "EDSR", "--scales", "2", "--out", str(tmp_path / "out")]
+    command = [
+        "compare",
+        "--data",
+        str(tmp_path),
+        "--methods",
+        "EDSR",
+        "--scales",
+        "2",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*command, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -91,8 +133,9 @@ def test_what_neither_a_plan_nor_an_argument_names_is_missing(capsys):
 def test_arguments_stand_for_the_keys_of_a_plan(tmp_path, monkeypatch):
     plan = tmp_path / "plan.yml"
     plan.write_text(
-        "data: d\nout: o\nmethods: [bicubic, EDSR, M2Trans]\nscales: [2, 3]\nseeds: [1]\niterations: 9\nminutes: 4\n"
-        "validations: 2\ntests: {a: b}\nreference: EDSR\npanels: [a/c]\noptions: p\n"
+        "data: d\nout: o\nmethods: [bicubic, EDSR, M2Trans]\nscales: [2, 3]\nseeds: "
+        "[1]\niterations: 9\nminutes: 4\nvalidations: 2\ntests: {a: b}\nreference: EDSR\npanels: "
+        "[a/c]\noptions: p\n"
     )
     found = []
 
@@ -101,13 +144,37 @@ def test_arguments_stand_for_the_keys_of_a_plan(tmp_path, monkeypatch):
         raise InputError("enough")
 
     monkeypatch.setattr("basicsr_m2trans.report.comparison.Comparison", comparison)
-    options = ["--data", "d", "--out", "o", "--methods", "bicubic,EDSR,M2Trans", "--scales", "2,3", "--seeds", "1"]
-    options += ["--iters", "9", "--time-budget", "4", "--validations", "2", "--test", "a=b", "--reference", "EDSR"]
+    options = [
+        "--data",
+        "d",
+        "--out",
+        "o",
+        "--methods",
+        "bicubic,EDSR,M2Trans",
+        "--scales",
+        "2,3",
+        "--seeds",
+        "1",
+    ]
+    options += [
+        "--iters",
+        "9",
+        "--time-budget",
+        "4",
+        "--validations",
+        "2",
+        "--test",
+        "a=b",
+        "--reference",
+        "EDSR",
+    ]
     options += ["--panels", "a/c", "--options", "p"]
     for arguments in (options, [str(plan)], [str(plan), *options]):
         assert main(["compare", *arguments]) == 2
     assert found[0] == found[1] == found[2]
-    assert main(["compare", str(plan), "--out", "x", "--seeds", "5,6", "--set", "train:amp=bf16"]) == 2
+    assert (
+        main(["compare", str(plan), "--out", "x", "--seeds", "5,6", "--set", "train:amp=bf16"]) == 2
+    )
     settings, out = found[-1]
     assert out == Path("x")
     assert settings.methods["EDSR"].seeds == (5, 6)

@@ -7,9 +7,20 @@ OPTIONS = str(Path(__file__).parents[2] / "options")
 
 
 def test_counts_of_the_papers_network(capsys):
-    command = ["complexity", "--methods", "M2Trans", "--scales", "2,4", "--no-latency", "--options", OPTIONS]
+    command = [
+        "complexity",
+        "--methods",
+        "M2Trans",
+        "--scales",
+        "2,4",
+        "--no-latency",
+        "--options",
+        OPTIONS,
+    ]
     assert main(command) == 0
-    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| x")]
+    rows = [
+        line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| x")
+    ]
     assert [row[2:] for row in rows] == [
         ["3,613,120", "3,613,120", "23.95", "3.61", "20.23 |"],
         ["3,629,760", "3,629,760", "6.78", "3.63", "5.87 |"],
@@ -19,7 +30,9 @@ def test_counts_of_the_papers_network(capsys):
 def test_times_and_memory_name_the_machine(tmp_path, capsys):
     network = "{type: EDSR, upscale: 2, num_in_ch: 3, num_out_ch: 3, num_feat: 4, num_block: 1}"
     (tmp_path / "train_tiny_x2.yml").write_text(f"network_g: {network}\n")
-    assert main(["complexity", "--methods", "tiny", "--scales", "2", "--options", str(tmp_path)]) == 0
+    assert (
+        main(["complexity", "--methods", "tiny", "--scales", "2", "--options", str(tmp_path)]) == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert f"on {device_name()}." in lines[2]
     milliseconds, mebibytes = lines[-1].strip("| ").split(" | ")[-2:]

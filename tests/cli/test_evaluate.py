@@ -26,7 +26,10 @@ def run(tmp_path):
 
 def test_prints_averages_and_keeps_the_images_values(run, capsys):
     checkpoint = run / "experiments/tiny/models/net_g_latest.pth"
-    assert main(["evaluate", str(checkpoint), "--data", str(run / "set"), "--out", str(run / "out")]) == 0
+    assert (
+        main(["evaluate", str(checkpoint), "--data", str(run / "set"), "--out", str(run / "out")])
+        == 0
+    )
     scores = Scores.read(run / "out/tiny_net_g_latest.csv")
     assert scores.images == ("phantom_0001", "phantom_0002")
     lines = capsys.readouterr().out.splitlines()
@@ -38,7 +41,9 @@ def test_prints_averages_and_keeps_the_images_values(run, capsys):
 
 
 def test_networks_that_come_with_the_package_go_by_name(run, capsys):
-    assert main(["evaluate", "m2trans-x2", "--data", str(run / "set"), "--out", str(run / "out")]) == 0
+    assert (
+        main(["evaluate", "m2trans-x2", "--data", str(run / "set"), "--out", str(run / "out")]) == 0
+    )
     assert capsys.readouterr().out.startswith(f"m2trans-x2, x2, 2 images of {run / 'set'}")
     # Trained, unlike the network of the fixture.
     assert Scores.read(run / "out/m2trans-x2.csv").values["standard", "psnr"].min() > 30
@@ -47,7 +52,13 @@ def test_networks_that_come_with_the_package_go_by_name(run, capsys):
 def test_a_process_of_its_own(run):
     """Nothing but the command has imported BasicSR, whose imports need repairs."""
     command = [sys.executable, "-m", "basicsr_m2trans.cli", "evaluate"]
-    arguments = [str(run / "experiments/tiny/models/net_g_latest.pth"), "--data", str(run / "set"), "--tile", "24"]
+    arguments = [
+        str(run / "experiments/tiny/models/net_g_latest.pth"),
+        "--data",
+        str(run / "set"),
+        "--tile",
+        "24",
+    ]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
     assert "x2, 2 images" in result.stdout
 
@@ -66,5 +77,18 @@ def test_equal_names_would_overwrite_each_other(run, capsys):
     other = run / "other/tiny/models/net_g_latest.pth"
     other.parent.mkdir(parents=True)
     other.touch()
-    assert main(["evaluate", checkpoint, str(other), "--data", str(run / "set"), "--out", str(run / "out")]) == 2
+    assert (
+        main(
+            [
+                "evaluate",
+                checkpoint,
+                str(other),
+                "--data",
+                str(run / "set"),
+                "--out",
+                str(run / "out"),
+            ]
+        )
+        == 2
+    )
     assert "equal names" in capsys.readouterr().err

@@ -9,7 +9,11 @@ from basicsr_m2trans.data.captions import read_captions
 @pytest.fixture
 def folders(tmp_path):
     rng = np.random.default_rng(0)
-    for folder, name, h, w in (("hr", "00 01", 24, 36), ("X2", "00 01x2", 12, 18), ("X3", "00 01x3", 8, 12)):
+    for folder, name, h, w in (
+        ("hr", "00 01", 24, 36),
+        ("X2", "00 01x2", 12, 18),
+        ("X3", "00 01x3", 8, 12),
+    ):
         (tmp_path / folder).mkdir()
         image = rng.integers(0, 256, (h, w), np.uint8)
         (tmp_path / folder / f"{name}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
@@ -20,7 +24,15 @@ def test_prints_what_was_done_and_the_options_to_use(folders, capsys):
     out = folders / "out"
     arguments = ["lmdb", "--gt", str(folders / "hr"), "--out", str(out)]
     (folders / "captions.csv").write_text("image,caption\n00 01.png,a fine ultrasound image\n")
-    command = [*arguments, "--lq", str(folders / "X2"), "--scale", "2", "--captions", str(folders / "captions.csv")]
+    command = [
+        *arguments,
+        "--lq",
+        str(folders / "X2"),
+        "--scale",
+        "2",
+        "--captions",
+        str(folders / "captions.csv"),
+    ]
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{out}: 1 pairs of scale 2",
@@ -53,7 +65,14 @@ def test_raw_pixels(folders, capsys):
 
 
 def test_mistakes_give_status_2(folders, capsys):
-    arguments = ["--gt", str(folders / "hr"), "--lq", str(folders / "X2"), "--out", str(folders / "out")]
+    arguments = [
+        "--gt",
+        str(folders / "hr"),
+        "--lq",
+        str(folders / "X2"),
+        "--out",
+        str(folders / "out"),
+    ]
     assert main(["lmdb", *arguments, "--scale", "3"]) == 2
     assert "m2trans lmdb:" in (error := capsys.readouterr().err)
     assert "1 of 1 LR images do not fit scale 3" in error

@@ -38,20 +38,36 @@ def read(path):
 
 @pytest.mark.slow  # UMAP is compiled
 def test_two_networks_and_their_controls_give_a_figure_and_tables(run, tmp_path, capsys):
-    command = ["mda", checkpoint(run, "with"), checkpoint(run, "without"), "--data", str(run / "set"), "--crop", "32"]
+    command = [
+        "mda",
+        checkpoint(run, "with"),
+        checkpoint(run, "without"),
+        "--data",
+        str(run / "set"),
+        "--crop",
+        "32",
+    ]
     assert main([*command, "--control", "--out", str(tmp_path / "one")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{checkpoint(run, 'with')}, x2, 12 images of {run / 'set'}"
     assert lines[-1] == f"{tmp_path / 'one'}: mda.png, coordinates.csv and trustworthiness.csv"
     rows = read(tmp_path / "one/coordinates.csv")
-    networks = [f"{name}_net_g_latest{control}" for name in ("with", "without") for control in ("", ", shuffled")]
+    networks = [
+        f"{name}_net_g_latest{control}"
+        for name in ("with", "without")
+        for control in ("", ", shuffled")
+    ]
     assert list(dict.fromkeys(row["network"] for row in rows)) == networks
     assert len(rows) == len(networks) * 2 * 12
     assert {row["image"] for row in rows} == {f"phantom_{number:04d}" for number in range(1, 13)}
     values = read(tmp_path / "one/trustworthiness.csv")
-    assert [(row["network"], row["layer"]) for row in values] == [(name, n) for name in networks for n in ("1", "2")]
+    assert [(row["network"], row["layer"]) for row in values] == [
+        (name, n) for name in networks for n in ("1", "2")
+    ]
     printed = [line.split(": ")[1].split() for line in lines if "trustworthiness of" in line]
-    assert printed == [[f"{float(row['trustworthiness']):.4f}" for row in values[i : i + 2]] for i in (0, 4)]
+    assert printed == [
+        [f"{float(row['trustworthiness']):.4f}" for row in values[i : i + 2]] for i in (0, 4)
+    ]
 
     # The same seed gives the same points, whatever else is drawn.
     assert main([*command[:2], *command[3:], "--out", str(tmp_path / "two")]) == 0
@@ -77,6 +93,13 @@ def test_mistakes_are_named_before_anything_is_computed(arguments, message, run,
 
 
 def test_rows_of_one_name_are_refused(run, tmp_path, capsys):
-    command = ["mda", *[checkpoint(run, "with")] * 2, "--data", str(run / "set"), "--out", str(tmp_path / "out")]
+    command = [
+        "mda",
+        *[checkpoint(run, "with")] * 2,
+        "--data",
+        str(run / "set"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(command) == 2
     assert "some checkpoints have equal names" in capsys.readouterr().err

@@ -39,10 +39,16 @@ def test_prints_counts_and_the_options_to_use(hr, tmp_path, capsys):
 
 def test_raw_pixels(hr, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["prepare", str(hr), str(out), "--scales", "3", "--workers", "1", "--lmdb", "raw"]) == 0
+    assert (
+        main(["prepare", str(hr), str(out), "--scales", "3", "--workers", "1", "--lmdb", "raw"])
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert "wrote HR.raw_lmdb, LR_bicubic_X3.raw_lmdb" in lines
-    assert lines[-4:-2] == [f"  dataroot_gt: {out}/HR.raw_lmdb", f"  dataroot_lq: {out}/LR_bicubic_X3.raw_lmdb"]
+    assert lines[-4:-2] == [
+        f"  dataroot_gt: {out}/HR.raw_lmdb",
+        f"  dataroot_lq: {out}/LR_bicubic_X3.raw_lmdb",
+    ]
     assert lines[-1] == "  io_backend: {type: lmdb}"
 
 
@@ -94,14 +100,25 @@ def test_mistakes_give_status_2(hr, tmp_path, capsys):
 def test_dicom_files_are_pointed_out(tmp_path, capsys):
     (tmp_path / "scans").mkdir()
     shutil.copy(get_testdata_file("examples_ybr_color.dcm", download=False), tmp_path / "scans")
-    command = ["prepare", str(tmp_path / "scans"), str(tmp_path / "out"), "--scales", "2", "--workers", "1"]
+    command = [
+        "prepare",
+        str(tmp_path / "scans"),
+        str(tmp_path / "out"),
+        "--scales",
+        "2",
+        "--workers",
+        "1",
+    ]
     assert main(command) == 2
     assert "does not lie in its frame of 320 x 240" in capsys.readouterr().err
     command[2] = str(tmp_path / "out2")
     assert main([*command, "--whole-frames", "--frame-step", "10", "--no-lmdb"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{tmp_path}/out2: 3 HR images; 1 sources read in this run"
-    assert lines[1] == "1 sources are DICOM: look over their images, names may be burnt into the picture"
+    assert (
+        lines[1]
+        == "1 sources are DICOM: look over their images, names may be burnt into the picture"
+    )
 
 
 def test_a_published_data_set(tmp_path, monkeypatch, capsys):
@@ -112,7 +129,15 @@ def test_a_published_data_set(tmp_path, monkeypatch, capsys):
         file = tmp_path / "UI5" / path
         file.parent.mkdir(parents=True)
         file.write_bytes(cv2.imencode(".jpg", rng.integers(0, 256, shape, np.uint8))[1].tobytes())
-    command = ["prepare", "--preset", "cca-us", str(tmp_path), str(tmp_path / "out"), "--scales", "2"]
+    command = [
+        "prepare",
+        "--preset",
+        "cca-us",
+        str(tmp_path),
+        str(tmp_path / "out"),
+        "--scales",
+        "2",
+    ]
     assert main([*command, "--seed", "1", "--no-lmdb"]) == 2
     assert "--seed, --no-lmdb: has no meaning with --preset" in capsys.readouterr().err
     assert main(command) == 0

@@ -28,12 +28,26 @@ def test_serves_the_page_on_any_free_port_and_no_other_files_of_the_computer(tmp
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     up = "..%2f" * 20
-    command = [sys.executable, "-m", "basicsr_m2trans.cli", "serve", "--model", "m2trans-x2", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "basicsr_m2trans.cli",
+        "serve",
+        "--model",
+        "m2trans-x2",
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout.readline() == "the page starts ...\n"
         address = server.stdout.readline().split()[0]
         assert urllib.request.urlopen(address).status == 200
-        for path in (f"file={secret}", "file=secret.txt", f"file={up}{secret}", f"static/{up}{secret}"):
+        for path in (
+            f"file={secret}",
+            "file=secret.txt",
+            f"file={up}{secret}",
+            f"static/{up}{secret}",
+        ):
             with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
                 urllib.request.urlopen(f"{address}gradio_api/{path}")
         server.terminate()

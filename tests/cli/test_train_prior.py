@@ -15,11 +15,28 @@ def images(tmp_path):
 
 def test_trains_writes_and_measures(images, tmp_path, capsys):
     out = tmp_path / "prior.safetensors"
-    command = ["train-prior", images, "--out", str(out), "--steps", "1", "--seed", "4", "--val", images]
+    command = [
+        "train-prior",
+        images,
+        "--out",
+        str(out),
+        "--steps",
+        "1",
+        "--seed",
+        "4",
+        "--val",
+        images,
+    ]
     assert main([*command, "--data", "phantoms", "--licence", "none"]) == 0
     model, metadata = read_quality_clip(out)
     assert metadata.pop("commit")
-    assert metadata == {"data": "phantoms", "images": "2", "licence": "none", "steps": "1", "seed": "4"}
+    assert metadata == {
+        "data": "phantoms",
+        "images": "2",
+        "licence": "none",
+        "steps": "1",
+        "seed": "4",
+    }
     printed = capsys.readouterr().out
     assert f"checkpoint: {out}" in printed
     lines = printed.splitlines()
@@ -30,7 +47,9 @@ def test_trains_writes_and_measures(images, tmp_path, capsys):
     assert main([*command[:2], "--out", str(tmp_path / "again.safetensors"), *command[4:8]]) == 0
     again, metadata = read_quality_clip(tmp_path / "again.safetensors")
     assert metadata["data"] == "images"
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items()
+    )
 
 
 def test_measures_a_file_without_training(images, tmp_path, monkeypatch, capsys):

@@ -29,7 +29,15 @@ def scans(tmp_path):
 
 
 def command(folder, *more):
-    return ["upscale", str(folder / "scans"), "-o", str(folder / "out"), "--model", str(folder / "net.pth"), *more]
+    return [
+        "upscale",
+        str(folder / "scans"),
+        "-o",
+        str(folder / "out"),
+        "--model",
+        str(folder / "net.pth"),
+        *more,
+    ]
 
 
 def test_a_folder_with_report(scans, capsys):
@@ -39,7 +47,9 @@ def test_a_folder_with_report(scans, capsys):
         "M2Trans x2 (net.pth) on cpu; research use, not for diagnosis",
         f"{scans / 'out'}: 1 done, 0 skipped, 0 failed",
     ]
-    expected = Upscaler.from_checkpoint(scans / "net.pth", device="cpu")(Image.open(scans / "scans/a.png"))
+    expected = Upscaler.from_checkpoint(scans / "net.pth", device="cpu")(
+        Image.open(scans / "scans/a.png")
+    )
     assert np.array_equal(np.asarray(Image.open(scans / "out/a.png")), np.asarray(expected))
     report = json.loads((scans / "report.json").read_text())
     assert report["use"] == "research use, not for diagnosis"
@@ -61,14 +71,20 @@ def test_failed_and_existing_files(scans, capsys):
 def test_compiling_needs_a_compiler_before_anything_is_written(scans, capsys, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert main(command(scans, "--device", "cpu", "--compile")) == 2
-    assert "compile needs the compiler no-such-compiler, which is not here; install it" in capsys.readouterr().err
+    assert (
+        "compile needs the compiler no-such-compiler, which is not here; install it"
+        in capsys.readouterr().err
+    )
     assert not (scans / "out").exists()
 
 
 def test_mistakes_are_told_before_anything_is_written(scans, capsys):
     assert main(command(scans, "--scale", "4")) == 2
     assert "says that the network enlarges x2" in capsys.readouterr().err
-    assert main(["upscale", str(scans / "none"), "-o", str(scans / "out"), "--model", "m2trans-x2"]) == 2
+    assert (
+        main(["upscale", str(scans / "none"), "-o", str(scans / "out"), "--model", "m2trans-x2"])
+        == 2
+    )
     assert "there is no such file or folder" in capsys.readouterr().err
     assert not (scans / "out").exists()
 
@@ -77,8 +93,14 @@ def test_places_that_cannot_be_written_are_told_before_any_work(scans, capsys):
     (scans / "file").touch()
     image = str(scans / "scans/a.png")
     for arguments, message in (
-        (["-o", str(scans / "file/out")], "file cannot be written (Not a directory); name another folder"),
-        (["-o", str(scans / "out"), "--json", str(scans / "file/r.json")], "file cannot be written (Not a directory)"),
+        (
+            ["-o", str(scans / "file/out")],
+            "file cannot be written (Not a directory); name another folder",
+        ),
+        (
+            ["-o", str(scans / "out"), "--json", str(scans / "file/r.json")],
+            "file cannot be written (Not a directory)",
+        ),
         (["-o", str(scans / "out"), "--json", str(scans)], "is a folder; name a file"),
     ):
         assert main(["upscale", image, "--scale", "2", *arguments]) == 2
@@ -86,7 +108,9 @@ def test_places_that_cannot_be_written_are_told_before_any_work(scans, capsys):
     assert not (scans / "out").exists()
 
 
-def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scale(scans, monkeypatch, capsys):
+def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scale(
+    scans, monkeypatch, capsys
+):
     monkeypatch.chdir(scans)
     assert main(["upscale", "scans/a.png", "--scale", "2", "--device", "cpu"]) == 0
     assert "M2Trans x2 (m2trans-x2.safetensors) on cpu" in capsys.readouterr().out
@@ -100,8 +124,14 @@ def test_without_model_and_out_a_network_of_the_package_and_a_folder_of_its_scal
         ([], "give --scale 2, 3 or 4, or your own network by --model"),
         (["--scale", "5"], "give --scale 2, 3 or 4, or your own network by --model"),
         (["--scale", "2", "--batch", "0"], "--batch must be at least 1, but is 0"),
-        (["--scale", "2", "--device", "cpu,"], "--device cpu,: has an empty entry; write for example cuda:0,cuda:1"),
-        (["--scale", "2", "--arch", "EDSR"], "--arch and --opt say what your own network is; name its file by --model"),
+        (
+            ["--scale", "2", "--device", "cpu,"],
+            "--device cpu,: has an empty entry; write for example cuda:0,cuda:1",
+        ),
+        (
+            ["--scale", "2", "--arch", "EDSR"],
+            "--arch and --opt say what your own network is; name its file by --model",
+        ),
     ],
 )
 def test_options_that_cannot_be(scans, capsys, arguments, message):
@@ -129,10 +159,14 @@ def test_ctrl_c_ends_all_processes_and_leaves_what_is_finished(scans, devices):
     """As a terminal sends it: to the command and to the processes that it has started."""
     noise = np.random.default_rng(0)
     for number in range(200):
-        Image.fromarray(noise.integers(0, 256, (200, 200), np.uint8)).save(scans / f"scans/{number:03}.png")
+        Image.fromarray(noise.integers(0, 256, (200, 200), np.uint8)).save(
+            scans / f"scans/{number:03}.png"
+        )
     arguments = command(scans, "--device", devices, "--json", str(scans / "report.json"))
     with subprocess.Popen(
-        [sys.executable, "-m", "basicsr_m2trans.cli", *arguments], stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-m", "basicsr_m2trans.cli", *arguments],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     ) as process:
         while not list(scans.glob("out/*.png")):
             assert process.poll() is None

@@ -18,7 +18,9 @@ SaveImage = Callable[[Path, np.ndarray], np.ndarray]
 
 @pytest.fixture
 def save_image() -> SaveImage:
-    """Writes an image (h, w[, c], OpenCV's channel order) to a file of any format, and returns it."""
+    """Writes an image (h, w[, c], OpenCV's channel order) to a file of any format,
+    and returns it.
+    """
 
     def save(path: Path, image: np.ndarray) -> np.ndarray:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,17 +43,25 @@ def random_image() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def make_dicom(tmp_path):
-    """Writes a grey ultrasound DICOM file of the patient Jane Doe with the attributes given, and returns its path."""
+    """Writes a grey ultrasound DICOM file of the patient Jane Doe with the attributes given, and
+    returns its path.
+    """
 
     def make(pixels, name="a.dcm", regions=(), **attributes):
         dataset = pydicom.Dataset()
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = (
+            "1.2.840.10008.5.1.4.1.1.6.1"
+        )
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
         dataset.Modality, dataset.PatientName = "US", "DOE^JANE"
         dataset.Rows, dataset.Columns = pixels.shape
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = (
+            1,
+            "MONOCHROME2",
+            0,
+        )
         dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
         dataset.HighBit = dataset.BitsStored - 1
         dataset.PixelData = pixels.tobytes()
@@ -84,7 +94,9 @@ def hr(tmp_path, save_image, random_image):
 
 @pytest.fixture
 def enlarge():
-    """Repeats every pixel in a block of 2 x 2, so that the alignment of HR and LR can be read off."""
+    """Repeats every pixel in a block of 2 x 2, so that the alignment of HR and LR can
+    be read off.
+    """
     return lambda lq: lq.repeat(2, axis=0).repeat(2, axis=1)
 
 
@@ -99,7 +111,9 @@ def images(random_image):
 
 @pytest.fixture
 def disk(tmp_path, images, save_image, enlarge):
-    """Options of a data set of `images` and their enlargements in image files, with captions `image <number>`."""
+    """Options of a data set of `images` and their enlargements in image files, with captions `image
+    <number>`.
+    """
     for name, lq in images.items():
         save_image(tmp_path / "gt" / f"{name}.png", enlarge(lq))
         save_image(tmp_path / "lq" / f"{name}x2.png", lq)
@@ -123,7 +137,10 @@ def disk(tmp_path, images, save_image, enlarge):
 @pytest.fixture
 def lmdb(tmp_path, images, disk, enlarge):
     """Options of the same data set in LMDB folders."""
-    write_lmdb(tmp_path / "gt.lmdb", ((k, encode_png(enlarge(v)), enlarge(v).shape) for k, v in images.items()))
+    write_lmdb(
+        tmp_path / "gt.lmdb",
+        ((k, encode_png(enlarge(v)), enlarge(v).shape) for k, v in images.items()),
+    )
     write_lmdb(tmp_path / "lq.lmdb", ((k, encode_png(v), v.shape) for k, v in images.items()))
     return disk | {
         "dataroot_gt": str(tmp_path / "gt.lmdb"),
@@ -135,6 +152,11 @@ def lmdb(tmp_path, images, disk, enlarge):
 @pytest.fixture
 def raw_lmdb(tmp_path, images, lmdb, enlarge):
     """Options of the same data set in LMDB folders of raw pixels."""
-    write_lmdb(tmp_path / "gt.raw_lmdb", ((k, enlarge(v), enlarge(v).shape) for k, v in images.items()))
+    write_lmdb(
+        tmp_path / "gt.raw_lmdb", ((k, enlarge(v), enlarge(v).shape) for k, v in images.items())
+    )
     write_lmdb(tmp_path / "lq.raw_lmdb", ((k, v, v.shape) for k, v in images.items()))
-    return lmdb | {"dataroot_gt": str(tmp_path / "gt.raw_lmdb"), "dataroot_lq": str(tmp_path / "lq.raw_lmdb")}
+    return lmdb | {
+        "dataroot_gt": str(tmp_path / "gt.raw_lmdb"),
+        "dataroot_lq": str(tmp_path / "lq.raw_lmdb"),
+    }

@@ -27,7 +27,8 @@ def test_pascal_voc(write):
 
 
 def test_yolo_gives_the_same_box(write):
-    # What LabelImg writes for the first box of `VOC`: centre and size as fractions, with six digits.
+    # What LabelImg writes for the first box of `VOC`: centre and size as fractions, with six
+    # digits.
     line = f"0 {320 / 640:.6f} {254 / 480:.6f} {600 / 640:.6f} {448 / 480:.6f}\n"
     assert read_boxes(write("a.txt", f"{line}\n"), SIZE) == [Box(20, 30, 620, 478)]
 
@@ -37,7 +38,9 @@ def test_boxes_may_reach_out(write):
 
 
 def test_another_image_size_is_refused(write):
-    with pytest.raises(InputError, match=r"a\.xml: was made for an image of 480 x 640, but it is 640 x 480"):
+    with pytest.raises(
+        InputError, match=r"a\.xml: was made for an image of 480 x 640, but it is 640 x 480"
+    ):
         read_boxes(write("a.xml", VOC.format(w=480, h=640)), SIZE)
     assert len(read_boxes(write("a.xml", VOC.format(w=0, h=0)), SIZE)) == 2  # no size stated
 
@@ -45,7 +48,12 @@ def test_another_image_size_is_refused(write):
 @pytest.mark.parametrize(
     "text",
     [
-        *("<annotation><object>", "", VOC.format(w=640, h=480).replace("620", "wide"), VOC.format(w="w", h=1)),
+        *(
+            "<annotation><object>",
+            "",
+            VOC.format(w=640, h=480).replace("620", "wide"),
+            VOC.format(w="w", h=1),
+        ),
         '<?xml version="1.0" encoding="unheard-of"?><annotation/>',
     ],
 )
@@ -59,14 +67,18 @@ def test_a_missing_edge_is_named(write):
         read_boxes(write("a.xml", VOC.format(w=640, h=480).replace("<xmin>20</xmin>", "")), SIZE)
 
 
-@pytest.mark.parametrize("entity", ['<!ENTITY a "aaaaaaaaaa">', '<!ENTITY a SYSTEM "file:///etc/hostname">'])
+@pytest.mark.parametrize(
+    "entity", ['<!ENTITY a "aaaaaaaaaa">', '<!ENTITY a SYSTEM "file:///etc/hostname">']
+)
 def test_entities_are_not_expanded(write, entity):
     text = f"<!DOCTYPE annotation [{entity}]>" + VOC.format(w="&a;", h=480)
     with pytest.raises(InputError, match=r"a\.xml: is no Pascal VOC annotation \(DTDForbidden"):
         read_boxes(write("a.xml", text), SIZE)
 
 
-@pytest.mark.parametrize("text", ["0 0.5 0.5 0.5\n", "0 0.5 0.5 0.5 x\n", "0 nan 0.5 0.5 0.5\n", "0 inf 0.5 1 1\n"])
+@pytest.mark.parametrize(
+    "text", ["0 0.5 0.5 0.5\n", "0 0.5 0.5 0.5 x\n", "0 nan 0.5 0.5 0.5\n", "0 inf 0.5 1 1\n"]
+)
 def test_bad_yolo_is_named(write, text):
     with pytest.raises(InputError, match=r"a\.txt: is no YOLO annotation"):
         read_boxes(write("a.txt", text), SIZE)

@@ -1,4 +1,6 @@
-"""Files of all kinds, whole and damaged, are read or refused by name, never end in an unexpected error."""
+"""Files of all kinds, whole and damaged, are read or refused by name, never end in an unexpected
+error.
+"""
 
 import json
 import tempfile
@@ -18,14 +20,20 @@ from basicsr_m2trans.data.manifest import Manifest
 from basicsr_m2trans.data.prepare_image import Job, make_images
 from basicsr_m2trans.errors import InputError
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def texts_of(*pieces):
-    """Bytes without meaning, and texts of a format's own pieces, which reach further into its reader."""
+    """Bytes without meaning, and texts of a format's own pieces, which reach further into its
+    reader.
+    """
     piece = st.one_of(st.sampled_from(pieces), st.sampled_from(pieces), st.text(max_size=4))
     text = st.lists(piece, max_size=12).map("".join)
-    return st.one_of(st.binary(max_size=60), text.map(lambda some: some.encode(errors="surrogatepass")))
+    return st.one_of(
+        st.binary(max_size=60), text.map(lambda some: some.encode(errors="surrogatepass"))
+    )
 
 
 def reads_or_refuses(read, name, data):
@@ -43,10 +51,16 @@ def reads_or_refuses(read, name, data):
 
 
 @FEW
-@given(texts_of("image,caption\n", "a.png,", "b,", "a nice image", '"', "\r", "\n", ",", "\0", "\ufeff"))
+@given(
+    texts_of(
+        "image,caption\n", "a.png,", "b,", "a nice image", '"', "\r", "\n", ",", "\0", "\ufeff"
+    )
+)
 def test_captions(data):
     captions = reads_or_refuses(read_captions, "captions.csv", data)
-    assert captions is None or all(name and text == text.strip() != "" for name, text in captions.items())
+    assert captions is None or all(
+        name and text == text.strip() != "" for name, text in captions.items()
+    )
 
 
 @FEW
@@ -58,21 +72,42 @@ def test_annotations_of_yolo(data):
 
 @FEW
 @given(
-    st.sampled_from(["", *(f'<?xml version="1.0" encoding="{name}"?>' for name in ("ascii", "utf-16", "none"))]),
     st.sampled_from(
-        ["", "<size><height>9</height><width>8</width></size>", "<size/>", '<!DOCTYPE a [<!ENTITY b "c">]>']
+        ["", *(f'<?xml version="1.0" encoding="{name}"?>' for name in ("ascii", "utf-16", "none"))]
+    ),
+    st.sampled_from(
+        [
+            "",
+            "<size><height>9</height><width>8</width></size>",
+            "<size/>",
+            '<!DOCTYPE a [<!ENTITY b "c">]>',
+        ]
     ),
     texts_of("1", "-2.5", "nan", "1e999", " ", "<a/>", "&b;", "&#0;", "</xmin>", "<ymax>"),
 )
 def test_annotations_of_voc(declaration, size, edge):
-    before = f"{declaration}<annotation>{size}<object><bndbox><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax><xmin>"
+    box = "<ymin>2</ymin><xmax>3</xmax><ymax>4</ymax><xmin>"
+    before = f"{declaration}<annotation>{size}<object><bndbox>{box}"
     data = before.encode() + edge + b"</xmin></bndbox></object></annotation>"
     boxes = reads_or_refuses(lambda path: read_boxes(path, (8, 8)), "a.xml", data)
     assert boxes is None or [box[1:] for box in boxes] == [(2, 3, 4)]
 
 
 @FEW
-@given(texts_of("a", ".png", ".raw", " ", "(4,5,3)", "(0,99999999999999999999,3)", "1", "uint8", "uint16", "\n"))
+@given(
+    texts_of(
+        "a",
+        ".png",
+        ".raw",
+        " ",
+        "(4,5,3)",
+        "(0,99999999999999999999,3)",
+        "1",
+        "uint8",
+        "uint16",
+        "\n",
+    )
+)
 def test_lists_of_an_lmdb(data):
     images = reads_or_refuses(lambda path: read_meta_info(path.parent), "meta_info.txt", data)
     assert images is None or all(len(image.shape) == 3 for image in images.values())
@@ -84,12 +119,18 @@ def test_lists_of_an_lmdb(data):
         st.one_of(st.none(), st.integers(0, 3), st.text(max_size=3)),
         lambda inner: st.one_of(
             st.lists(inner, max_size=2),
-            st.dictionaries(st.sampled_from(["parameters", "scales", "sources", "lmdbs", "a"]), inner, max_size=4),
+            st.dictionaries(
+                st.sampled_from(["parameters", "scales", "sources", "lmdbs", "a"]),
+                inner,
+                max_size=4,
+            ),
         ),
     )
 )
 def test_manifests(content):
-    reads_or_refuses(lambda path: Manifest(path.parent, {}, [2]), "manifest.json", json.dumps(content).encode())
+    reads_or_refuses(
+        lambda path: Manifest(path.parent, {}, [2]), "manifest.json", json.dumps(content).encode()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:(Corrupt EXIF|Truncated File):UserWarning:PIL")
@@ -122,7 +163,9 @@ def ultrasound(make_dicom, random_image):
 def test_dicom_files_that_are_damaged_anywhere(ultrasound, where, inserted, kept):
     """They become an image or a reason, which does not hold the file's path."""
     cut = int(where * len(ultrasound))
-    data = (ultrasound[:cut] + inserted + ultrasound[cut + len(inserted) :])[: int(kept * len(ultrasound))]
+    data = (ultrasound[:cut] + inserted + ultrasound[cut + len(inserted) :])[
+        : int(kept * len(ultrasound))
+    ]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "DOE.dcm").write_bytes(data)
         job = Job(Path(folder), Path(folder, "out"), (2,), None, None, min_side=12)

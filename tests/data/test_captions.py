@@ -6,11 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from basicsr_m2trans.data.captions import ATTRIBUTES, TEMPLATES, make_caption, read_captions, write_captions
+from basicsr_m2trans.data.captions import (
+    ATTRIBUTES,
+    TEMPLATES,
+    make_caption,
+    read_captions,
+    write_captions,
+)
 from basicsr_m2trans.data.names import image_name
 from basicsr_m2trans.errors import InputError
 
-PATTERNS = [re.compile(template.format(attr="(?P<words>[a-z]+(?:, [a-z]+)*)")) for template in TEMPLATES]
+PATTERNS = [
+    re.compile(template.format(attr="(?P<words>[a-z]+(?:, [a-z]+)*)")) for template in TEMPLATES
+]
 
 
 def words_of(caption):
@@ -21,7 +29,9 @@ def words_of(caption):
 def test_caption_depends_on_seed_and_name_only():
     assert make_caption("0001") == make_caption("0001", seed=0)
     assert make_caption("0001") == "a clear image of an ultrasound"
-    assert make_caption("0002", seed=7) == "a picture of a great, clean, clear, cool ultrasound image"
+    assert (
+        make_caption("0002", seed=7) == "a picture of a great, clean, clear, cool ultrasound image"
+    )
 
 
 def test_captions_cover_the_papers_recipe_evenly():
@@ -30,7 +40,9 @@ def test_captions_cover_the_papers_recipe_evenly():
     assert all(len(set(some)) == len(some) and set(some) <= set(ATTRIBUTES) for some in words)
     lengths = [sum(len(some) == count for some in words) for count in range(1, 8)]
     assert min(lengths) > 240  # 300 expected, standard deviation 16
-    templates = [sum(bool(pattern.fullmatch(caption)) for caption in captions) for pattern in PATTERNS]
+    templates = [
+        sum(bool(pattern.fullmatch(caption)) for caption in captions) for pattern in PATTERNS
+    ]
     assert min(templates) > 600  # 700 expected, standard deviation 22
     firsts = [sum(some[0] == word for some in words) for word in ATTRIBUTES]
     assert min(firsts) > 240
@@ -42,18 +54,29 @@ def test_another_seed_gives_other_captions():
 
 
 def test_write_and_read(tmp_path):
-    captions = {"0001": "a nice, sharp ultrasound image", "1.2.840": 'a "great" one', "肝 1": "a fine image"}
+    captions = {
+        "0001": "a nice, sharp ultrasound image",
+        "1.2.840": 'a "great" one',
+        "肝 1": "a fine image",
+    }
     write_captions(tmp_path / "captions.csv", captions)
     assert read_captions(tmp_path / "captions.csv") == captions
     assert [path.name for path in tmp_path.iterdir()] == ["captions.csv"]
 
 
-# One line without blanks at its ends; Cc and Cs are control characters and halves of surrogate pairs.
-LINE = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12).map(str.strip)
+# One line without blanks at its ends; Cc and Cs are control characters and halves of surrogate
+# pairs.
+LINE = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12
+).map(str.strip)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(LINE.filter(lambda line: image_name(line) == line != ""), LINE.filter(bool), max_size=5))
+@given(
+    st.dictionaries(
+        LINE.filter(lambda line: image_name(line) == line != ""), LINE.filter(bool), max_size=5
+    )
+)
 def test_any_text_of_one_line_comes_back(captions):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "captions.csv")
@@ -63,7 +86,9 @@ def test_any_text_of_one_line_comes_back(captions):
 
 def test_reads_a_file_from_a_spreadsheet(tmp_path):
     path = tmp_path / "captions.csv"
-    path.write_bytes('\ufeffimage,caption,note\r\n0001.PNG," a clear ultrasound image ",x\r\n\r\n'.encode())
+    path.write_bytes(
+        '\ufeffimage,caption,note\r\n0001.PNG," a clear ultrasound image ",x\r\n\r\n'.encode()
+    )
     assert read_captions(path) == {"0001": "a clear ultrasound image"}
 
 

@@ -13,11 +13,15 @@ from basicsr_m2trans.errors import InputError
 
 @pytest.fixture
 def smooth_image():
-    """A blurred noise image, as large as the smallest crop and 100 pixels more; each call another one."""
+    """A blurred noise image, as large as the smallest crop and 100 pixels more; each call another
+    one.
+    """
     rng = np.random.default_rng(0)
 
     def make():
-        return cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (700, 548), interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(
+            rng.integers(0, 256, (12, 16, 3), np.uint8), (700, 548), interpolation=cv2.INTER_CUBIC
+        )
 
     return make
 
@@ -27,7 +31,12 @@ def annotate(tmp_path):
     """Writes an annotation in YOLO's format of a box in an image of 700 x 548."""
 
     def write(name, left, top, right, bottom):
-        x, y, w, h = (left + right) / 2 / 700, (top + bottom) / 2 / 548, (right - left) / 700, (bottom - top) / 548
+        x, y, w, h = (
+            (left + right) / 2 / 700,
+            (top + bottom) / 2 / 548,
+            (right - left) / 700,
+            (bottom - top) / 548,
+        )
         path = tmp_path / "boxes" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").write(f"0 {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n")
@@ -72,13 +81,32 @@ def test_crops_are_numbered_and_carry_nothing_over(tmp_path, smooth_image, annot
     with open(out / "manifest.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
-    assert [rows[0][column] for column in COLUMNS] == ["0001.png", "DOE/1.png", "10", "20", "620", "500", ""]
+    assert [rows[0][column] for column in COLUMNS] == [
+        "0001.png",
+        "DOE/1.png",
+        "10",
+        "20",
+        "620",
+        "500",
+        "",
+    ]
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_what_is_left_out_is_named_and_the_rest_goes_on(tmp_path, smooth_image, annotate, crop, save_image):
+def test_what_is_left_out_is_named_and_the_rest_goes_on(
+    tmp_path, smooth_image, annotate, crop, save_image
+):
     scans, boxes = tmp_path / "scans", tmp_path / "boxes"
-    for name in ("good.png", "lone.png", "out.png", "small.png", "xml.png", "twice.png", "same.jpg", "same.png"):
+    for name in (
+        "good.png",
+        "lone.png",
+        "out.png",
+        "small.png",
+        "xml.png",
+        "twice.png",
+        "same.jpg",
+        "same.png",
+    ):
         save_image(scans / name, smooth_image())
     (scans / "damaged.png").write_text("x")
     annotate("damaged.txt", 0, 0, 700, 548)
@@ -118,7 +146,9 @@ def test_images_that_viewers_turn_are_left_out(tmp_path, smooth_image, annotate,
         exif[0x0112] = orientation
         Image.fromarray(smooth_image()).save(tmp_path / "scans" / f"{name}.jpg", exif=exif)
         annotate(f"{name}.txt", 0, 0, 700, 548)
-    Image.fromarray(smooth_image()).save(tmp_path / "scans" / "damaged.jpg", exif=b"Exif\0\0no TIFF")
+    Image.fromarray(smooth_image()).save(
+        tmp_path / "scans" / "damaged.jpg", exif=b"Exif\0\0no TIFF"
+    )
     annotate("damaged.txt", 0, 0, 700, 548)
     damaged, turned, upright = crop()
     assert (damaged.source, damaged.image) == ("damaged.jpg", "0001.png")
@@ -128,8 +158,15 @@ def test_images_that_viewers_turn_are_left_out(tmp_path, smooth_image, annotate,
 
 def test_near_duplicates_are_left_out(tmp_path, smooth_image, annotate, crop, save_image):
     image = smooth_image()
-    noisy = np.clip(image + np.random.default_rng(1).normal(0, 3, image.shape), 0, 255).astype(np.uint8)
-    for name, scan in {"a.png": image, "b.jpg": image, "c.png": noisy, "d.png": smooth_image()}.items():
+    noisy = np.clip(image + np.random.default_rng(1).normal(0, 3, image.shape), 0, 255).astype(
+        np.uint8
+    )
+    for name, scan in {
+        "a.png": image,
+        "b.jpg": image,
+        "c.png": noisy,
+        "d.png": smooth_image(),
+    }.items():
         save_image(tmp_path / "scans" / name, scan)
         annotate(f"{name[0]}.txt", 0, 0, 700, 548)
     crops = crop()
@@ -144,10 +181,15 @@ def test_options(tmp_path, smooth_image, annotate, crop, save_image):
     with pytest.raises(InputError, match=r"no crop is left of 2 images: a\.png: too small"):
         crop()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == []
-    assert [c.image for c in crop(min_width=40, min_height=30, max_distance=256)] == ["0001.png", ""]
+    assert [c.image for c in crop(min_width=40, min_height=30, max_distance=256)] == [
+        "0001.png",
+        "",
+    ]
 
 
-def test_impossible_requests_are_refused(tmp_path, smooth_image, annotate, crop, save_image, monkeypatch):
+def test_impossible_requests_are_refused(
+    tmp_path, smooth_image, annotate, crop, save_image, monkeypatch
+):
     with pytest.raises(InputError, match="scans: this folder does not exist"):
         crop()
     save_image(tmp_path / "scans" / "a.png", smooth_image())
@@ -160,14 +202,18 @@ def test_impossible_requests_are_refused(tmp_path, smooth_image, annotate, crop,
         crop_images(tmp_path / "scans", tmp_path / "scans/out", tmp_path / "boxes")
     with monkeypatch.context() as patch:
         patch.setattr(module, "find_spec", lambda name: None if name == "imagehash" else name)
-        with pytest.raises(InputError, match="imagehash is missing; install it with `pip install imagehash`"):
+        with pytest.raises(
+            InputError, match="imagehash is missing; install it with `pip install imagehash`"
+        ):
             crop()
     crop()
     with pytest.raises(InputError, match="out: exists and is not empty"):
         crop()
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, smooth_image, annotate, crop, save_image, monkeypatch):
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path, smooth_image, annotate, crop, save_image, monkeypatch
+):
     save_image(tmp_path / "scans" / "a.png", smooth_image())
     annotate("a.txt", 0, 0, 700, 548)
 

@@ -36,7 +36,9 @@ def test_rgb():
 def test_big_endian_with_separate_planes():
     image = frames_of(sample("ExplVR_BigEnd.dcm"))[1]
     assert image.shape == (60, 80, 3)
-    planes = np.frombuffer(pydicom.dcmread(sample("ExplVR_BigEnd.dcm")).PixelData, np.uint8).reshape(3, 60, 80)
+    planes = np.frombuffer(
+        pydicom.dcmread(sample("ExplVR_BigEnd.dcm")).PixelData, np.uint8
+    ).reshape(3, 60, 80)
     assert np.array_equal(image, planes.transpose(1, 2, 0)[..., ::-1])
 
 
@@ -53,7 +55,13 @@ def test_ybr_becomes_rgb_frame_by_frame():
     assert list(frames) == [1, 8, 15, 22, 29]
     stored = pixel_array(path, raw=True).astype(float)  # Y, Cb, Cr
     y, cb, cr = (stored[7, ..., channel] for channel in range(3))
-    rgb = np.stack([y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128)])
+    rgb = np.stack(
+        [
+            y + 1.402 * (cr - 128),
+            y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128),
+            y + 1.772 * (cb - 128),
+        ]
+    )
     expected = np.clip(rgb, 0, 255).transpose(1, 2, 0)[..., ::-1]
     assert np.abs(frames[8] - expected).max() <= 1
 
@@ -81,12 +89,19 @@ def test_stored_bits_are_scaled_to_the_full_range(make_dicom):
     image = frames_of(path)[1]
     assert image.dtype == np.uint16
     assert image[..., 0].tolist() == [[0, 16, 32776, 65535]]
-    inverted = frames_of(make_dicom(pixels, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1"))[1]
+    inverted = frames_of(
+        make_dicom(pixels, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1")
+    )[1]
     assert np.array_equal(inverted, 65535 - image)
 
 
 def test_the_region_is_the_largest_of_tissue(make_dicom):
-    regions = [(1, 2, 0, 0, 39, 29), (1, 1, 4, 2, 13, 11), (1, 1, 5, 3, 25, 22), (3, 3, 0, 0, 39, 29)]
+    regions = [
+        (1, 2, 0, 0, 39, 29),
+        (1, 1, 4, 2, 13, 11),
+        (1, 1, 5, 3, 25, 22),
+        (3, 3, 0, 0, 39, 29),
+    ]
     header = read_header(make_dicom(np.zeros((30, 40), np.uint8), regions=regions), "x")
     assert scan_region(header, "x") == np.s_[3:23, 5:26]
     del header.SequenceOfUltrasoundRegions[1:3]
@@ -97,18 +112,24 @@ def test_the_region_is_the_largest_of_tissue(make_dicom):
 
 
 def test_an_edge_behind_the_last_pixel_is_accepted(make_dicom):
-    header = read_header(make_dicom(np.zeros((30, 40), np.uint8), regions=[(1, 1, 10, 0, 40, 30)]), "x")
+    header = read_header(
+        make_dicom(np.zeros((30, 40), np.uint8), regions=[(1, 1, 10, 0, 40, 30)]), "x"
+    )
     assert scan_region(header, "x") == np.s_[0:30, 10:40]
 
 
 @pytest.mark.parametrize("name", ["examples_ybr_color.dcm", "examples_palette.dcm"])
 def test_regions_of_another_size_are_refused(name):
-    with pytest.raises(InputError, match=r"x: its region .* does not lie in its frame of \d+ x \d+"):
+    with pytest.raises(
+        InputError, match=r"x: its region .* does not lie in its frame of \d+ x \d+"
+    ):
         scan_region(read_header(sample(name), "x"), "x")
 
 
 def test_a_region_without_a_location_is_refused(make_dicom):
-    header = read_header(make_dicom(np.zeros((30, 40), np.uint8), regions=[(1, 1, 0, 0, 9, 9)]), "x")
+    header = read_header(
+        make_dicom(np.zeros((30, 40), np.uint8), regions=[(1, 1, 0, 0, 9, 9)]), "x"
+    )
     del header.SequenceOfUltrasoundRegions[0].RegionLocationMaxX1
     with pytest.raises(InputError, match="does not lie in its frame"):
         scan_region(header, "x")
@@ -144,7 +165,9 @@ def test_files_that_are_no_ultrasound_are_refused(make_dicom, tmp_path):
 def test_damaged_numbers_are_named(make_dicom):
     path = make_dicom(np.zeros((30, 40), np.uint8), NumberOfFrames="77")
     path.write_bytes(path.read_bytes().replace(b"77", b"\x012"))
-    with pytest.raises(InputError, match=r"x: cannot be read as DICOM \(ValueError\); it may be damaged"):
+    with pytest.raises(
+        InputError, match=r"x: cannot be read as DICOM \(ValueError\); it may be damaged"
+    ):
         read_header(path, "x")
     with pytest.raises(InputError, match="x: says that it has -3 frames"):
         read_header(make_dicom(np.zeros((30, 40), np.uint8), NumberOfFrames="-3"), "x")
@@ -161,7 +184,9 @@ def test_a_file_that_is_gone_is_not_named_by_its_path(make_dicom):
     path = make_dicom(np.zeros((30, 40), np.uint8), name="DOE_JANE.dcm")
     header = read_header(path, "x")
     path.unlink()
-    with pytest.raises(InputError, match=r"x: frame 1 cannot be decoded \(FileNotFoundError: No such") as caught:
+    with pytest.raises(
+        InputError, match=r"x: frame 1 cannot be decoded \(FileNotFoundError: No such"
+    ) as caught:
         list(read_frames(path, header, "x"))
     assert "DOE" not in str(caught.value)
 
@@ -170,14 +195,18 @@ def test_a_missing_decoder_is_named(monkeypatch):
     from pydicom.pixels.decoders import JPEGBaseline8BitDecoder
 
     monkeypatch.setattr(JPEGBaseline8BitDecoder, "_available", {})
-    with pytest.raises(InputError, match=r"x: .*JPEG Baseline.*install a decoder with `pip install python-gdcm`"):
+    with pytest.raises(
+        InputError, match=r"x: .*JPEG Baseline.*install a decoder with `pip install python-gdcm`"
+    ):
         frames_of(sample("examples_ybr_color.dcm"))
 
 
 def test_a_missing_library_is_named(make_dicom, monkeypatch):
     path = make_dicom(np.zeros((30, 40), np.uint8))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(InputError, match=r"x: reading DICOM needs pydicom; install it with `pip install pydicom`"):
+    with pytest.raises(
+        InputError, match=r"x: reading DICOM needs pydicom; install it with `pip install pydicom`"
+    ):
         read_header(path, "x")
 
 
@@ -196,7 +225,9 @@ def test_dicom_files_are_known_by_extension_or_signature(make_dicom, tmp_path):
     (tmp_path / "text.DCM").write_text("x")
     (tmp_path / "short").write_text("x")
     (tmp_path / "image.png").write_bytes(path.read_bytes())
-    assert [is_dicom_file(tmp_path / name) for name in ("text.DCM", "short", "image.png", "none.dcm")] == [
+    assert [
+        is_dicom_file(tmp_path / name) for name in ("text.DCM", "short", "image.png", "none.dcm")
+    ] == [
         True,
         False,
         False,

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from basicsr_m2trans.data.images import decode_image, encode_png, list_images, read_image, read_size, to_tensor
+from basicsr_m2trans.data.images import (
+    decode_image,
+    encode_png,
+    list_images,
+    read_image,
+    read_size,
+    to_tensor,
+)
 from basicsr_m2trans.errors import InputError
 
 
@@ -39,13 +46,17 @@ def test_any_pixels_come_back_from_png_and_from_the_tensor(image):
     assert decoded.dtype == image.dtype
     assert np.array_equal(decoded, image)
     levels = (to_tensor(image).double() * np.iinfo(image.dtype).max).round().numpy()
-    assert np.array_equal(levels.transpose(1, 2, 0)[..., ::-1], np.broadcast_to(image, (*image.shape[:2], 3)))
+    assert np.array_equal(
+        levels.transpose(1, 2, 0)[..., ::-1], np.broadcast_to(image, (*image.shape[:2], 3))
+    )
 
 
 def test_palette_is_expanded_to_its_colours(tmp_path, random_image):
     picture = Image.fromarray(random_image(6, 8, 3)).quantize(16)
     picture.save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png")[..., ::-1], np.array(picture.convert("RGB")))
+    assert np.array_equal(
+        read_image(tmp_path / "a.png")[..., ::-1], np.array(picture.convert("RGB"))
+    )
 
 
 @pytest.mark.parametrize("extension", ["png", "webp", "tif"])
@@ -78,7 +89,9 @@ def test_to_tensor_is_rgb_in_unit_range():
 @pytest.mark.parametrize(("dtype", "levels"), [(np.uint8, 256), (np.uint16, 65536)])
 def test_to_tensor_divides_every_level_exactly(dtype, levels):
     image = np.arange(levels, dtype=dtype).reshape(16, -1, 1)
-    expected = torch.from_numpy(np.arange(levels, dtype=np.float32) / np.float32(levels - 1)).view(16, -1)
+    expected = torch.from_numpy(np.arange(levels, dtype=np.float32) / np.float32(levels - 1)).view(
+        16, -1
+    )
     assert torch.equal(to_tensor(image), expected.expand(3, -1, -1))
     assert torch.equal(to_tensor(image.repeat(3, axis=2)), expected.expand(3, -1, -1))
 
@@ -155,7 +168,11 @@ def test_list_images(tmp_path, save_image, random_image):
         save_image(tmp_path / name, random_image(4, 4))
     (tmp_path / "notes.txt").write_text("x")
     assert [path.name for path in list_images(tmp_path)] == ["a.JPG", "b.png"]
-    assert [path.name for path in list_images(tmp_path, recursive=True)] == ["a.JPG", "b.png", "c.tiff"]
+    assert [path.name for path in list_images(tmp_path, recursive=True)] == [
+        "a.JPG",
+        "b.png",
+        "c.tiff",
+    ]
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path):

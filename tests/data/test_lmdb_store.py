@@ -26,7 +26,11 @@ def test_round_trip(folder):
     reader = LmdbReader(folder)
     assert reader.shapes == {"a": (4, 5, 3), "b": (6, 7, 1)}
     assert (reader.get("a"), reader.get("b")) == (b"first", b"second")
-    assert sorted(path.name for path in folder.iterdir()) == ["data.mdb", "lock.mdb", "meta_info.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "data.mdb",
+        "lock.mdb",
+        "meta_info.txt",
+    ]
     assert (folder / "meta_info.txt").read_text() == "a.png (4,5,3) 1\nb.png (6,7,1) 1\n"
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -43,7 +47,9 @@ def raw_images(random_image):
 
 @pytest.fixture
 def raw_folder(tmp_path, raw_images):
-    write_lmdb(tmp_path / "HR.raw_lmdb", ((key, image, image.shape) for key, image in raw_images.items()))
+    write_lmdb(
+        tmp_path / "HR.raw_lmdb", ((key, image, image.shape) for key, image in raw_images.items())
+    )
     return tmp_path / "HR.raw_lmdb"
 
 
@@ -90,8 +96,14 @@ def test_raw_pixels_are_stored_whatever_the_memory_layout(tmp_path, random_image
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("grey.raw (7,6,3) uint8", r"has 42 bytes but meta_info\.txt says \(7, 6, 3\) of uint8, which makes 126"),
-        ("grey.raw (7,6,1) uint16", r"has 42 bytes but meta_info\.txt says \(7, 6, 1\) of uint16, which makes 84"),
+        (
+            "grey.raw (7,6,3) uint8",
+            r"has 42 bytes but meta_info\.txt says \(7, 6, 3\) of uint8, which makes 126",
+        ),
+        (
+            "grey.raw (7,6,1) uint16",
+            r"has 42 bytes but meta_info\.txt says \(7, 6, 1\) of uint16, which makes 84",
+        ),
         ("grey.raw (6,6,1) uint8", r"has 42 bytes but .* which makes 36"),
         ("grey.png (7,6,1) 1", "cannot be read as an image"),
         ("gray.raw (7,6,1) uint8", "has no key 'gray'"),
@@ -107,12 +119,16 @@ def test_raw_pixels_that_do_not_fit_their_announcement_are_named(raw_folder, lin
 
 def test_png_files_of_another_size_are_named(tmp_path, random_image):
     write_lmdb(tmp_path / "HR.lmdb", [("a", encode_png(random_image(4, 5, 3)), (8, 5, 3))])
-    with pytest.raises(InputError, match=r"HR\.lmdb, key 'a': is 5 x 4 but meta_info\.txt says 5 x 8"):
+    with pytest.raises(
+        InputError, match=r"HR\.lmdb, key 'a': is 5 x 4 but meta_info\.txt says 5 x 8"
+    ):
         LmdbReader(tmp_path / "HR.lmdb").image("a")
 
 
 def test_stock_basicsr_refuses_raw_pixels(raw_folder):
-    """By the folder's name, before it reads anything; under a name that it accepts, at the first image."""
+    """By the folder's name, before it reads anything; under a name that it accepts, at the first
+    image.
+    """
     compat.apply()
     from basicsr.data.single_image_dataset import SingleImageDataset
 
@@ -120,7 +136,9 @@ def test_stock_basicsr_refuses_raw_pixels(raw_folder):
     with pytest.raises(ValueError, match=r"Folder .*HR\.raw_lmdb.*lmdb format"):
         SingleImageDataset(opt)
     renamed = raw_folder.rename(raw_folder.with_suffix(".lmdb"))
-    dataset = SingleImageDataset(opt | {"dataroot_lq": str(renamed), "io_backend": {"type": "lmdb"}})
+    dataset = SingleImageDataset(
+        opt | {"dataroot_lq": str(renamed), "io_backend": {"type": "lmdb"}}
+    )
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'astype'"):
         dataset[0]
 
@@ -135,7 +153,9 @@ def test_reads_what_basicsr_writes(tmp_path, random_image):
     maker.close()
     reader = LmdbReader(tmp_path / "HR.lmdb")
     assert reader.shapes == {"1.2.840 left": (4, 5, 3)}
-    decoded = cv2.imdecode(np.frombuffer(reader.get("1.2.840 left"), np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(
+        np.frombuffer(reader.get("1.2.840 left"), np.uint8), cv2.IMREAD_UNCHANGED
+    )
     assert np.array_equal(decoded, image)
 
 
@@ -148,7 +168,10 @@ def test_grows_beyond_the_first_map_size(tmp_path):
 
 def test_reading_needs_no_lock_and_no_leave_to_write(folder):
     """Another process is writing to the LMDB, and there is no lock file, as on a read-only disk."""
-    code = f"import lmdb; t = lmdb.open({str(folder)!r}).begin(write=True); print(1, flush=True); input()"
+    code = (
+        f"import lmdb; t = lmdb.open({str(folder)!r}).begin(write=True); print(1, flush=True); "
+        "input()"
+    )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as writer:
         assert writer.stdout.readline() == b"1\n"
@@ -191,7 +214,9 @@ def test_a_failed_write_leaves_nothing(folder, monkeypatch):
         raise lmdb.DiskError("No space left on device")
 
     monkeypatch.setattr(lmdb_store, "_put", put)
-    with pytest.raises(InputError, match=r"HR\.lmdb: cannot be written .*No space left on device.*disk full"):
+    with pytest.raises(
+        InputError, match=r"HR\.lmdb: cannot be written .*No space left on device.*disk full"
+    ):
         write_lmdb(folder, [("a", b"third", (4, 5, 3))])
     assert list(folder.parent.iterdir()) == [folder]
     assert LmdbReader(folder).get("a") == b"first"
@@ -223,7 +248,9 @@ def test_a_child_opens_its_own_environment(folder):
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if reader._environment() is not environment and reader.get("a") == b"first" else 1)
+            os._exit(
+                0 if reader._environment() is not environment and reader.get("a") == b"first" else 1
+            )
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -260,7 +287,10 @@ def test_folders_that_other_code_holds_open_are_refused(folder):
     [
         ("", "names no image"),
         ("a.png (4,5,3) 1\na (4,5)\n", "line 2 is neither"),
-        ("a.raw (4,5,3) 1\n", "line 1 is neither '<name>.png .h,w,c. 1' nor '<name>.raw .h,w,c. uint8'"),
+        (
+            "a.raw (4,5,3) 1\n",
+            "line 1 is neither '<name>.png .h,w,c. 1' nor '<name>.raw .h,w,c. uint8'",
+        ),
         ("a.png (4,5,3) uint8\n", "line 1 is neither"),
         ("a.raw (4,5,3) float32\n", "line 1 is neither"),
         ("a.png (4,5,3) 1\na.png (4,5,3) 1\n", "line 2 repeats 'a'"),
@@ -274,7 +304,9 @@ def test_bad_meta_information_is_refused(folder, content, message):
 
 def test_a_data_file_cut_short_is_named_not_fatal(tmp_path):
     """LMDB maps the file; reading behind its end would end the process by a bus error."""
-    write_lmdb(tmp_path / "HR.lmdb", [(f"image{i}", os.urandom(50_000), (4, 5, 3)) for i in range(20)])
+    write_lmdb(
+        tmp_path / "HR.lmdb", [(f"image{i}", os.urandom(50_000), (4, 5, 3)) for i in range(20)]
+    )
     data = tmp_path / "HR.lmdb/data.mdb"
     os.truncate(data, data.stat().st_size // 2)
     with pytest.raises(InputError, match=r"data\.mdb is cut short"):

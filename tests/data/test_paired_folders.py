@@ -30,7 +30,13 @@ def test_mmus1k(mmus1k, tmp_path, scale):
     gt, lq = mmus1k
     done = convert_paired_folders(gt, lq / f"X{scale}", tmp_path / "out")
     lmdbs = ["HR.lmdb", f"LR_bicubic_X{scale}.lmdb"]
-    assert (done.images, done.scale, done.written, done.kept, done.renamed) == (3, scale, lmdbs, [], 1)
+    assert (done.images, done.scale, done.written, done.kept, done.renamed) == (
+        3,
+        scale,
+        lmdbs,
+        [],
+        1,
+    )
     with open(tmp_path / "out" / "names.csv", newline="") as file:
         sources = {row["image"]: row["source"] for row in csv.DictReader(file)}
     hr, lr = (LmdbReader(tmp_path / "out" / name) for name in lmdbs)
@@ -38,8 +44,12 @@ def test_mmus1k(mmus1k, tmp_path, scale):
     for key, source in sources.items():
         name = source.removeprefix(f"{gt}/").removesuffix(".png")
         assert np.array_equal(decode_image(hr.get(key), key), read_image(source))
-        assert np.array_equal(decode_image(lr.get(key), key), read_image(lq / f"X{scale}" / f"{name}x{scale}.png"))
-    assert read_captions(tmp_path / "out" / "captions.csv") == {key: make_caption(key) for key in sources}
+        assert np.array_equal(
+            decode_image(lr.get(key), key), read_image(lq / f"X{scale}" / f"{name}x{scale}.png")
+        )
+    assert read_captions(tmp_path / "out" / "captions.csv") == {
+        key: make_caption(key) for key in sources
+    }
 
 
 def test_stock_basicsr_reads_the_result(mmus1k, tmp_path):
@@ -138,7 +148,9 @@ def test_all_sizes_that_do_not_fit_are_listed(mmus1k, tmp_path, save_image, rand
         convert_paired_folders(gt, lq / "X2", tmp_path / "out")
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("X2: 2 of 3 LR images do not fit scale 2:")
-    assert lines[1].endswith("0001.png is 36 x 25 but x2 of " + str(lq / "X2/0001x2.png") + " (18 x 12) is 36 x 24")
+    assert lines[1].endswith(
+        "0001.png is 36 x 25 but x2 of " + str(lq / "X2/0001x2.png") + " (18 x 12) is 36 x 24"
+    )
     assert "0002.png is 36 x 24" in lines[2]
     assert not (tmp_path / "out").exists()
 
@@ -147,7 +159,9 @@ def test_given_captions_follow_their_images(mmus1k, tmp_path):
     gt, lq = mmus1k
     path = tmp_path / "captions.csv"
     write_captions(path, {name: f"text of {name}" for name in NAMES[:2]})
-    with pytest.raises(InputError, match=r"captions\.csv: has no caption for 1 of 3 images: left kidney"):
+    with pytest.raises(
+        InputError, match=r"captions\.csv: has no caption for 1 of 3 images: left kidney"
+    ):
         convert_paired_folders(gt, lq / "X2", tmp_path / "out", captions=path)
     assert not (tmp_path / "out").exists()
     write_captions(path, {name: f"text of {name}" for name in NAMES})

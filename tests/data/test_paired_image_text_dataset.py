@@ -46,7 +46,9 @@ def test_training_patches_are_aligned_and_captioned(request, backend):
         assert item["text"] == f"image {index % COUNT}"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     scale=st.sampled_from([2, 3, 4]),
     patch=st.integers(1, 8),
@@ -56,7 +58,9 @@ def test_training_patches_are_aligned_and_captioned(request, backend):
     seed=st.integers(0, 2**31),
     index=st.integers(0, 10**9),
 )
-def test_any_draw_is_aligned(save_image, random_image, scale, patch, margins, channels, augmentation, seed, index):
+def test_any_draw_is_aligned(
+    save_image, random_image, scale, patch, margins, channels, augmentation, seed, index
+):
     """At every scale, for LR patches of any size, in images that are hardly larger."""
     lq = random_image(patch + margins[0], patch + margins[1], channels)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,12 +77,17 @@ def test_any_draw_is_aligned(save_image, random_image, scale, patch, margins, ch
         }
         item = PairedImageTextDataset(opt | augmentation)[index]
     assert item["lq"].shape == (3, patch, patch)
-    assert torch.equal(item["gt"], item["lq"].repeat_interleave(scale, 1).repeat_interleave(scale, 2))
+    assert torch.equal(
+        item["gt"], item["lq"].repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    )
 
 
 def test_paths_are_files_or_keys(disk, lmdb, tmp_path):
     item = PairedImageTextDataset(disk)[1]
-    assert (item["gt_path"], item["lq_path"]) == (str(tmp_path / "gt/0001.png"), str(tmp_path / "lq/0001x2.png"))
+    assert (item["gt_path"], item["lq_path"]) == (
+        str(tmp_path / "gt/0001.png"),
+        str(tmp_path / "lq/0001x2.png"),
+    )
     item = PairedImageTextDataset(lmdb)[1]
     assert (item["gt_path"], item["lq_path"]) == ("0001", "0001")
 
@@ -86,7 +95,9 @@ def test_paths_are_files_or_keys(disk, lmdb, tmp_path):
 def test_all_ways_of_naming_pairs_give_the_same_items(disk, lmdb, tmp_path):
     path = tmp_path / "meta_info.txt"
     path.write_text("".join(f"{number:04d}.png (32,40,3)\n" for number in range(COUNT)))
-    datasets = [PairedImageTextDataset(opt) for opt in (disk, lmdb, disk | {"meta_info_file": str(path)})]
+    datasets = [
+        PairedImageTextDataset(opt) for opt in (disk, lmdb, disk | {"meta_info_file": str(path)})
+    ]
     for index in (0, 3, COUNT + 3):
         first, *others = (dataset[index] for dataset in datasets)
         assert all(same_item(first, other) for other in others)
@@ -159,13 +170,17 @@ def test_degradation_changes_training_patches_alone(disk):
         assert not torch.equal(item["lq"], plain["lq"])
         assert same_item(item, PairedImageTextDataset(noisy)[index])
     assert same_item(
-        PairedImageTextDataset(noisy | {"phase": "val"})[0], PairedImageTextDataset(disk | {"phase": "val"})[0]
+        PairedImageTextDataset(noisy | {"phase": "val"})[0],
+        PairedImageTextDataset(disk | {"phase": "val"})[0],
     )
 
 
 def test_dimmed_patches_are_float_tensors_beside_others_in_a_batch(disk):
     """Exactly the gain times the patch, at every draw another one."""
-    dim, plain = PairedImageTextDataset(disk | {"degradation": {"gain": [0.03, 0.5]}}), PairedImageTextDataset(disk)
+    dim, plain = (
+        PairedImageTextDataset(disk | {"degradation": {"gain": [0.03, 0.5]}}),
+        PairedImageTextDataset(disk),
+    )
     gains = []
     for index in range(3 * COUNT):
         item, expected = dim[index], plain[index]
@@ -175,7 +190,9 @@ def test_dimmed_patches_are_float_tensors_beside_others_in_a_batch(disk):
             assert item[side].dtype == torch.float32
             torch.testing.assert_close(item[side], expected[side] * gain, rtol=1e-5, atol=1e-7)
     assert 0.03 <= min(gains) < max(gains) <= 0.5
-    mixed = PairedImageTextDataset(disk | {"degradation": {"probability": 0.5, "gain": [0.03, 0.5]}})
+    mixed = PairedImageTextDataset(
+        disk | {"degradation": {"probability": 0.5, "gain": [0.03, 0.5]}}
+    )
     batch = next(iter(torch.utils.data.DataLoader(mixed, batch_size=COUNT)))
     assert batch["lq"].dtype == batch["gt"].dtype == torch.float32
 
@@ -196,7 +213,12 @@ def test_every_epoch_of_the_sampler_draws_new_crops(disk):
     epochs = []
     for epoch in range(2):
         sampler.set_epoch(epoch)
-        epochs.append({item["gt_path"]: item for item in DataLoader(dataset, batch_size=None, sampler=sampler)})
+        epochs.append(
+            {
+                item["gt_path"]: item
+                for item in DataLoader(dataset, batch_size=None, sampler=sampler)
+            }
+        )
     assert len(epochs[0]) == len(epochs[1]) == COUNT
     assert not any(same_item(epochs[0][path], epochs[1][path]) for path in epochs[0])
 
@@ -228,7 +250,8 @@ def test_crops_reach_every_position(disk):
 
 
 @pytest.mark.parametrize(
-    ("hflip", "rot", "count"), [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)]
+    ("hflip", "rot", "count"),
+    [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)],
 )
 def test_augmentation_gives_every_orientation_equally_often(
     tmp_path, save_image, random_image, hflip, rot, count, enlarge
@@ -257,8 +280,13 @@ def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, enlarge):
     compat.apply()
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
-    larger = {name: np.pad(enlarge(image), ((0, 1), (0, 1), (0, 0))) for name, image in images.items()}
-    write_lmdb(tmp_path / "gt.lmdb", ((name, encode_png(image), image.shape) for name, image in larger.items()))
+    larger = {
+        name: np.pad(enlarge(image), ((0, 1), (0, 1), (0, 0))) for name, image in images.items()
+    }
+    write_lmdb(
+        tmp_path / "gt.lmdb",
+        ((name, encode_png(image), image.shape) for name, image in larger.items()),
+    )
     lmdb["phase"] = "val"
     stock = PairedImageDataset(lmdb | {"io_backend": {"type": "lmdb"}})
     expected = [stock[index] for index in range(COUNT)]
@@ -277,7 +305,9 @@ def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, enlarge):
 def test_captions_stay_with_their_images_in_shuffled_workers(request, backend):
     dataset = PairedImageTextDataset(request.getfixturevalue(backend))
     expected = [dataset[index] for index in range(COUNT)]
-    loader = DataLoader(dataset, batch_size=2, shuffle=True, num_workers=2, multiprocessing_context="fork")
+    loader = DataLoader(
+        dataset, batch_size=2, shuffle=True, num_workers=2, multiprocessing_context="fork"
+    )
     for _ in range(3):
         seen = []
         for batch in loader:
@@ -301,7 +331,9 @@ def test_spawned_workers(request, backend):
 
 def test_one_lmdb_serves_several_data_sets(lmdb):
     train = PairedImageTextDataset(lmdb)
-    val = PairedImageTextDataset(lmdb | {"phase": "val", "dataroot_lq": lmdb["dataroot_gt"], "scale": 1})
+    val = PairedImageTextDataset(
+        lmdb | {"phase": "val", "dataroot_lq": lmdb["dataroot_gt"], "scale": 1}
+    )
     assert torch.equal(val[3]["lq"], val[3]["gt"])
     assert train[3]["text"] == val[3]["text"] == "image 3"
     assert same_item(pickle.loads(pickle.dumps(train))[9], train[9])
@@ -337,7 +369,9 @@ def test_without_captions_there_is_no_text(disk):
 
 def test_missing_captions_are_refused_unless_there_is_a_default(disk, tmp_path):
     write_captions(tmp_path / "captions.csv", {"0000": "image 0", "0001": "image 1"})
-    with pytest.raises(InputError, match=r"captions\.csv: has no caption for 4 of 6 images: 0002, 0003, 0004, 0005"):
+    with pytest.raises(
+        InputError, match=r"captions\.csv: has no caption for 4 of 6 images: 0002, 0003, 0004, 0005"
+    ):
         PairedImageTextDataset(disk)
     dataset = PairedImageTextDataset(disk | {"default_caption": "other"})
     assert [item["text"] for item in dataset] == ["image 0", "image 1", *["other"] * 4]
@@ -353,16 +387,28 @@ def test_negative_indices_are_refused(disk):
     [
         ({"gt_size": None, "use_rot": None}, "lacks the options gt_size, use_rot"),
         ({"dataroot_lq": None}, "lacks the option dataroot_lq"),
-        ({"io_backend": {"type": "memcached"}}, r"io_backend: is .*memcached.*; use \{type: disk\} or \{type: lmdb\}"),
+        (
+            {"io_backend": {"type": "memcached"}},
+            r"io_backend: is .*memcached.*; use \{type: disk\} or \{type: lmdb\}",
+        ),
         ({"io_backend": "lmdb"}, "io_backend: is 'lmdb'; use"),
         ({"gt_size": "16"}, "gt_size: '16' is not a whole number of at least 1"),
         ({"scale": 0}, "scale: 0 is not a whole number of at least 1"),
         ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
         ({"degradation": {"gian": [1, 2]}}, "degradation: unknown keys gian"),
-        ({"degradation": {"gain": [0, 2]}}, r"degradation: gain is \[0, 2\]; write a list of two numbers from"),
+        (
+            {"degradation": {"gain": [0, 2]}},
+            r"degradation: gain is \[0, 2\]; write a list of two numbers from",
+        ),
         ({"gt_size": 15}, "gt_size: 15 is not a multiple of scale 2"),
-        ({"gt_size": 34}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34"),
-        ({"scale": 4}, r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64"),
+        (
+            {"gt_size": 34},
+            r"6 of 6 images do not fit: .*0000\.png is 40 x 32, smaller than .* 34 x 34",
+        ),
+        (
+            {"scale": 4},
+            r"6 of 6 images do not fit: .*0000\.png is 40 x 32 but x4 .* \(20 x 16\) is 80 x 64",
+        ),
         ({"phase": "val", "scale": 4}, r"6 of 6 images do not fit: .* is 80 x 64"),
         (
             {"dataroot_gt": "no/gt", "captions": "no/c.csv", "meta_info_file": "no/m.txt"},
@@ -379,7 +425,9 @@ def test_unusable_options_are_refused(disk, changes, message):
 def test_sizes_in_an_lmdb_are_checked_before_training(lmdb, tmp_path, images):
     images = {name: image[:7] for name, image in images.items()}
     write_lmdb(tmp_path / "lq.lmdb", ((k, encode_png(v), v.shape) for k, v in images.items()))
-    with pytest.raises(InputError, match=r"6 of 6 images do not fit: 0000 is 40 x 32 but x2 of 0000 \(20 x 7\)"):
+    with pytest.raises(
+        InputError, match=r"6 of 6 images do not fit: 0000 is 40 x 32 but x2 of 0000 \(20 x 7\)"
+    ):
         PairedImageTextDataset(lmdb)
 
 
@@ -397,7 +445,9 @@ def test_damaged_images_are_named(disk, lmdb, tmp_path, images):
 def test_damaged_raw_pixels_are_named(raw_lmdb, tmp_path, images):
     write_lmdb(tmp_path / "lq.raw_lmdb", ((k, v[:, :-1], v.shape) for k, v in images.items()))
     dataset = PairedImageTextDataset(raw_lmdb)
-    with pytest.raises(InputError, match=r"lq\.raw_lmdb, key '0002': has 912 bytes but .* makes 960; make the LMDB"):
+    with pytest.raises(
+        InputError, match=r"lq\.raw_lmdb, key '0002': has 912 bytes but .* makes 960; make the LMDB"
+    ):
         dataset[2]
 
 

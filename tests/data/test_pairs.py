@@ -57,9 +57,17 @@ def test_meta_information_selects_pairs_in_its_order(tmp_path, save_image, rando
     for name in [*NAMES, "left (1)"]:
         save_image(tmp_path / "gt" / f"{name}.png", random_image(8, 12, 3))
         save_image(tmp_path / "lq" / f"{name}x2.png", random_image(4, 6, 3))
-    lines = ["left kidney.png (8,12,3)", "1.2.840.png (8, 12, 3) 1", "", "left (1).png (8,12,3)", "a.png"]
+    lines = [
+        "left kidney.png (8,12,3)",
+        "1.2.840.png (8, 12, 3) 1",
+        "",
+        "left (1).png (8,12,3)",
+        "a.png",
+    ]
     (tmp_path / "meta_info.txt").write_text("\n".join(lines))
-    pairs = pairs_from_meta_info(tmp_path / "gt", tmp_path / "lq", tmp_path / "meta_info.txt", "{}x2")
+    pairs = pairs_from_meta_info(
+        tmp_path / "gt", tmp_path / "lq", tmp_path / "meta_info.txt", "{}x2"
+    )
     assert [pair.name for pair in pairs] == ["left kidney", "1.2.840", "left (1)", "a"]
     assert pairs[1].lq_path == str(tmp_path / "lq" / "1.2.840x2.png")
     assert pairs[1].gt_size == (8, 12)
@@ -74,13 +82,17 @@ def test_meta_information_that_cannot_be_used_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match="names no image"):
         pairs_from_meta_info(gt, lq, path, "{}x2")
     path.write_text("a.png (8,12,3)\nb.png (8,12,3)\n")
-    with pytest.raises(InputError, match=r"3 files .* do not exist: .*ax2\.png, .*gt/b\.png, .*lq/bx2\.png"):
+    with pytest.raises(
+        InputError, match=r"3 files .* do not exist: .*ax2\.png, .*gt/b\.png, .*lq/bx2\.png"
+    ):
         pairs_from_meta_info(gt, lq, path, "{}x2")
 
 
 def test_lmdbs_are_paired_by_whole_keys(tmp_path):
     for side, (h, w) in (("gt", (8, 12)), ("lq", (4, 6))):
-        write_lmdb(tmp_path / f"{side}.lmdb", [(key, b"", (h, w, 3)) for key in ("1.2.840", "1.2.113")])
+        write_lmdb(
+            tmp_path / f"{side}.lmdb", [(key, b"", (h, w, 3)) for key in ("1.2.840", "1.2.113")]
+        )
     gt, lq = LmdbReader(tmp_path / "gt.lmdb"), LmdbReader(tmp_path / "lq.lmdb")
     assert pairs_from_lmdbs(gt, lq) == [
         Pair("1.2.113", "1.2.113", "1.2.113", (8, 12), (4, 6)),
@@ -91,7 +103,9 @@ def test_lmdbs_are_paired_by_whole_keys(tmp_path):
 def test_lmdbs_with_different_keys_are_refused(tmp_path):
     write_lmdb(tmp_path / "gt.lmdb", [("a", b"", (8, 12, 3)), ("b", b"", (8, 12, 3))])
     write_lmdb(tmp_path / "lq.lmdb", [("a", b"", (4, 6, 3)), ("c", b"", (4, 6, 3))])
-    with pytest.raises(InputError, match=r"gt\.lmdb and .*lq\.lmdb hold different images; 2 keys .*: b, c"):
+    with pytest.raises(
+        InputError, match=r"gt\.lmdb and .*lq\.lmdb hold different images; 2 keys .*: b, c"
+    ):
         pairs_from_lmdbs(LmdbReader(tmp_path / "gt.lmdb"), LmdbReader(tmp_path / "lq.lmdb"))
 
 
@@ -116,6 +130,7 @@ def test_missing_captions_are_counted_and_named(tmp_path):
     names = ["a", *(f"image{number}" for number in range(8))]
     with pytest.raises(
         InputError,
-        match=r"captions\.csv: has no caption for 8 of 9 images: image0, image1, image2, image3, image4 and 3 more",
+        match=r"captions\.csv: has no caption for 8 of 9 images: image0, image1, image2, image3, "
+        r"image4 and 3 more",
     ):
         captions_of(names, path, None)

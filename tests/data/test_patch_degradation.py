@@ -25,7 +25,9 @@ def test_by_default_patches_keep_their_values(random_image, dtype):
 
 def test_the_gain_multiplies_both_patches(patches):
     """Without rounding: a dim patch keeps all levels."""
-    for patch, dim in zip(patches, PatchDegradation(gain=[0.03, 0.03])(*patches, rng()), strict=True):
+    for patch, dim in zip(
+        patches, PatchDegradation(gain=[0.03, 0.03])(*patches, rng()), strict=True
+    ):
         assert dim.dtype == np.float32
         np.testing.assert_allclose(dim, patch / 255 * 0.03, rtol=1e-6)
     gt = PatchDegradation(gain=[3, 3])(*patches, rng())[1]
@@ -63,7 +65,11 @@ def test_strengths_fill_their_ranges_and_the_probability_holds():
     flat = np.full((4, 4, 1), 255, np.uint8)
     generator = rng()
     degrade = PatchDegradation(probability=0.25, gain=[0.03, 0.9])
-    gains = [gt[0, 0, 0] for _ in range(4000) if (gt := degrade(flat, flat, generator)[1]).dtype == np.float32]
+    gains = [
+        gt[0, 0, 0]
+        for _ in range(4000)
+        if (gt := degrade(flat, flat, generator)[1]).dtype == np.float32
+    ]
     assert len(gains) / 4000 == pytest.approx(0.25, abs=0.03)
     assert min(gains) == pytest.approx(0.03, rel=0.02)
     assert max(gains) == pytest.approx(0.9, rel=0.02)
@@ -77,8 +83,14 @@ def test_strengths_fill_their_ranges_and_the_probability_holds():
         ({"probability": 1.5}, "probability is 1.5; write a number from 0 to 1"),
         ({"gain": 2}, "gain is 2; write a list of two numbers from 0.001 to 1000"),
         ({"blur_sigma": [1, 0]}, r"blur_sigma is \[1, 0\]; .*, the smaller one first"),
-        ({"noise_sigma": [0, "0.1"]}, r"noise_sigma is \[0, '0.1'\]; write a list of two numbers from 0 to 1"),
-        ({"jpeg_quality": [30.5, 90]}, r"jpeg_quality is \[30.5, 90\]; write .* two whole numbers from 1 to 100"),
+        (
+            {"noise_sigma": [0, "0.1"]},
+            r"noise_sigma is \[0, '0.1'\]; write a list of two numbers from 0 to 1",
+        ),
+        (
+            {"jpeg_quality": [30.5, 90]},
+            r"jpeg_quality is \[30.5, 90\]; write .* two whole numbers from 1 to 100",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(options, message):

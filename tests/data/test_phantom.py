@@ -1,4 +1,6 @@
-"""Synthetic B-mode images: determinism, geometry, and the physics that makes them look like ultrasound."""
+"""Synthetic B-mode images: determinism, geometry, and the physics that makes them look like
+ultrasound.
+"""
 
 import cv2
 import numpy as np
@@ -33,14 +35,20 @@ def test_any_size_gives_a_grey_image_with_contrast(geometry, size):
 
 def test_a_seed_fixes_every_byte():
     assert np.array_equal(make_phantom(5, 96, 128), make_phantom(5, 96, 128))
-    assert not np.array_equal(make_phantom(5, 96, 128, "linear"), make_phantom(6, 96, 128, "linear"))
+    assert not np.array_equal(
+        make_phantom(5, 96, 128, "linear"), make_phantom(6, 96, 128, "linear")
+    )
 
 
 def test_the_geometry_is_drawn_from_the_seed():
     drawn = []
     for seed in range(6):
         image = make_phantom(seed, 48, 64)
-        drawn += [geometry for geometry in GEOMETRIES if np.array_equal(image, make_phantom(seed, 48, 64, geometry))]
+        drawn += [
+            geometry
+            for geometry in GEOMETRIES
+            if np.array_equal(image, make_phantom(seed, 48, 64, geometry))
+        ]
     assert len(drawn) == 6
     assert set(drawn) == set(GEOMETRIES)
 
@@ -75,7 +83,9 @@ def test_resolution_is_finer_along_the_beam_and_best_at_the_focus():
     image = phantom._scan(uniform_tissue())
     near, focal, far = image[:38], image[85:123], image[-38:]
     assert correlation(focal, axis=0) < correlation(focal, axis=1) - 0.05
-    assert correlation(focal, axis=1) < min(correlation(near, axis=1), correlation(far, axis=1)) - 0.02
+    assert (
+        correlation(focal, axis=1) < min(correlation(near, axis=1), correlation(far, axis=1)) - 0.02
+    )
 
 
 @pytest.mark.parametrize(("loss", "sign"), [(200.0, -1), (-40.0, 1)])
@@ -140,7 +150,9 @@ def test_writing_is_reproducible_and_grows_with_the_count(tmp_path):
 
 
 def test_sets_of_two_seeds_share_no_image(tmp_path):
-    sets = [write_phantoms(tmp_path / str(seed), 4, seed=seed, height=32, width=32) for seed in (0, 1)]
+    sets = [
+        write_phantoms(tmp_path / str(seed), 4, seed=seed, height=32, width=32) for seed in (0, 1)
+    ]
     assert len({path.read_bytes() for paths in sets for path in paths}) == 8
 
 

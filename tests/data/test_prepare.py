@@ -54,7 +54,9 @@ def test_layout(hr, out):
     assert sorted(path.name for path in (out / "HR").iterdir()) == [f"{name}.png" for name in names]
     for scale in (2, 3, 4):
         folder = out / "LR_bicubic" / f"X{scale}"
-        assert sorted(path.name for path in folder.iterdir()) == [f"{name}x{scale}.png" for name in names]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            f"{name}x{scale}.png" for name in names
+        ]
     assert read_captions(out / "captions.csv") == {name: make_caption(name) for name in names}
     assert (out / "meta_info.txt").read_text().splitlines() == [
         "0000.png (24,36,3)",
@@ -140,9 +142,17 @@ def test_changed_added_and_removed_sources_are_followed(hr, out, made, save_imag
     assert len(summary.skipped) == 1
     assert np.array_equal(read_image(out / "HR/0000.png"), changed)
     assert {path.stem for path in (out / "HR").iterdir()} == {"0000", "grey", "new"}
-    assert {path.stem for path in (out / "LR_bicubic/X4").iterdir()} == {"0000x4", "greyx4", "newx4"}
+    assert {path.stem for path in (out / "LR_bicubic/X4").iterdir()} == {
+        "0000x4",
+        "greyx4",
+        "newx4",
+    }
     assert read_captions(out / "captions.csv").keys() >= {"0000", "grey", "new"}
-    assert LmdbReader(out / "HR.lmdb").shapes == {"0000": (36, 48, 3), "grey": (24, 24, 1), "new": (24, 24, 3)}
+    assert LmdbReader(out / "HR.lmdb").shapes == {
+        "0000": (36, 48, 3),
+        "grey": (24, 24, 1),
+        "new": (24, 24, 3),
+    }
 
 
 def test_lmdbs_come_later_and_never_stay_out_of_date(hr, out, save_image, random_image):
@@ -301,13 +311,17 @@ def test_two_sources_of_one_name_are_refused(hr, out, save_image, random_image):
 def test_a_folder_without_any_usable_image_is_refused(out, tmp_path):
     (tmp_path / "hr").mkdir()
     (tmp_path / "hr" / "text.png").write_text("not an image")
-    with pytest.raises(InputError, match=r"none of its 1 images can be used: .*text\.png: cannot be read"):
+    with pytest.raises(
+        InputError, match=r"none of its 1 images can be used: .*text\.png: cannot be read"
+    ):
         prepare(tmp_path / "hr", out, workers=1)
 
 
 def test_edited_caption_of_an_image_that_went_and_came_back(hr, out):
     prepare(hr, out, scales=[2], workers=1)
-    write_captions(out / "captions.csv", read_captions(out / "captions.csv") | {"0001": "my own words"})
+    write_captions(
+        out / "captions.csv", read_captions(out / "captions.csv") | {"0001": "my own words"}
+    )
     (hr / "0001.png").rename(hr.parent / "away.png")
     prepare(hr, out, scales=[2], workers=1)
     (hr.parent / "away.png").rename(hr / "0001.png")
@@ -320,9 +334,9 @@ def test_scales_are_added_to_those_of_earlier_runs(hr, out, tmp_path):
     prepare(hr, out, scales=[3], workers=1)
     prepare(hr, tmp_path / "once", scales=[2, 3], workers=1)
     assert {p.name for p in out.iterdir()} == {p.name for p in (tmp_path / "once").iterdir()}
-    assert LmdbReader(out / "LR_bicubic_X3.lmdb").get("0001") == LmdbReader(tmp_path / "once/LR_bicubic_X3.lmdb").get(
-        "0001"
-    )
+    assert LmdbReader(out / "LR_bicubic_X3.lmdb").get("0001") == LmdbReader(
+        tmp_path / "once/LR_bicubic_X3.lmdb"
+    ).get("0001")
 
 
 def test_two_runs_on_one_folder_at_once(hr, out):
@@ -342,7 +356,12 @@ def test_small_images_can_be_left_out(hr, out, save_image, random_image):
 def test_dicom_files_leave_no_trace_of_their_patient(hr, out, make_dicom, random_image):
     pixels = random_image(60, 80)
     scan = make_dicom(pixels, regions=[(1, 1, 4, 2, 75, 49)])
-    loop = make_dicom(random_image(24, 36), name="IM0001", NumberOfFrames=3, PixelData=random_image(72, 36).tobytes())
+    loop = make_dicom(
+        random_image(24, 36),
+        name="IM0001",
+        NumberOfFrames=3,
+        PixelData=random_image(72, 36).tobytes(),
+    )
     other = make_dicom(pixels, name="other", Modality="CT")
     names = [anonymous_name(path) for path in (scan, loop, other)]
     folder = hr / "DOE_JANE"
@@ -353,7 +372,9 @@ def test_dicom_files_leave_no_trace_of_their_patient(hr, out, make_dicom, random
     other.rename(folder / "other")
     summary = prepare(hr, out, workers=1, scales=[2])
     frames = [f"{names[1]}_f{number:04d}" for number in (1, 2, 3)]
-    assert sorted(LmdbReader(out / "HR.lmdb").shapes) == sorted(["0000", "0001", "0002", "grey", names[0], *frames])
+    assert sorted(LmdbReader(out / "HR.lmdb").shapes) == sorted(
+        ["0000", "0001", "0002", "grey", names[0], *frames]
+    )
     assert np.array_equal(read_image(out / "HR" / f"{names[0]}.png")[..., 0], pixels[2:50, 4:76])
     assert (summary.images, summary.made, summary.dicom) == (8, 7, 3)
     assert summary.skipped == [
@@ -373,7 +394,9 @@ def test_dicom_files_leave_no_trace_of_their_patient(hr, out, make_dicom, random
 
 def test_frame_step_and_whole_frames(tmp_path, out, make_dicom, random_image):
     pixels = random_image(4 * 36, 48)
-    path = make_dicom(pixels[:36], regions=[(1, 1, 0, 0, 23, 23)], NumberOfFrames=4, PixelData=pixels.tobytes())
+    path = make_dicom(
+        pixels[:36], regions=[(1, 1, 0, 0, 23, 23)], NumberOfFrames=4, PixelData=pixels.tobytes()
+    )
     (tmp_path / "hr").mkdir()
     path.rename(tmp_path / "hr" / "a.dcm")
     summary = prepare(tmp_path / "hr", out, workers=1, frame_step=2, whole_frames=True, lmdb=None)

@@ -10,7 +10,9 @@ from basicsr_m2trans.errors import InputError
 def test_names_tell_scales_and_formats_apart():
     names = [lmdb_name(scale, lmdb) for scale, lmdb in itertools.product((1, 2, 3, 4), FORMATS)]
     assert names[:4] == ["HR.lmdb", "HR.raw_lmdb", "LR_bicubic_X2.lmdb", "LR_bicubic_X2.raw_lmdb"]
-    names += [lmdb_name(1, lmdb, hr_scale) for hr_scale, lmdb in itertools.product((2, 3, 4), FORMATS)]
+    names += [
+        lmdb_name(1, lmdb, hr_scale) for hr_scale, lmdb in itertools.product((2, 3, 4), FORMATS)
+    ]
     assert names[8:10] == ["HR_X2.lmdb", "HR_X2.raw_lmdb"]
     assert len(set(names)) == len(names)
 

@@ -16,11 +16,15 @@ def test_keys_hold_the_paths_of_image_files_only(hr, make_dicom):
     sources, copies = find_sources(hr)
     assert copies == []
     assert sources[name] == SourceFile("DOE/1.2.840", name, True)
-    assert sources["DOE/left kidney.bmp"] == SourceFile("DOE/left kidney.bmp", "DOE_left_kidney-95da2e1d", False)
+    assert sources["DOE/left kidney.bmp"] == SourceFile(
+        "DOE/left kidney.bmp", "DOE_left_kidney-95da2e1d", False
+    )
     assert len(sources) == 5
 
 
-def test_equal_names_are_refused_and_equal_dicom_files_are_passed_over(hr, make_dicom, save_image, random_image):
+def test_equal_names_are_refused_and_equal_dicom_files_are_passed_over(
+    hr, make_dicom, save_image, random_image
+):
     scan = make_dicom(np.zeros((30, 40), np.uint8))
     for name in ("a.dcm", "b.dcm"):
         (hr / name).write_bytes(scan.read_bytes())

@@ -29,10 +29,15 @@ def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):
         dataset = PairedImageDataset(opt)
         assert [paths["gt_path"] for paths in dataset.paths] == ["0000", "0001", "0002", "grey"]
         for item in dataset:
-            for side, path in (("gt", "HR/{}.png"), ("lq", f"LR_bicubic/X{scale}/{{}}x{scale}.png")):
+            for side, path in (
+                ("gt", "HR/{}.png"),
+                ("lq", f"LR_bicubic/X{scale}/{{}}x{scale}.png"),
+            ):
                 image = read_image(out / path.format(item["gt_path"]))
                 rgb = np.broadcast_to(image[..., ::-1], (*image.shape[:2], 3)).transpose(2, 0, 1)
-                assert torch.equal((item[side] * 255).round(), torch.from_numpy(rgb.astype(np.float32)))
+                assert torch.equal(
+                    (item[side] * 255).round(), torch.from_numpy(rgb.astype(np.float32))
+                )
         for environment in dataset.file_client.client._client.values():
             environment.close()
 
@@ -55,4 +60,6 @@ def test_our_data_set_reads_all_of_it(hr, tmp_path, lmdb):
     }
     for meta_info_file in (None, str(out / "meta_info.txt")):
         dataset = PairedImageTextDataset(opt | {"meta_info_file": meta_info_file})
-        assert [item["text"] for item in dataset] == [make_caption(n) for n in ("0000", "0001", "0002", "grey")]
+        assert [item["text"] for item in dataset] == [
+            make_caption(n) for n in ("0000", "0001", "0002", "grey")
+        ]

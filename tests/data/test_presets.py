@@ -32,7 +32,10 @@ def publish(tmp_path, save_image, random_image):
             save_image(tmp_path / "data" / hr / f"{number:04d}{extension}", random_image(*size))
             for scale in (2, 3, 4):
                 lr_image = random_image(size[0] // scale, size[1] // scale)
-                save_image(tmp_path / "data" / lr / f"X{scale}" / f"{number:04d}x{scale}{extension}", lr_image)
+                save_image(
+                    tmp_path / "data" / lr / f"X{scale}" / f"{number:04d}x{scale}{extension}",
+                    lr_image,
+                )
 
     return lay_out
 
@@ -41,7 +44,9 @@ def publish(tmp_path, save_image, random_image):
 def mmus1k(tmp_path, publish):
     publish("MMUS1K/MMUS1K_train_HR", "MMUS1K/MMUS1K_train_LR_bicubic", 3, ".png")
     publish("benchmark/US1K_23/HR", "benchmark/US1K_23/LR_bicubic", 2, ".png")
-    (tmp_path / "data" / "text_description.txt").write_text("\n".join(TEXTS) + "\n", encoding="utf-16")
+    (tmp_path / "data" / "text_description.txt").write_text(
+        "\n".join(TEXTS) + "\n", encoding="utf-16"
+    )
     return tmp_path / "data"
 
 
@@ -52,13 +57,19 @@ def out(tmp_path):
 
 def test_published_counts():
     counts = {name: [(part.name, part.count) for part in parts] for name, parts in PRESETS.items()}
-    assert counts == {"mmus1k": [("train", 1000), ("test", 23)], "cca-us": [("test", 84)], "us-case": [("test", 111)]}
+    assert counts == {
+        "mmus1k": [("train", 1000), ("test", 23)],
+        "cca-us": [("test", 84)],
+        "us-case": [("test", 111)],
+    }
 
 
 def test_mmus1k(mmus1k, out):
     done = prepare_published("mmus1k", mmus1k, out)
     assert done.notes == []
-    assert list(done.conversions) == [(part, scale) for part in ("train", "test") for scale in (2, 3, 4)]
+    assert list(done.conversions) == [
+        (part, scale) for part in ("train", "test") for scale in (2, 3, 4)
+    ]
     # 448 is no multiple of 3.
     assert done.conversions["train", 2].written == ["HR.lmdb", "LR_bicubic_X2.lmdb"]
     assert done.conversions["train", 3].written == ["HR_X3.lmdb", "LR_bicubic_X3.lmdb"]
@@ -77,7 +88,9 @@ def test_mmus1k(mmus1k, out):
     assert list(read_captions(out / "train/captions.csv").items()) == list(
         zip(["0001", "0002", "0003"], TEXTS, strict=True)
     )
-    assert read_captions(out / "test/captions.csv") == {name: make_caption(name) for name in ("0001", "0002")}
+    assert read_captions(out / "test/captions.csv") == {
+        name: make_caption(name) for name in ("0001", "0002")
+    }
 
 
 def test_a_second_run_keeps_everything_and_edited_captions(mmus1k, out):
@@ -90,7 +103,9 @@ def test_a_second_run_keeps_everything_and_edited_captions(mmus1k, out):
 
 
 def test_captions_for_all_images(mmus1k, out):
-    (mmus1k / "text_description.txt").write_text("\n".join([*TEXTS, "fourth", "fifth"]), encoding="utf-8")
+    (mmus1k / "text_description.txt").write_text(
+        "\n".join([*TEXTS, "fourth", "fifth"]), encoding="utf-8"
+    )
     prepare_published("mmus1k", mmus1k, out, [2])
     assert read_captions(out / "test/captions.csv") == {"0001": "fourth", "0002": "fifth"}
 
@@ -99,7 +114,9 @@ def test_captions_that_come_later_replace_made_ones(mmus1k, out):
     text = (mmus1k / "text_description.txt").read_bytes()
     (mmus1k / "text_description.txt").unlink()
     done = prepare_published("mmus1k", mmus1k, out, [2])
-    assert done.notes == [f"{mmus1k}: lacks text_description.txt; captions were made by the paper's templates"]
+    assert done.notes == [
+        f"{mmus1k}: lacks text_description.txt; captions were made by the paper's templates"
+    ]
     assert read_captions(out / "train/captions.csv")["0001"] == make_caption("0001")
     (mmus1k / "text_description.txt").write_bytes(text)
     prepare_published("mmus1k", mmus1k, out, [2])
@@ -109,7 +126,10 @@ def test_captions_that_come_later_replace_made_ones(mmus1k, out):
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ("a\nb".encode("utf-16"), r"holds 2 captions instead of 3, one for each training image, or 5"),
+        (
+            "a\nb".encode("utf-16"),
+            r"holds 2 captions instead of 3, one for each training image, or 5",
+        ),
         (b"a\n\nb\nc", r"line 2 holds no caption"),
         (b"\xe4\n", r"is neither UTF-16 with a byte order mark nor UTF-8"),
     ],
@@ -149,7 +169,12 @@ def test_a_missing_part_and_small_images_are_noted(tmp_path, publish, out):
 
 @pytest.mark.parametrize(
     ("preset", "place"),
-    [("cca-us", "benchmark/UI5/"), ("cca-us", "benchmark/CCA-US/"), ("us-case", "US15/"), ("us-case", "")],
+    [
+        ("cca-us", "benchmark/UI5/"),
+        ("cca-us", "benchmark/CCA-US/"),
+        ("us-case", "US15/"),
+        ("us-case", ""),
+    ],
 )
 def test_benchmarks(tmp_path, publish, out, preset, place):
     publish(f"{place}HR", f"{place}LR_bicubic", 2, ".jpg", size=(41, 62))
@@ -171,5 +196,7 @@ def test_impossible_requests_are_refused(tmp_path, out):
         prepare_published("us1k", tmp_path, out)
     with pytest.raises(InputError, match="nowhere: this folder does not exist"):
         prepare_published("mmus1k", tmp_path / "nowhere", out)
-    with pytest.raises(InputError, match="holds no HR images of cca-us; looked for benchmark/CCA-US/HR"):
+    with pytest.raises(
+        InputError, match="holds no HR images of cca-us; looked for benchmark/CCA-US/HR"
+    ):
         prepare_published("cca-us", tmp_path, out)

@@ -1,4 +1,6 @@
-"""The sampler against BasicSR's own, and the sample stream of interrupted runs against uninterrupted ones."""
+"""The sampler against BasicSR's own, and the sample stream of interrupted runs against
+uninterrupted ones.
+"""
 
 import logging
 
@@ -42,7 +44,9 @@ def make_sampler(dataset, replicas=1, rank=0, ratio=1):
 
 
 def train(dataset, batch, until, start=(0, 0), replicas=1, rank=0, ratio=1):
-    """Run BasicSR's training loop on `dataset`; return each iteration's (epoch, batch) and the state to resume."""
+    """Run BasicSR's training loop on `dataset`; return each iteration's (epoch, batch) and the
+    state to resume.
+    """
     from basicsr.data.prefetch_dataloader import CPUPrefetcher
 
     def stock_dataloaders(_opt, _logger):
@@ -139,7 +143,9 @@ def test_the_rest_of_an_epoch_is_dealt_to_any_number_of_ranks(replicas):
     st.lists(st.tuples(st.integers(1, 5), st.integers(0, 12)), max_size=4),
 )
 def test_any_numbers_of_processes_deal_every_sample_of_an_epoch_once(size, ratio, epoch, parts):
-    """A run that stops after any iterations, and each time goes on with another number of processes."""
+    """A run that stops after any iterations, and each time goes on with another number of
+    processes.
+    """
     dealt = []
     for replicas, iterations in [*parts, (1, size * ratio)]:
         shares = []
@@ -194,7 +200,9 @@ def test_all_iterations_are_trained_although_incomplete_batches_are_dropped():
 
 
 def test_epoch_restarts_where_the_saved_position_does_not_fit(caplog):
-    stream, state = train(PlainImages(8), 2, 14, start=(3, 10))  # 3 epochs of 4 iterations are more than 10
+    stream, state = train(
+        PlainImages(8), 2, 14, start=(3, 10)
+    )  # 3 epochs of 4 iterations are more than 10
     whole, _ = train(PlainImages(8), 2, 16)
     assert stream == whole[12:16]
     assert state == (3, 14)
@@ -202,5 +210,7 @@ def test_epoch_restarts_where_the_saved_position_does_not_fit(caplog):
 
 
 def test_training_set_smaller_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match="an epoch of 3 images per process does not fill one batch of 4"):
+    with pytest.raises(
+        ValueError, match="an epoch of 3 images per process does not fill one batch of 4"
+    ):
         train(PlainImages(3), 4, 1)

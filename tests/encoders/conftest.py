@@ -13,7 +13,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.ranges.append(self.headers.get("Range"))
-        start = int(self.headers.get("Range", "bytes=0-")[6:-1]) if "no-range" not in server.mode else 0
+        start = (
+            int(self.headers.get("Range", "bytes=0-")[6:-1]) if "no-range" not in server.mode else 0
+        )
         content = server.files.get(self.path)
         if content is None:
             return self.send_error(404)
@@ -24,7 +26,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         body = b"<html>log in</html>" if server.mode == "page" else content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Type", "text/html" if server.mode == "page" else "application/octet-stream")
+        self.send_header(
+            "Content-Type", "text/html" if server.mode == "page" else "application/octet-stream"
+        )
         self.send_header("Content-Length", str(len(body)))
         if start:
             first = start + 1 if server.mode == "another part" else start

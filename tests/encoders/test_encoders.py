@@ -57,7 +57,9 @@ def test_resize_antialiases_and_keeps_what_fits():
     assert resize(images, 24) is images
     pixels = np.random.default_rng(0).integers(0, 256, (90, 70), dtype=np.uint8)
     # Pillow is what image processors resize with; it rounds to 8 bits after each direction.
-    expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC), dtype=np.float32)
+    expected = np.asarray(
+        Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC), dtype=np.float32
+    )
     ours = resize(torch.from_numpy(pixels / 255.0).float()[None, None], 32)[0, 0] * 255
     assert np.abs(ours.clamp(0, 255).numpy() - expected).max() < 2
 

@@ -26,9 +26,15 @@ CAPTION = "a picture of a nice, sharp, fine, clear, clean, cool, great ultrasoun
 def mini():
     """The package's own values for a small configuration, with its old-style weights."""
     arrays = np.load(REFERENCE / "medclip_mini.npz")
-    values = {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files if key != "config"}
+    values = {
+        key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files if key != "config"
+    }
     config = json.loads(str(arrays["config"]))
-    weights = {key.removeprefix("weights/"): value for key, value in values.items() if key.startswith("weights/")}
+    weights = {
+        key.removeprefix("weights/"): value
+        for key, value in values.items()
+        if key.startswith("weights/")
+    }
     return values, weights, config
 
 
@@ -43,7 +49,11 @@ def model(mini):
 def test_equals_the_package(mini, model, device):
     values = mini[0]
     generator = np.random.default_rng(int(values["pixel_values_seed"]))
-    pixels = torch.from_numpy(generator.random((2, 3, 224, 224), dtype=np.float32)).to(device).requires_grad_()
+    pixels = (
+        torch.from_numpy(generator.random((2, 3, 224, 224), dtype=np.float32))
+        .to(device)
+        .requires_grad_()
+    )
     model.to(device)
     image = model.image_features(pixels)
     text = model.text_features(values["input_ids"].to(device), values["attention_mask"].to(device))
@@ -52,7 +62,9 @@ def test_equals_the_package(mini, model, device):
     for ours, name in [(image, "image_embeds"), (text, "text_embeds"), (cosine, "cosine")]:
         torch.testing.assert_close(ours.detach().cpu(), values[name], atol=1e-5, rtol=0)
     gradient = pixels.grad.cpu()
-    torch.testing.assert_close(gradient[..., :4, :4], values["grad_pixel_values_corner"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        gradient[..., :4, :4], values["grad_pixel_values_corner"], atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(
         gradient.double().abs().sum(),
         values["grad_pixel_values_sum_abs"],
@@ -74,7 +86,9 @@ def test_layout_of_the_real_checkpoint_loads():
 def test_new_style_names_and_module_prefix(mini, model):
     _, _, config = mini
     other = MedCLIPModel(config["vision"], config["text"])
-    other.load_weights({f"module.{key}": value for key, value in model.state_dict().items()}, source="new")
+    other.load_weights(
+        {f"module.{key}": value for key, value in model.state_dict().items()}, source="new"
+    )
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
 
@@ -168,12 +182,22 @@ def encoder(mini):
     """A small MedCLIP with the real vocabulary."""
     config = mini[2]
     torch.manual_seed(0)
-    return MedCLIPEncoder(model=MedCLIPModel(config["vision"], config["text"] | {"vocab_size": 28996}))
+    return MedCLIPEncoder(
+        model=MedCLIPModel(config["vision"], config["text"] | {"vocab_size": 28996})
+    )
 
 
 def test_tokens_of_the_caption_words(encoder):
     ids = encoder.tokenizer.encode(CAPTION).ids
-    expected = {"nice": 3505, "sharp": 4295, "fine": 2503, "clear": 2330, "clean": 4044, "cool": 4348, "great": 1632}
+    expected = {
+        "nice": 3505,
+        "sharp": 4295,
+        "fine": 2503,
+        "clear": 2330,
+        "clean": 4044,
+        "cool": 4348,
+        "great": 1632,
+    }
     comma = 117
     middle = [number for word in expected.values() for number in (word, comma)][:-1]
     assert ids == [101, 170, 3439, 1104, 170, *middle, 18737, 22909, 3077, 102]
@@ -195,8 +219,12 @@ def test_long_caption_is_cut_before_its_closing_token(encoder):
 
 
 def test_lower_case_and_no_accents_as_the_package(encoder):
-    """MedCLIP's tokeniser lower-cases although its vocabulary is cased (compared in scripts/test_medclip.py)."""
-    assert encoder.tokenizer.encode("Clear NAÏVE").ids == encoder.tokenizer.encode("clear naive").ids
+    """MedCLIP's tokeniser lower-cases although its vocabulary is cased (compared in
+    scripts/test_medclip.py).
+    """
+    assert (
+        encoder.tokenizer.encode("Clear NAÏVE").ids == encoder.tokenizer.encode("clear naive").ids
+    )
 
 
 def test_checkpoint_below_the_home_folder(mini, tmp_path, monkeypatch):

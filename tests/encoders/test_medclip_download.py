@@ -16,7 +16,9 @@ KEYS = Path(__file__).parents[1] / "data/reference/medclip_vit_keys.json"
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
-    """All 434 entries of the published file in their shapes; one stored number each, so that the file is small."""
+    """All 434 entries of the published file in their shapes; one stored number each, so that the
+    file is small.
+    """
     path = tmp_path_factory.mktemp("weights") / "pytorch_model.bin"
     shapes = json.loads(KEYS.read_text())
     torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, path)
@@ -34,7 +36,10 @@ def archive(weights_file):
 @pytest.fixture
 def server(file_server, archive, monkeypatch):
     """The two addresses of MedCLIP's weights on this machine."""
-    file_server.files = {"/weight.txt": f"{file_server.url}/a.zip\n".encode(), "/a.zip": archive.read_bytes()}
+    file_server.files = {
+        "/weight.txt": f"{file_server.url}/a.zip\n".encode(),
+        "/a.zip": archive.read_bytes(),
+    }
     monkeypatch.setattr(medclip_download, "ADDRESS_FILE", f"{file_server.url}/weight.txt")
     monkeypatch.setattr(medclip_download, "CHECKPOINT_URL", f"{file_server.url}/b.zip")
     return file_server
@@ -155,7 +160,12 @@ def test_only_the_weights_are_taken(weights_file, tmp_path):
         file.writestr(str(tmp_path / "absolute.txt"), "no")
         file.write(weights_file, "../../pytorch_model.bin")
     assert len(read_medclip_checkpoint(fetch_medclip(folder, source))) == 434
-    assert {path.name for path in tmp_path.rglob("*")} == {"hostile.zip", "folder", ARCHIVE, f"{ARCHIVE}.sha256"}
+    assert {path.name for path in tmp_path.rglob("*")} == {
+        "hostile.zip",
+        "folder",
+        ARCHIVE,
+        f"{ARCHIVE}.sha256",
+    }
 
 
 def test_a_file_by_hand_replaces_what_is_there(archive, weights_file, tmp_path):

@@ -45,12 +45,19 @@ def save(folder, config, tokenizer=None):
 
 @pytest.fixture(params=["openai", "biomedclip"])
 def saved(request, tmp_path):
-    """A folder with a tiny CLIP of OpenAI's or of BiomedCLIP's layout, and the model that was saved."""
+    """A folder with a tiny CLIP of OpenAI's or of BiomedCLIP's layout, and the model that was
+    saved.
+    """
     if request.param == "openai":
         return tmp_path, save(tmp_path, OPENAI_LIKE)
     from transformers import BertConfig, BertTokenizerFast
 
-    bert = {"vocab_size": 28996, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    bert = {
+        "vocab_size": 28996,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     BertConfig(**bert, intermediate_size=32).save_pretrained(tmp_path / "bert")
     BertTokenizerFast(str(VOCABULARY)).save_pretrained(tmp_path / "bert")
     text = {
@@ -60,7 +67,12 @@ def saved(request, tmp_path):
         "hf_pooler_type": "cls_last_hidden_state_pooler",
         "context_length": 24,
     }
-    vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
+    vision = {
+        "timm_model_name": "test_vit",
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 160,
+    }
     config = {"embed_dim": 12, "vision_cfg": vision, "text_cfg": text}
     tokenizer = open_clip.tokenizer.HFTokenizer(str(tmp_path / "bert"), context_length=24)
     return tmp_path, save(tmp_path, config, tokenizer)
@@ -91,7 +103,9 @@ def test_captions_do_not_depend_on_their_neighbours(saved):
 
 
 def test_the_semantic_loss_reaches_the_image_and_no_weight(saved):
-    loss = ImageTextSemanticLoss({"type": "OpenCLIPEncoder", "model": f"local-dir:{saved[0]}"}, patch_size=48)
+    loss = ImageTextSemanticLoss(
+        {"type": "OpenCLIPEncoder", "model": f"local-dir:{saved[0]}"}, patch_size=48
+    )
     sr = torch.rand(2, 3, 64, 64, requires_grad=True)
     loss(sr, torch.rand(2, 3, 64, 64), CAPTIONS).backward()
     assert sr.grad.abs().sum() > 0
@@ -110,7 +124,9 @@ def test_name_with_a_file_of_weights(tmp_path):
 
 
 def test_a_model_of_images_that_are_not_square_is_refused(tmp_path):
-    save(tmp_path, OPENAI_LIKE | {"vision_cfg": OPENAI_LIKE["vision_cfg"] | {"image_size": [32, 48]}})
+    save(
+        tmp_path, OPENAI_LIKE | {"vision_cfg": OPENAI_LIKE["vision_cfg"] | {"image_size": [32, 48]}}
+    )
     with pytest.raises(InputError, match="takes images of 48 x 32; use a square one"):
         build_encoder({"type": "OpenCLIPEncoder", "model": f"local-dir:{tmp_path}"})
 

@@ -30,7 +30,9 @@ def shipped():
 
 
 def phantoms(count=4, side=160):
-    return [make_phantom(seed, side, side, "linear").astype(np.float32) / 255 for seed in range(count)]
+    return [
+        make_phantom(seed, side, side, "linear").astype(np.float32) / 255 for seed in range(count)
+    ]
 
 
 def as_rgb(images):
@@ -60,7 +62,10 @@ def test_gradient_is_that_of_finite_differences():
     encoder = QualityCLIPEncoder(SHIPPED_FILE).double()
     text = encoder.encode_text([REFERENCE_CAPTION])[0]
     image = as_rgb(phantoms(1, 48)).double()
-    direction = torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    direction = (
+        torch.rand(image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        - 0.5
+    )
 
     def quality(step):
         return (encoder.encode_image(image + step * direction) @ text).sum()
@@ -75,13 +80,20 @@ def test_colour_counts_by_its_luma(shipped):
     colour = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(1))
     weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     grey = (colour * weights).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-    torch.testing.assert_close(shipped.encode_image(colour), shipped.encode_image(grey), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        shipped.encode_image(colour), shipped.encode_image(grey), rtol=0, atol=1e-5
+    )
 
 
 def test_words_and_their_order_of_batch():
     torch.manual_seed(0)
     model = QualityCLIP(WORDS).eval()
-    captions = ["A sharp image.", "a noisy, low-resolution image", "", "a sharp image " + "a " * MAX_WORDS]
+    captions = [
+        "A sharp image.",
+        "a noisy, low-resolution image",
+        "",
+        "a sharp image " + "a " * MAX_WORDS,
+    ]
     with torch.no_grad():
         together = model.text_features(captions)
         alone = torch.cat([model.text_features([caption]) for caption in captions])
@@ -98,7 +110,12 @@ def test_words_and_their_order_of_batch():
 
 
 def test_hyphens_hold_words_together():
-    assert split_words("A Low-resolution, noisy -image.") == ["a", "low-resolution", "noisy", "image"]
+    assert split_words("A Low-resolution, noisy -image.") == [
+        "a",
+        "low-resolution",
+        "noisy",
+        "image",
+    ]
 
 
 def test_file_round_trip_in_half_precision(tmp_path):
@@ -126,15 +143,24 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"damaged\.safetensors is damaged or no safetensors file"):
         QualityCLIPEncoder(damaged)
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"other\.safetensors was not written by m2trans train-prior"):
+    with pytest.raises(
+        InputError, match=r"other\.safetensors was not written by m2trans train-prior"
+    ):
         QualityCLIPEncoder(tmp_path / "other.safetensors")
     for text in ("no JSON", "{}", "[]", '{"words": 3}'):
-        save_file({"weight": torch.zeros(1)}, tmp_path / "wordless.safetensors", {"quality_clip": text})
+        save_file(
+            {"weight": torch.zeros(1)}, tmp_path / "wordless.safetensors", {"quality_clip": text}
+        )
         with pytest.raises(
-            InputError, match=r"wordless\.safetensors: the metadata under quality_clip hold no word list"
+            InputError,
+            match=r"wordless\.safetensors: the metadata under quality_clip hold no word list",
         ):
             QualityCLIPEncoder(tmp_path / "wordless.safetensors")
-    save_file({"weight": torch.zeros(1)}, tmp_path / "part.safetensors", {"quality_clip": '{"words": ["a"]}'})
+    save_file(
+        {"weight": torch.zeros(1)},
+        tmp_path / "part.safetensors",
+        {"quality_clip": '{"words": ["a"]}'},
+    )
     with pytest.raises(InputError, match="missing: logit_scale"):
         QualityCLIPEncoder(tmp_path / "part.safetensors")
 
@@ -149,7 +175,9 @@ def test_shipped_file_says_where_it_comes_from(shipped):
 
 
 def test_shipped_prior_orders_blur_on_phantoms(shipped):
-    """Phantoms are no part of its training; they are sharper than real images, so blur below 2 pixels is left out."""
+    """Phantoms are no part of its training; they are sharper than real images, so blur below 2
+    pixels is left out.
+    """
     text = shipped.encode_text([REFERENCE_CAPTION])[0]
     for image in phantoms():
         blurred = [image] + [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (2, 3, 4)]

@@ -19,7 +19,11 @@ def test_finds_the_largest_difference(net):
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda result: result + 0.25, lambda result: result * float("nan"), lambda result: result[..., 1:]],
+    [
+        lambda result: result + 0.25,
+        lambda result: result * float("nan"),
+        lambda result: result[..., 1:],
+    ],
     ids=["value", "nan", "shape"],
 )
 def test_refuses_a_result_that_is_wrong_at_one_size_only(net, wrong):

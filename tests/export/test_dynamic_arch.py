@@ -14,7 +14,13 @@ from basicsr_m2trans.export.dynamic_arch import DynamicM2Trans
         {"img_range": 2.0},
         {"global_skip": True},
         {"wavelet": "none"},
-        {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True},
+        {
+            "norm": "none",
+            "bias": False,
+            "num_res_block": 2,
+            "reconstruction": "conv",
+            "global_skip": True,
+        },
     ],
     ids=str,
 )

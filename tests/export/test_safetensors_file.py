@@ -59,7 +59,9 @@ def test_weights_too_large_for_half_precision(tmp_path, net):
         {"params": {**net.state_dict(), "head.bias": torch.full((8,), 1e5)}, "network_g": SETTINGS},
         tmp_path / "net.pth",
     )
-    with pytest.raises(InputError, match=r"net.pth: weights of head.bias do not fit into float16; leave --fp16 out"):
+    with pytest.raises(
+        InputError, match=r"net.pth: weights of head.bias do not fit into float16; leave --fp16 out"
+    ):
         export_safetensors(tmp_path / "net.pth", tmp_path / "net.safetensors", half=True)
     assert not (tmp_path / "net.safetensors").exists()
 

@@ -5,11 +5,19 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.export import export_torchscript, torchscript_file
 
-HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
+HYBRID = {
+    "norm": "none",
+    "bias": False,
+    "num_res_block": 2,
+    "reconstruction": "conv",
+    "global_skip": True,
+}
 
 
 @pytest.mark.parametrize(
-    ("upscale", "settings"), [(2, {}), (3, {"global_skip": True}), (4, {}), (2, HYBRID), (4, HYBRID)], ids=str
+    ("upscale", "settings"),
+    [(2, {}), (3, {"global_skip": True}), (4, {}), (2, HYBRID), (4, HYBRID)],
+    ids=str,
 )
 def test_one_file_enlarges_images_of_every_size(tmp_path, upscale, settings):
     torch.manual_seed(0)

@@ -31,5 +31,8 @@ def build(model_options):
 @pytest.fixture
 def batch():
     """Two images with captions, in pinned memory as a loader gives them."""
-    images = {"lq": torch.rand(2, 3, 32, 40).pin_memory(), "gt": torch.rand(2, 3, 64, 80).pin_memory()}
+    images = {
+        "lq": torch.rand(2, 3, 32, 40).pin_memory(),
+        "gt": torch.rand(2, 3, 64, 80).pin_memory(),
+    }
     return images | {"text": ["a sharp ultrasound image", "a noisy ultrasound image"]}

@@ -21,7 +21,12 @@ class Numbered(Dataset):
 
     def __getitem__(self, index):
         image = torch.full((3, 64, 64), float(index))
-        return {"lq": image[:, ::2, ::2], "gt": image, "text": f"image {index}", "lq_path": f"{index}.png"}
+        return {
+            "lq": image[:, ::2, ::2],
+            "gt": image,
+            "text": f"image {index}",
+            "lq_path": f"{index}.png",
+        }
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -28,7 +28,9 @@ def network(**settings):
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    ("max_memory", "settings"), [(300, {}), (480, {}), (480, {"fast": False}), (480, HYBRID)], ids=str
+    ("max_memory", "settings"),
+    [(300, {}), (480, {}), (480, {"fast": False}), (480, HYBRID)],
+    ids=str,
 )
 def test_peak_stays_below_the_setting(images, max_memory, settings, precision):
     net = network(**settings)
@@ -45,7 +47,9 @@ def memory_left(mebibytes):
     """A GPU that has only so much memory left."""
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties().total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + mebibytes * MEBIBYTE) / total)
+    torch.cuda.set_per_process_memory_fraction(
+        (torch.cuda.memory_reserved() + mebibytes * MEBIBYTE) / total
+    )
     try:
         yield
     finally:
@@ -76,7 +80,14 @@ def test_validation_is_computed_again_in_strips_too(build, images, caplog):
 
 def test_a_training_step_that_does_not_fit_names_the_batch(build, images):
     model = build()
-    large = {"lq": images.repeat(2, 1, 1, 1), "gt": images.repeat(2, 1, 2, 2), "text": ["an image"] * 2}
+    large = {
+        "lq": images.repeat(2, 1, 1, 1),
+        "gt": images.repeat(2, 1, 2, 2),
+        "text": ["an image"] * 2,
+    }
     model.feed_data(large)
-    with memory_left(100), pytest.raises(InputError, match=r"batch of 2 with HR patches of 1024x1024 \(CUDA out of"):
+    with (
+        memory_left(100),
+        pytest.raises(InputError, match=r"batch of 2 with HR patches of 1024x1024 \(CUDA out of"),
+    ):
         model.optimize_parameters(1)

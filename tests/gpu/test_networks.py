@@ -15,19 +15,28 @@ from basicsr.archs import build_network  # noqa: E402
 pytestmark = pytest.mark.gpu
 
 M2TRANS = {"type": "M2Trans", "num_feat": 16, "num_block": 2}
-SWIN = {"in_chans": 3, "embed_dim": 12, "depths": [2], "num_heads": [2], "mlp_ratio": 2, "upsampler": "pixelshuffle"}
+SWIN = {
+    "in_chans": 3,
+    "embed_dim": 12,
+    "depths": [2],
+    "num_heads": [2],
+    "mlp_ratio": 2,
+    "upsampler": "pixelshuffle",
+}
 NETWORKS = {
     "M2Trans": M2TRANS,
     "M2Trans, literally": M2TRANS | {"fast": False},
-    "M2Trans, local": M2TRANS | {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"},
+    "M2Trans, local": M2TRANS
+    | {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"},
     "EDSR": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2},
     "SwinIR": {"type": "SwinIR", **SWIN, "img_size": 64, "window_size": 8},
     "ELAN": {"type": "ELAN", "num_feat": 15, "num_block": 4},
     "ESRT": {"type": "ESRT", "num_feat": 16, "num_block": 1},
     "HAT": {"type": "HAT", **SWIN, "img_size": 64, "window_size": 16, "squeeze_factor": 4},
 }
-# Norm of the error by norm of the value: of the output and of the gradient of all weights. On a CPU the largest of
-# these networks were 5e-7 and 2e-6, 1e-3 and 2e-2, 9e-3 and 7e-2; TF32 rounds as float16 does.
+# Norm of the error by norm of the value: of the output and of the gradient of all weights. On a CPU
+# the largest of these networks were 5e-7 and 2e-6, 1e-3 and 2e-2, 9e-3 and 7e-2; TF32 rounds as
+# float16 does.
 TOLERANCES = {
     torch.float32: (1e-5, 1e-4),
     "TF32": (5e-3, 1e-1),
@@ -43,7 +52,10 @@ def output_and_gradient(net, x, precision):
         out = net(x)
     weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
     gradients = torch.autograd.grad(out, [p for p in net.parameters() if p.requires_grad], weight)
-    return [value.detach().double().cpu() for value in (out, torch.cat([gradient.flatten() for gradient in gradients]))]
+    return [
+        value.detach().double().cpu()
+        for value in (out, torch.cat([gradient.flatten() for gradient in gradients]))
+    ]
 
 
 @pytest.mark.parametrize("precision", TOLERANCES, ids=str)

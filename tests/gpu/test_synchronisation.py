@@ -1,4 +1,6 @@
-"""Where the program waits for the GPU, the GPU has nothing to do until the next kernel is started."""
+"""Where the program waits for the GPU, the GPU has nothing to do until the next
+kernel is started.
+"""
 
 import contextlib
 import warnings
@@ -10,7 +12,13 @@ from basicsr_m2trans.archs import M2Trans
 
 pytestmark = pytest.mark.gpu
 
-LOCAL = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
+LOCAL = {
+    "norm": "none",
+    "bias": False,
+    "num_res_block": 2,
+    "reconstruction": "conv",
+    "global_skip": True,
+}
 
 
 @contextlib.contextmanager
@@ -24,7 +32,9 @@ def synchronisation(mode):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("settings", [{}, {"fast": False}, LOCAL], ids=["fast", "literally", "local"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"fast": False}, LOCAL], ids=["fast", "literally", "local"]
+)
 def test_forward_and_backward_never_wait(settings, precision):
     net = M2Trans(2, num_feat=16, num_block=2, **settings).cuda()
     x, weight = torch.rand(2, 3, 35, 64, device="cuda"), torch.rand(2, 3, 70, 128, device="cuda")
@@ -40,7 +50,9 @@ def test_forward_and_backward_never_wait(settings, precision):
         run()
 
 
-@pytest.mark.parametrize("options", [{}, {"amp": "bf16", "accumulate": 2, "checkpointing": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"amp": "bf16", "accumulate": 2, "checkpointing": True}], ids=str
+)
 def test_a_step_waits_once(build, batch, options):
     """For the values that the check of finite losses and the log need."""
     model = build(**options)
@@ -52,7 +64,11 @@ def test_a_step_waits_once(build, batch, options):
     with warnings.catch_warnings(record=True) as caught, synchronisation("warn"):
         warnings.simplefilter("always")
         model.optimize_parameters(3)
-    waits = [f"{warning.filename}:{warning.lineno}" for warning in caught if "called a sync" in str(warning.message)]
+    waits = [
+        f"{warning.filename}:{warning.lineno}"
+        for warning in caught
+        if "called a sync" in str(warning.message)
+    ]
     assert len(waits) == 1, waits
 
 

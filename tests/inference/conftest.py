@@ -45,7 +45,9 @@ def repeated():
 @pytest.fixture
 def noise():
     rng = np.random.default_rng(0)
-    return lambda *shape, dtype=np.uint8: rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    return lambda *shape, dtype=np.uint8: rng.integers(
+        0, np.iinfo(dtype).max, shape, dtype, endpoint=True
+    )
 
 
 @pytest.fixture
@@ -94,7 +96,9 @@ def scans(tmp_path, noise):
 
 @pytest.fixture
 def make_dicom(tmp_path):
-    """Writes an ultrasound DICOM file of the patient Jane Doe: frames (n, h, w[, 3]), a region of 0.02 cm pixels."""
+    """Writes an ultrasound DICOM file of the patient Jane Doe: frames (n, h, w[, 3]), a region of
+    0.02 cm pixels.
+    """
 
     def make(frames, name="DOE_JANE.dcm", **attributes):
         dataset = pydicom.Dataset()
@@ -103,9 +107,17 @@ def make_dicom(tmp_path):
         dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.3.1", "1.2.3"
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.4", "1.2.5"
         dataset.Modality, dataset.PatientName, dataset.PatientID = "US", "DOE^JANE", "4711"
-        dataset.InstitutionName, dataset.StudyDate, dataset.ImageComments = "SECRET HOSPITAL", "20260102", "Jane's"
+        dataset.InstitutionName, dataset.StudyDate, dataset.ImageComments = (
+            "SECRET HOSPITAL",
+            "20260102",
+            "Jane's",
+        )
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "", "0011"]
-        dataset.NumberOfFrames, dataset.FrameTime, dataset.FrameIncrementPointer = len(frames), "40", (0x0018, 0x1063)
+        dataset.NumberOfFrames, dataset.FrameTime, dataset.FrameIncrementPointer = (
+            len(frames),
+            "40",
+            (0x0018, 0x1063),
+        )
         dataset.Rows, dataset.Columns = frames.shape[1:3]
         dataset.SamplesPerPixel = 3 if frames.ndim == 4 else 1
         dataset.PhotometricInterpretation = "RGB" if frames.ndim == 4 else "MONOCHROME2"
@@ -127,7 +139,9 @@ def make_dicom(tmp_path):
 
 
 def make_region(rows, columns):
-    """All but the first two rows and columns of a frame; its reference pixel is at (3, 1) of the region."""
+    """All but the first two rows and columns of a frame; its reference pixel is at (3, 1) of the
+    region.
+    """
     region = pydicom.Dataset()
     region.RegionSpatialFormat = region.RegionDataType = 1
     region.RegionLocationMinX0 = region.RegionLocationMinY0 = 2

@@ -1,4 +1,6 @@
-"""Files of all kinds, whole and damaged, end in a result or in a message, never in an unexpected error."""
+"""Files of all kinds, whole and damaged, end in a result or in a message, never in an unexpected
+error.
+"""
 
 import re
 import tempfile
@@ -14,12 +16,16 @@ from basicsr_m2trans.inference.batch import run_jobs
 from basicsr_m2trans.inference.image_files import read_image
 from basicsr_m2trans.inference.jobs import Job
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")
 
 
 def enlarge(upscaler, source):
-    """The result for one file; what `run_jobs` calls an unexpected error begins with the exception's type."""
+    """The result for one file; what `run_jobs` calls an unexpected error begins with the
+    exception's type.
+    """
     result = next(run_jobs(upscaler, [Job(source, source.with_name(f"out{source.suffix}"))]))
     assert result.status in ("done", "failed")
     assert not re.search(r": [A-Z]\w*(Error|Exception|Warning): ", result.message), result.message
@@ -40,7 +46,11 @@ def test_files_of_pillow(repeat, mode, suffix, size, kept, seed):
         path = Path(folder, f"a{suffix}")
         noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         try:
-            base = Image.new(mode, size[::-1]) if mode in ("I;16", "PA") else Image.fromarray(noise).convert(mode)
+            base = (
+                Image.new(mode, size[::-1])
+                if mode in ("I;16", "PA")
+                else Image.fromarray(noise).convert(mode)
+            )
             base.save(path)
         except (OSError, ValueError):  # formats that do not have this mode
             return
@@ -93,7 +103,10 @@ def test_damaged_dicom(repeat, make_dicom, noise, kept, shape, inserted):
 
 
 @FEW
-@given(st.binary(max_size=200), st.sampled_from([".png", ".jpg", ".tif", ".gif", ".mp4", ".avi", ".dcm", ".webp"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([".png", ".jpg", ".tif", ".gif", ".mp4", ".avi", ".dcm", ".webp"]),
+)
 def test_bytes_without_meaning(repeat, data, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"a{suffix}")

@@ -56,7 +56,9 @@ def test_comparison_has_bicubic_on_the_left(scans, tmp_path, repeat, repeated):
 
 
 class Counting:
-    """An upscaler that repeats pixels, notes how many frames it gets at once and refuses those that begin with 13."""
+    """An upscaler that repeats pixels, notes how many frames it gets at once and refuses those that
+    begin with 13.
+    """
 
     device, scale, name = torch.device("cpu"), 2, "Counting"
     note = staticmethod(warnings.warn)
@@ -85,7 +87,9 @@ def loops(tmp_path, make_dicom, noise):
 
 
 def content(path):
-    return np.squeeze(pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else np.asarray(Image.open(path)))
+    return np.squeeze(
+        pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else np.asarray(Image.open(path))
+    )
 
 
 def test_frames_of_one_size_are_computed_together(loops, tmp_path, repeated):
@@ -93,7 +97,9 @@ def test_frames_of_one_size_are_computed_together(loops, tmp_path, repeated):
     calls = []
     report = lambda job: lambda *progress: calls.append((job.source.name, *progress))  # noqa: E731
     jobs = plan_jobs([str(loops)], tmp_path / "out")
-    assert [result.status for result in run_jobs(upscaler, jobs, batch=3, report=report)] == ["done"] * 4
+    assert [result.status for result in run_jobs(upscaler, jobs, batch=3, report=report)] == [
+        "done"
+    ] * 4
     assert upscaler.calls == [[3, 4, 6, 1], [1, 4, 6, 1], [1, 5, 6, 1], [3, 4, 6, 1]]
     assert calls == [
         *(("a.dcm", number, 3) for number in (1, 2, 3)),
@@ -126,7 +132,9 @@ def test_a_frame_that_cannot_be_computed_fails_its_own_file_alone(loops, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "c.png", "d.dcm"]
 
 
-def test_results_that_cannot_be_written_fail_their_own_file_alone(loops, tmp_path, repeated, monkeypatch):
+def test_results_that_cannot_be_written_fail_their_own_file_alone(
+    loops, tmp_path, repeated, monkeypatch
+):
     write_image = image_files.write_image
 
     def fail(content, path, suffix):
@@ -169,7 +177,9 @@ def test_warnings_of_decoders_are_not_shown(scans, tmp_path, repeat, monkeypatch
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         filters = list(warnings.filters)
-        assert [result.status for result in run_jobs(repeat, plan_jobs([str(scans)], tmp_path / "out"))] == ["done"] * 2
+        assert [
+            result.status for result in run_jobs(repeat, plan_jobs([str(scans)], tmp_path / "out"))
+        ] == ["done"] * 2
         assert warnings.filters == filters
     assert shown == []
 
@@ -191,7 +201,9 @@ def test_what_a_gpu_cannot_hold_is_noted_for_the_files_of_the_batch(loops, tmp_p
     assert repeat.note is note
 
 
-def test_a_comparison_that_does_not_fit_fails_its_own_file_alone(scans, tmp_path, repeat, monkeypatch):
+def test_a_comparison_that_does_not_fit_fails_its_own_file_alone(
+    scans, tmp_path, repeat, monkeypatch
+):
     calls = []
 
     def bicubic(image):

@@ -13,7 +13,13 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import bounded_memory, enlarge, enlarge_strips
 
-HYBRID = {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv", "global_skip": True}
+HYBRID = {
+    "norm": "none",
+    "bias": False,
+    "num_res_block": 2,
+    "reconstruction": "conv",
+    "global_skip": True,
+}
 SIZES = [(1, 1), (7, 45), (64, 32), (35, 200), (390, 33), (161, 97)]
 
 
@@ -34,7 +40,14 @@ def longest_strip(request, monkeypatch):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"fast": False}, {"wavelet": "none"}, {"global_skip": True}, HYBRID, HYBRID | {"fast": False}],
+    [
+        {},
+        {"fast": False},
+        {"wavelet": "none"},
+        {"global_skip": True},
+        HYBRID,
+        HYBRID | {"fast": False},
+    ],
     ids=str,
 )
 def test_equals_the_whole_image(size, settings, device):
@@ -44,7 +57,9 @@ def test_equals_the_whole_image(size, settings, device):
         torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.tuples(st.integers(1, 150), st.integers(1, 150)), st.sampled_from([2, 3, 4]))
 def test_any_size_equals_the_whole_image(monkeypatch, size, upscale):
     monkeypatch.setattr(bounded_memory, "LONGEST_STRIP", 32)
@@ -56,7 +71,9 @@ def test_any_size_equals_the_whole_image(monkeypatch, size, upscale):
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 @pytest.mark.parametrize(
-    "settings", [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}, HYBRID], ids=str
+    "settings",
+    [{}, {"num_in_ch": 1, "num_out_ch": 4, "img_range": 255.0}, {"global_skip": True}, HYBRID],
+    ids=str,
 )
 def test_batches_scales_channels_and_range(upscale, settings, monkeypatch):
     monkeypatch.setattr(bounded_memory, "LONGEST_STRIP", 32)
@@ -98,10 +115,14 @@ def test_strips_follow_each_other_from_top_to_bottom():
 
 def test_less_memory_means_shorter_strips_until_it_is_refused():
     net, images = M2Trans(4, num_block=1), torch.empty(1, 3, 768, 1024, device="meta")
-    lengths = [bounded_memory._strip_length(net, images, memory) for memory in (480, 520, 600, 2048)]
+    lengths = [
+        bounded_memory._strip_length(net, images, memory) for memory in (480, 520, 600, 2048)
+    ]
     assert lengths == sorted(lengths)
     assert lengths[0] < lengths[-1] == 256
-    with pytest.raises(InputError, match=r"max_memory is 100 MiB, but 1024x768 pixels need (\d+)") as refused:
+    with pytest.raises(
+        InputError, match=r"max_memory is 100 MiB, but 1024x768 pixels need (\d+)"
+    ) as refused:
         enlarge_strips(net, images[0], max_memory=100)
     least = int(re.search(r"set it to (\d+)", str(refused.value))[1])
     assert bounded_memory._strip_length(net, images, least) == 32
@@ -135,7 +156,8 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.inference import enlarge
 def mebibytes(key):
     return int(re.search(key + r":\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
-settings = {"norm": "none", "num_res_block": 24, "reconstruction": "conv"} if sys.argv[2] == "hybrid" else {}
+hybrid = {"norm": "none", "num_res_block": 24, "reconstruction": "conv"}
+settings = hybrid if sys.argv[2] == "hybrid" else {}
 net, images = M2Trans(2, num_block=1, **settings), torch.rand(1, 3, 512, 512)
 before = mebibytes("VmRSS")
 enlarge(net, images, max_memory=int(sys.argv[1]))
@@ -144,7 +166,9 @@ print(mebibytes("VmHWM") - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("max_memory", "settings"), [(300, "paper"), (480, "paper"), (480, "hybrid")])
+@pytest.mark.parametrize(
+    ("max_memory", "settings"), [(300, "paper"), (480, "paper"), (480, "hybrid")]
+)
 def test_peak_stays_below_the_setting(max_memory, settings):
     command = [sys.executable, "-c", PEAK, str(max_memory), settings]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

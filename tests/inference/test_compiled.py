@@ -33,7 +33,9 @@ def sizes(monkeypatch):
         return graph.forward
 
     stock = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda net, dynamic, **_: stock(net, backend=backend, dynamic=dynamic))
+    monkeypatch.setattr(
+        torch, "compile", lambda net, dynamic, **_: stock(net, backend=backend, dynamic=dynamic)
+    )
     return compiled_for
 
 
@@ -89,7 +91,9 @@ def test_grey_images_are_compiled_once_whatever_the_layout_of_their_one_channel(
     assert sizes == [(9, 10)]
 
 
-def test_a_loop_is_compiled_once_though_its_last_batch_is_smaller(net, sizes, make_dicom, noise, tmp_path):
+def test_a_loop_is_compiled_once_though_its_last_batch_is_smaller(
+    net, sizes, make_dicom, noise, tmp_path
+):
     upscaler = Upscaler(net, 2, device="cpu", compile=True)
     source = make_dicom(noise(11, 20, 24))
     (result,) = run_jobs(upscaler, plan_jobs([str(source)], tmp_path / "out"), batch=8)
@@ -117,7 +121,9 @@ def assert_inductor_agrees(net, device, precision, tolerance):
 def test_inductor_on_the_cpu():
     torch.manual_seed(0)
     convolution = torch.nn.Conv2d(3, 12, 3, padding=1)
-    assert_inductor_agrees(torch.nn.Sequential(convolution, torch.nn.PixelShuffle(2)), "cpu", "float32", 1e-5)
+    assert_inductor_agrees(
+        torch.nn.Sequential(convolution, torch.nn.PixelShuffle(2)), "cpu", "float32", 1e-5
+    )
 
 
 @pytest.mark.gpu

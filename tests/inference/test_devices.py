@@ -17,7 +17,9 @@ def make(tmp_path):
     torch.manual_seed(0)
     settings = {"upscale": 2, "num_feat": 32, "num_block": 2}
     params = M2Trans(**settings).state_dict()
-    torch.save({"params": params, "network_g": {"type": "M2Trans", **settings}}, tmp_path / "net.pth")
+    torch.save(
+        {"params": params, "network_g": {"type": "M2Trans", **settings}}, tmp_path / "net.pth"
+    )
     return functools.partial(Upscaler.from_checkpoint, tmp_path / "net.pth")
 
 
@@ -51,11 +53,15 @@ def test_two_processes_do_what_one_does_and_tell_it_in_the_same_order(make, loop
     with Devices(make, ["cpu", "cpu"], {"compare": False}) as devices:
         assert devices.name == "M2Trans x2 (net.pth)"
         jobs = plan_jobs([str(loops)], tmp_path / "two")
-        two = list(devices.run_jobs(jobs, lambda job: lambda *progress: calls.append((job.source.name, *progress))))
+        two = list(
+            devices.run_jobs(
+                jobs, lambda job: lambda *progress: calls.append((job.source.name, *progress))
+            )
+        )
     assert [result.status for result in two] == ["done", "done", "failed", "done", "done"]
-    assert [(result.source, result.message, result.enlarged_size, result.frames) for result in two] == [
-        (result.source, result.message, result.enlarged_size, result.frames) for result in one
-    ]
+    assert [
+        (result.source, result.message, result.enlarged_size, result.frames) for result in two
+    ] == [(result.source, result.message, result.enlarged_size, result.frames) for result in one]
     assert pixels(tmp_path / "two") == pixels(tmp_path / "one")
     assert [call for call in calls if call[0] == "b.dcm"] == [("b.dcm", 1, 2), ("b.dcm", 2, 2)]
 
@@ -75,7 +81,9 @@ def test_a_process_that_is_killed_costs_its_own_files(make, loops, tmp_path, num
 
         results = list(devices.run_jobs(plan_jobs([str(loops)], tmp_path / "out"), kill))
     assert [result.status for result in results] == ["failed", others, "failed", others, others]
-    assert results[0].message.endswith("a.dcm: not done, because the process for cpu was killed by signal 9")
+    assert results[0].message.endswith(
+        "a.dcm: not done, because the process for cpu was killed by signal 9"
+    )
     if number == 1:
         assert results[-1].message.endswith("e.dcm: no process is left to enlarge it")
     names = ["b.dcm", "d.dcm", "e.dcm"] if number == 2 else []
@@ -84,5 +92,7 @@ def test_a_process_that_is_killed_costs_its_own_files(make, loops, tmp_path, num
 
 @pytest.mark.slow
 def test_devices_that_cannot_be_used_are_told_before_any_work(make):
-    with pytest.raises(InputError, match=r"device 'abacus' cannot be used: Expected one of cpu, cuda"):
+    with pytest.raises(
+        InputError, match=r"device 'abacus' cannot be used: Expected one of cpu, cuda"
+    ):
         Devices(make, ["abacus"], {})

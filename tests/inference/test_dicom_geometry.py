@@ -29,7 +29,9 @@ def test_lengths_and_physical_values_stay(dataset, scale):
     old, new = before.SequenceOfUltrasoundRegions[0], after.SequenceOfUltrasoundRegions[0]
     for axis in "XY":
         for place, enlarged in zip((5, 25), places, strict=True):
-            assert physical(new, axis, enlarged) == pytest.approx(physical(old, axis, place), abs=1e-12)
+            assert physical(new, axis, enlarged) == pytest.approx(
+                physical(old, axis, place), abs=1e-12
+            )
     assert (new.RegionLocationMinX0, new.RegionLocationMinY0) == (2 * scale, 2 * scale)
     assert (new.RegionLocationMaxX1, new.RegionLocationMaxY1) == (31 * scale - 1, 20 * scale - 1)
 

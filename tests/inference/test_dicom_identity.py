@@ -4,14 +4,26 @@ import pydicom
 from basicsr_m2trans.inference.dicom_identity import Deidentifier
 
 
-def test_only_pixels_regions_and_timing_remain(make_dicom, repeat, noise, tmp_path, enlarge, make_dicom_file):
+def test_only_pixels_regions_and_timing_remain(
+    make_dicom, repeat, noise, tmp_path, enlarge, make_dicom_file
+):
     source = make_dicom(noise(2, 8, 9))
     deidentifier = Deidentifier()
     for name in ("a.dcm", "b.dcm"):
         enlarge(repeat, make_dicom_file(repeat, source, tmp_path / "out" / name, deidentifier))
     first, second = (pydicom.dcmread(tmp_path / "out" / name) for name in ("a.dcm", "b.dcm"))
     content = (tmp_path / "out/a.dcm").read_bytes()
-    for secret in (b"DOE", b"4711", b"SECRET", b"20260102", b"Jane", b"MAKER", b"1.2.3", b"1.2.4", b"1.2.5"):
+    for secret in (
+        b"DOE",
+        b"4711",
+        b"SECRET",
+        b"20260102",
+        b"Jane",
+        b"MAKER",
+        b"1.2.3",
+        b"1.2.4",
+        b"1.2.5",
+    ):
         assert secret not in content.replace(b"1.2.840", b"")
     assert len(first.DeidentificationMethod) <= 64
     assert (first.PatientName, first.PatientID, first.PatientIdentityRemoved) == ("", "", "YES")

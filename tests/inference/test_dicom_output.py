@@ -18,7 +18,9 @@ def target(tmp_path):
     return tmp_path / "out/a.dcm"
 
 
-def test_frames_geometry_and_provenance(make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file):
+def test_frames_geometry_and_provenance(
+    make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file
+):
     frames = noise(3, 20, 31, 3)
     file = make_dicom_file(repeat, make_dicom(frames), target)
     enlarged = enlarge(repeat, file)
@@ -35,16 +37,24 @@ def test_frames_geometry_and_provenance(make_dicom, repeat, repeated, noise, tar
     assert result.DerivationDescription.endswith("research use, not for diagnosis")
     assert result.SOPInstanceUID == result.file_meta.MediaStorageSOPInstanceUID != "1.2.3"
     assert result.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3"
-    assert (result.PatientName, result.StudyInstanceUID, result.SeriesInstanceUID) == ("DOE^JANE", "1.2.4", "1.2.5")
+    assert (result.PatientName, result.StudyInstanceUID, result.SeriesInstanceUID) == (
+        "DOE^JANE",
+        "1.2.4",
+        "1.2.5",
+    )
     assert (file.total, file.notes) == (3, ())
     assert np.array_equal([frame.before for frame in enlarged], frames)
     assert [path.name for path in target.parent.iterdir()] == ["a.dcm"]
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_12_stored_bits_stay(make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file, kind):
+def test_12_stored_bits_stay(
+    make_dicom, repeat, repeated, noise, target, enlarge, make_dicom_file, kind
+):
     frames = noise(1, 5, 3, dtype=np.uint16) >> 4
-    source = make_dicom(frames, BitsStored=12, HighBit=11, PhotometricInterpretation=kind, WindowCenter=2000)
+    source = make_dicom(
+        frames, BitsStored=12, HighBit=11, PhotometricInterpretation=kind, WindowCenter=2000
+    )
     enlarge(repeat, make_dicom_file(repeat, source, target))
     result = pydicom.dcmread(target)
     assert np.array_equal(result.pixel_array.reshape(10, 6), repeated(frames[0]))
@@ -52,7 +62,9 @@ def test_12_stored_bits_stay(make_dicom, repeat, repeated, noise, target, enlarg
     assert (result.PhotometricInterpretation, result.WindowCenter) == (kind, 2000)
 
 
-def test_an_odd_number_of_bytes_is_padded(make_dicom, noise, target, enlarge, make_dicom_file, bicubic):
+def test_an_odd_number_of_bytes_is_padded(
+    make_dicom, noise, target, enlarge, make_dicom_file, bicubic
+):
     enlarge(bicubic, make_dicom_file(bicubic, make_dicom(noise(1, 5, 3)), target))
     assert len(pydicom.dcmread(target).PixelData) == 9 * 15 + 1
 
@@ -62,12 +74,18 @@ def test_palettes_become_rgb(repeat, repeated, target, enlarge, make_dicom_file)
     enlarge(repeat, make_dicom_file(repeat, source, target))
     result, original = pydicom.dcmread(target), pydicom.dcmread(source)
     assert not [element for element in result.group_dataset(0x0028) if "Palette" in element.name]
-    assert (result.PhotometricInterpretation, result.SamplesPerPixel, result.BitsAllocated) == ("RGB", 3, 8)
+    assert (result.PhotometricInterpretation, result.SamplesPerPixel, result.BitsAllocated) == (
+        "RGB",
+        3,
+        8,
+    )
     colours = apply_color_lut(original.pixel_array, original) >> 8
     assert np.array_equal(result.pixel_array, repeated(colours))
 
 
-@pytest.mark.parametrize("name", ["examples_rgb_color.dcm", "examples_jpeg2k.dcm", "ExplVR_BigEnd.dcm"])
+@pytest.mark.parametrize(
+    "name", ["examples_rgb_color.dcm", "examples_jpeg2k.dcm", "ExplVR_BigEnd.dcm"]
+)
 def test_sample_files(repeat, repeated, target, enlarge, make_dicom_file, name):
     source = get_testdata_file(name, download=False)
     enlarge(repeat, make_dicom_file(repeat, source, target))
@@ -82,11 +100,16 @@ def test_a_loop_in_jpeg(repeat, repeated, target, enlarge, make_dicom_file):
     assert np.array_equal(stored(target)[29], repeated(last)[..., ::-1])
     old, new = pydicom.dcmread(source), pydicom.dcmread(target)
     assert new.FrameTime == old.FrameTime
-    ratio = old.SequenceOfUltrasoundRegions[0].PhysicalDeltaX / new.SequenceOfUltrasoundRegions[0].PhysicalDeltaX
+    ratio = (
+        old.SequenceOfUltrasoundRegions[0].PhysicalDeltaX
+        / new.SequenceOfUltrasoundRegions[0].PhysicalDeltaX
+    )
     assert ratio == pytest.approx(2)
 
 
-def test_overlays_are_left_out_and_noted(make_dicom, repeat, noise, target, enlarge, make_dicom_file):
+def test_overlays_are_left_out_and_noted(
+    make_dicom, repeat, noise, target, enlarge, make_dicom_file
+):
     source = make_dicom(noise(1, 4, 4))
     dataset = pydicom.dcmread(source)
     dataset.add_new(0x60000010, "US", 4)

@@ -77,7 +77,9 @@ def test_files_of_opencv_are_read_in_rgb(tmp_path, noise):
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, image[..., [2, 1, 0, 3]])
 
 
-def test_upscaling_keeps_format_depth_and_profile(tmp_path, enlarge, repeat, repeated, noise, profile):
+def test_upscaling_keeps_format_depth_and_profile(
+    tmp_path, enlarge, repeat, repeated, noise, profile
+):
     pixels = noise(6, 5, 3, dtype=np.uint16)
     write_image(ImageContent(pixels, profile), tmp_path / "a.png", ".png")
     (frame,) = enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / "out/a.png"))
@@ -88,8 +90,12 @@ def test_upscaling_keeps_format_depth_and_profile(tmp_path, enlarge, repeat, rep
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize(("suffix", "shape", "dtype"), [(".jpg", (4, 4, 4), np.uint8), (".bmp", (4, 4, 1), np.uint16)])
-def test_formats_that_would_lose_something_are_refused(tmp_path, repeat, noise, enlarge, suffix, shape, dtype):
+@pytest.mark.parametrize(
+    ("suffix", "shape", "dtype"), [(".jpg", (4, 4, 4), np.uint8), (".bmp", (4, 4, 1), np.uint16)]
+)
+def test_formats_that_would_lose_something_are_refused(
+    tmp_path, repeat, noise, enlarge, suffix, shape, dtype
+):
     write_image(ImageContent(noise(*shape, dtype=dtype), None), tmp_path / "a.png", ".png")
     with pytest.raises(InputError, match=rf"{suffix} cannot hold; name an output of .png or .tif"):
         enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / f"b{suffix}"))
@@ -98,7 +104,9 @@ def test_formats_that_would_lose_something_are_refused(tmp_path, repeat, noise, 
 
 def test_an_image_that_is_too_large_for_its_format_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"17000 x 1 pixels cannot be written as \.webp"):
-        write_image(ImageContent(np.zeros((1, 17000, 3), np.uint8), None), tmp_path / "a.webp", ".webp")
+        write_image(
+            ImageContent(np.zeros((1, 17000, 3), np.uint8), None), tmp_path / "a.webp", ".webp"
+        )
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path, noise):
@@ -124,7 +132,12 @@ def test_several_pages_and_turned_16_bit_colours_are_refused(tmp_path, noise):
         read_image(tmp_path / "a.tif")
     from tifffile import imwrite
 
-    imwrite(tmp_path / "b.tif", noise(4, 4, 3, dtype=np.uint16), photometric="rgb", extratags=[(274, "H", 1, 6, True)])
+    imwrite(
+        tmp_path / "b.tif",
+        noise(4, 4, 3, dtype=np.uint16),
+        photometric="rgb",
+        extratags=[(274, "H", 1, 6, True)],
+    )
     with pytest.raises(InputError, match="orientation tag"):
         read_image(tmp_path / "b.tif")
 
@@ -132,7 +145,12 @@ def test_several_pages_and_turned_16_bit_colours_are_refused(tmp_path, noise):
 def test_colours_multiplied_by_16_bit_alpha_are_refused(tmp_path, noise):
     from tifffile import imwrite
 
-    imwrite(tmp_path / "a.tif", noise(4, 4, 4, dtype=np.uint16), photometric="rgb", extrasamples=["assocalpha"])
+    imwrite(
+        tmp_path / "a.tif",
+        noise(4, 4, 4, dtype=np.uint16),
+        photometric="rgb",
+        extrasamples=["assocalpha"],
+    )
     with pytest.raises(InputError, match=r"a\.tif: has 16-bit colours with an alpha"):
         read_image(tmp_path / "a.tif")
 
@@ -143,7 +161,9 @@ def test_tiff_whose_zero_is_white(tmp_path, noise, dtype):
 
     pixels = noise(4, 5, dtype=dtype)
     imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
-    assert np.array_equal(read_image(tmp_path / "a.tif").pixels[..., 0], np.iinfo(dtype).max - pixels)
+    assert np.array_equal(
+        read_image(tmp_path / "a.tif").pixels[..., 0], np.iinfo(dtype).max - pixels
+    )
 
 
 def test_16_bits_are_found_under_a_wrong_extension(tmp_path, noise):

@@ -32,4 +32,6 @@ def test_a_large_mean_costs_no_digits():
     x = (torch.randn(1, 2, 64, 64, dtype=torch.float64) + 5000).float()
     statistics = gathered(x, [0, 32, 64])
     expected = x.double().var((2, 3), correction=0, keepdim=True)
-    torch.testing.assert_close(statistics.deviations / statistics.count, expected, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        statistics.deviations / statistics.count, expected, rtol=1e-4, atol=0
+    )

@@ -12,7 +12,11 @@ def targets(jobs, out):
 
 def test_folders_keep_their_structure(scans, tmp_path, make_dicom, noise):
     make_dicom(noise(1, 4, 4), name="scans/1.2.840")
-    assert targets(plan_jobs([str(scans)], tmp_path / "out"), tmp_path / "out") == ["1.2.840", "a.png", "sub/b.JPG"]
+    assert targets(plan_jobs([str(scans)], tmp_path / "out"), tmp_path / "out") == [
+        "1.2.840",
+        "a.png",
+        "sub/b.JPG",
+    ]
 
 
 def test_results_inside_the_input_are_passed_over(scans):
@@ -23,8 +27,13 @@ def test_results_inside_the_input_are_passed_over(scans):
 
 def test_patterns_and_files(scans, tmp_path):
     out = tmp_path / "out"
-    assert targets(plan_jobs([f"{scans}/**/*.JPG", f"{scans}/a.png"], out), out) == ["b.JPG", "a.png"]
-    assert plan_jobs([f"{scans}/a.png"], tmp_path / "b.tif") == [Job(scans / "a.png", tmp_path / "b.tif")]
+    assert targets(plan_jobs([f"{scans}/**/*.JPG", f"{scans}/a.png"], out), out) == [
+        "b.JPG",
+        "a.png",
+    ]
+    assert plan_jobs([f"{scans}/a.png"], tmp_path / "b.tif") == [
+        Job(scans / "a.png", tmp_path / "b.tif")
+    ]
 
 
 def test_inputs_and_outputs_that_cannot_be(scans, tmp_path):

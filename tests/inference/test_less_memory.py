@@ -1,4 +1,6 @@
-"""What happens where a whole image does not fit into a GPU's memory, which networks of limited size imitate."""
+"""What happens where a whole image does not fit into a GPU's memory, which networks of limited size
+imitate.
+"""
 
 import warnings
 
@@ -61,7 +63,10 @@ def test_m2trans_is_computed_again_in_strips():
     with torch.no_grad():
         result = Enlarger(net, 2, notes.append, whole=net)(images)
     assert torch.equal(result, enlarge(net, images))
-    assert notes == ["33x20 pixels do not fit into the GPU's memory; computed in strips (the same result, to rounding)"]
+    assert notes == [
+        "33x20 pixels do not fit into the GPU's memory; computed in strips (the same result, to "
+        "rounding)"
+    ]
 
 
 def test_images_that_do_not_fit_together_are_computed_one_by_one():
@@ -76,7 +81,9 @@ def test_images_that_do_not_fit_together_are_computed_one_by_one():
         expected = torch.cat([net(image) for image in images.split(1)])
         for _ in range(2):
             assert torch.equal(enlarger(images), expected)
-    assert notes == ["2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"]
+    assert notes == [
+        "2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -85,7 +92,9 @@ def test_what_does_not_fit_compiled_is_computed_without(count):
     with torch.no_grad():
         result = Enlarger(net, 2, notes.append, whole=without_memory)(images)
         assert torch.equal(result, torch.cat([net(image) for image in images.split(1)]))
-    assert [note.partition("computed ")[2] for note in notes] == ["one by one" if count > 1 else "without compilation"]
+    assert [note.partition("computed ")[2] for note in notes] == [
+        "one by one" if count > 1 else "without compilation"
+    ]
 
 
 def test_after_strips_that_max_memory_refuses_tiles_follow(monkeypatch):
@@ -94,7 +103,9 @@ def test_after_strips_that_max_memory_refuses_tiles_follow(monkeypatch):
     enlarger = Enlarger(net, 2, notes.append, whole=net, max_memory=1)
     for _ in range(2):
         assert torch.equal(enlarger(images), images * 2)
-    assert notes == ["33x20 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
+    assert notes == [
+        "33x20 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
+    ]
 
 
 def test_max_memory_is_that_of_the_strips():
@@ -108,15 +119,21 @@ def test_tiles_come_last(monkeypatch):
     monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
     net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 12, 34)
     assert torch.equal(Enlarger(net, 2, notes.append, whole=net)(images), images * 2)
-    assert notes == ["34x12 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
+    assert notes == [
+        "34x12 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
+    ]
 
 
-@pytest.mark.parametrize("net", [LimitedLocal(224), limited_m2trans(wavelet="db2")], ids=["local", "long wavelet"])
+@pytest.mark.parametrize(
+    "net", [LimitedLocal(224), limited_m2trans(wavelet="db2")], ids=["local", "long wavelet"]
+)
 def test_what_cannot_be_computed_in_strips_is_tiled(net, monkeypatch):
     monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
     notes, images = [], torch.rand(1, 3, 300, 10)
     assert torch.equal(Enlarger(net, 2, notes.append, whole=net)(images), images * 2)
-    assert notes == ["10x300 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"]
+    assert notes == [
+        "10x300 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
+    ]
 
 
 def test_a_shape_that_did_not_fit_is_not_tried_whole_again():

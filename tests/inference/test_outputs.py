@@ -8,7 +8,9 @@ def test_a_file_appears_complete(tmp_path):
     with replacing(tmp_path / "sub/a.png") as partial:
         partial.write_text("new")
         assert not (tmp_path / "sub/a.png").exists()
-    assert [(path.name, path.read_text()) for path in (tmp_path / "sub").iterdir()] == [("a.png", "new")]
+    assert [(path.name, path.read_text()) for path in (tmp_path / "sub").iterdir()] == [
+        ("a.png", "new")
+    ]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -28,6 +30,9 @@ def test_errors_leave_what_was_there(tmp_path, error):
 def test_folders_that_cannot_be_written_are_named_and_none_is_made(tmp_path):
     require_writable(tmp_path / "new/sub", "-o new")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^-o file/sub: .*/file cannot be written \(Not a directory\); name another"):
+    with pytest.raises(
+        InputError,
+        match=r"^-o file/sub: .*/file cannot be written \(Not a directory\); name another",
+    ):
         require_writable(tmp_path / "file/sub", "-o file/sub")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -48,7 +48,9 @@ def test_orientation_is_applied(noise):
     assert np.array_equal(to_array(image), np.rot90(pixels, -1))
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("CMYK", "CMYK"), ("F", "no defined white"), ("HSV", "the kind HSV")])
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("CMYK", "CMYK"), ("F", "no defined white"), ("HSV", "the kind HSV")]
+)
 def test_refuses(mode, reason):
     with pytest.raises(InputError, match=f"a.tif: .*{reason}.*convert it to grey or RGB"):
         to_array(Image.new(mode, (2, 2)), "a.tif")

@@ -44,7 +44,11 @@ def test_results_come_in_order_with_each_stage_in_its_thread():
 
         return observed
 
-    results = list(pipeline(where("read", iter)(range(50)), where("compute", plus_one), where("write", as_text), 2))
+    results = list(
+        pipeline(
+            where("read", iter)(range(50)), where("compute", plus_one), where("write", as_text), 2
+        )
+    )
     assert results == [str(number + 1) for number in range(50)]
     assert threads["compute"] is threading.current_thread()
     assert len(set(threads.values())) == 3
@@ -156,6 +160,7 @@ def test_a_slow_stage_holds_up_the_ones_before(limit, slow):
             yield item
 
     assert list(pipeline(read(), compute, write, limit)) == list(range(20))
-    # Those that wait, the one that the stage holds while it waits, and one that is just changing hands.
+    # Those that wait, the one that the stage holds while it waits, and one that is just changing
+    # hands.
     assert limit <= most["read" if slow == "compute" else "compute"] <= limit + 2
     assert max(most.values()) <= limit + 2

@@ -12,7 +12,12 @@ from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.data.degradation import downsample_bicubic
 from basicsr_m2trans.data.phantom import make_phantom
-from basicsr_m2trans.inference.network_file import build_network, find_model, load_checkpoint, shipped_models
+from basicsr_m2trans.inference.network_file import (
+    build_network,
+    find_model,
+    load_checkpoint,
+    shipped_models,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +55,9 @@ def test_phantoms_that_they_have_not_seen_come_nearer_to_the_truth_than_by_bicub
 def test_they_fit_the_option_file_changed_as_the_page_says(scale):
     page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
     changes = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
-    network_g = yaml.safe_load((ROOT / f"options/train_M2Trans_open_x{scale}.yml").read_text())["network_g"]
+    network_g = yaml.safe_load((ROOT / f"options/train_M2Trans_open_x{scale}.yml").read_text())[
+        "network_g"
+    ]
     settings = network_g | changes["network_g"]
     network = build_network(settings, "docs/models.md")
     load_checkpoint(network, settings["type"], find_model(f"m2trans-x{scale}"))

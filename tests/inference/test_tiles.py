@@ -16,7 +16,9 @@ def local_network(upscale=2, depth=3):
     """Plain 3x3 convolutions that see `depth` pixels around each."""
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(depth - 1)]
-    return nn.Sequential(*layers, nn.Conv2d(3, 3 * upscale**2, 3, padding=1), nn.PixelShuffle(upscale)).double()
+    return nn.Sequential(
+        *layers, nn.Conv2d(3, 3 * upscale**2, 3, padding=1), nn.PixelShuffle(upscale)
+    ).double()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 70), (33, 16), (64, 47)], ids=str)
@@ -38,7 +40,9 @@ def test_exact_where_the_overlap_covers_the_reach(size, upscale, device):
 def test_any_size_tile_and_overlap_that_covers_the_reach_are_exact(size, upscale, tile, overlap):
     net = local_network(upscale, depth=2)
     images = torch.rand(1, 3, *size, dtype=torch.float64)
-    torch.testing.assert_close(enlarge_tiled(net, images, upscale, tile, overlap), net(images), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        enlarge_tiled(net, images, upscale, tile, overlap), net(images), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("tile", [15, "64", 20.0])
@@ -50,7 +54,9 @@ def test_a_tile_is_a_whole_number_of_at_least_16(tile):
 def test_difference_shrinks_with_the_overlap():
     net = local_network()
     images = torch.rand(1, 3, 40, 50, dtype=torch.float64)
-    differences = [tiling_difference(net, images, 2, tile=16, overlap=overlap) for overlap in range(4)]
+    differences = [
+        tiling_difference(net, images, 2, tile=16, overlap=overlap) for overlap in range(4)
+    ]
     largest = [difference.largest for difference in differences]
     assert largest[0] > largest[1] > largest[2] > 1e-6
     assert largest[3] < 1e-12
@@ -70,7 +76,9 @@ def test_edsr_of_basicsr_in_float32():
 
 
 def test_seams_are_blended():
-    """A network that paints each tile in another shade gives no step of more than a seam's slope."""
+    """A network that paints each tile in another shade gives no step of more than a
+    seam's slope.
+    """
     count = iter(range(100))
 
     class Shade(nn.Module):
@@ -90,7 +98,9 @@ def test_multiple_of_a_window_size():
             return 2 * x
 
     images = torch.rand(1, 3, 41, 23)
-    torch.testing.assert_close(enlarge_tiled(Windowed(), images, 1, tile=16, overlap=3, multiple=8), 2 * images)
+    torch.testing.assert_close(
+        enlarge_tiled(Windowed(), images, 1, tile=16, overlap=3, multiple=8), 2 * images
+    )
 
 
 def test_instance_statistics_make_a_measured_difference():

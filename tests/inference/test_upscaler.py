@@ -51,7 +51,8 @@ def test_type_depth_and_channels_stay(bicubic, noise, dtype, shape):
     image = noise(*shape, dtype=dtype)
     result = bicubic(image)
     assert (result.dtype, result.shape) == (dtype, (shape[0] * 3, shape[1] * 3, *shape[2:]))
-    # Luma and colour differences of one interpolation add up to it, but for its overshoot, which is cut.
+    # Luma and colour differences of one interpolation add up to it, but for its overshoot, which is
+    # cut.
     difference = np.abs(result.astype(int) - bicubic.bicubic(image).astype(int))
     assert np.median(difference) <= 1
 
@@ -64,12 +65,17 @@ def test_16_bits_keep_their_levels(repeat, repeated, noise):
 
 
 @pytest.mark.parametrize("colour", ["luma", "rgb"])
-@pytest.mark.parametrize(("shape", "dtype"), [((9, 7), np.uint8), ((9, 7, 2), np.uint16), ((9, 7, 4), np.uint8)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((9, 7), np.uint8), ((9, 7, 2), np.uint16), ((9, 7, 4), np.uint8)]
+)
 def test_arrays_of_one_size_together_are_what_each_is_alone(net, noise, colour, shape, dtype):
     upscaler = Upscaler(net, 2, device="cpu", colour=colour)
     images = [noise(*shape, dtype=dtype) for _ in range(3)]
     together = upscaler.enlarge_many(images)
-    assert all(np.array_equal(result, upscaler(image)) for result, image in zip(together, images, strict=True))
+    assert all(
+        np.array_equal(result, upscaler(image))
+        for result, image in zip(together, images, strict=True)
+    )
     for other in (images[0][:5], images[0].astype(np.float32) / 70000):
         with pytest.raises(InputError, match="must have one shape and type"):
             upscaler.enlarge_many([*images, other])
@@ -77,7 +83,9 @@ def test_arrays_of_one_size_together_are_what_each_is_alone(net, noise, colour, 
 
 def test_tiles_of_several_arrays_are_those_of_each_to_rounding(noise):
     torch.manual_seed(0)
-    upscaler = Upscaler(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), 2, 1, device="cpu")
+    upscaler = Upscaler(
+        nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), 2, 1, device="cpu"
+    )
     images = [noise(300, 9) for _ in range(3)]
     for result, image in zip(upscaler.enlarge_many(images), images, strict=True):
         assert np.abs(result.astype(int) - upscaler(image)).max() <= 1
@@ -94,7 +102,10 @@ def test_grey_pictures_in_three_channels_stay_grey(net, noise, device):
 def test_colours_survive_a_network_that_knows_only_grey():
     image = np.full((8, 8, 3), 60, np.uint8)
     image[2:6, 2:6] = (200, 40, 30)
-    assert np.abs(Upscaler(Grey(), 2, device="cpu")(image)[7, 7].astype(int) - (200, 40, 30)).max() <= 15
+    assert (
+        np.abs(Upscaler(Grey(), 2, device="cpu")(image)[7, 7].astype(int) - (200, 40, 30)).max()
+        <= 15
+    )
     assert np.ptp(Upscaler(Grey(), 2, device="cpu", colour="rgb")(image)[7, 7].astype(int)) == 0
 
 
@@ -118,7 +129,9 @@ def test_self_ensemble_averages_over_flips_and_rotations(net, device):
     upscaler = Upscaler(net, 2, device=device, self_ensemble=True)
     result = upscaler(image)
     torch.testing.assert_close(upscaler(image.flip(2)).flip(2), result, atol=1e-5, rtol=0)
-    torch.testing.assert_close(upscaler(image.rot90(1, (2, 3))).rot90(-1, (2, 3)), result, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        upscaler(image.rot90(1, (2, 3))).rot90(-1, (2, 3)), result, atol=1e-5, rtol=0
+    )
     with torch.no_grad():
         views = [net(image.rot90(k, (2, 3))).rot90(-k, (2, 3)) for k in range(4)]
         views += [net(image.flip(3).rot90(k, (2, 3))).rot90(-k, (2, 3)).flip(3) for k in range(4)]
@@ -129,12 +142,18 @@ def test_self_ensemble_averages_over_flips_and_rotations(net, device):
 def test_reduced_precision_is_near(net, noise, precision, device):
     image = noise(20, 20)
     exact = Upscaler(net, 2, device=device)(image).astype(int)
-    assert 0 < np.abs(Upscaler(net, 2, device=device, precision=precision)(image) - exact).max() < 16
+    assert (
+        0 < np.abs(Upscaler(net, 2, device=device, precision=precision)(image) - exact).max() < 16
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("levels", [np.arange(256, dtype=np.uint8), np.uint16([0, 65535])], ids=["8 bits", "16 bits"])
-def test_all_levels_of_8_bits_and_white_of_16_survive_reduced_precision(repeated, precision, levels, device):
+@pytest.mark.parametrize(
+    "levels", [np.arange(256, dtype=np.uint8), np.uint16([0, 65535])], ids=["8 bits", "16 bits"]
+)
+def test_all_levels_of_8_bits_and_white_of_16_survive_reduced_precision(
+    repeated, precision, levels, device
+):
     """Of whole images, as a GPU gets them."""
     convolution = nn.Conv2d(1, 4, 1, bias=False)
     nn.init.ones_(convolution.weight)
@@ -146,7 +165,11 @@ def test_all_levels_of_8_bits_and_white_of_16_survive_reduced_precision(repeated
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_results_are_new_arrays_in_the_order_of_rows(repeat, repeated, noise, dtype):
-    image = (noise(6, 5, 3) / 255).astype(np.float32) if dtype == np.float32 else noise(6, 5, 3, dtype=dtype)
+    image = (
+        (noise(6, 5, 3) / 255).astype(np.float32)
+        if dtype == np.float32
+        else noise(6, 5, 3, dtype=dtype)
+    )
     for given in (image, image[..., ::-1], image.transpose(1, 0, 2)):
         result = repeat(given)
         np.testing.assert_allclose(result, repeated(given), atol=1e-6)
@@ -194,7 +217,9 @@ def test_refuses_other_images(repeat, image, message):
         repeat(image)
 
 
-@pytest.mark.parametrize("setting", [{"precision": "int8"}, {"colour": "hsv"}, {"device": "toaster"}])
+@pytest.mark.parametrize(
+    "setting", [{"precision": "int8"}, {"colour": "hsv"}, {"device": "toaster"}]
+)
 def test_refuses_other_settings(net, setting):
     with pytest.raises(InputError, match=str(next(iter(setting.values())))):
         Upscaler(net, 2, **setting)
@@ -210,5 +235,7 @@ def test_import_loads_neither_transformers_nor_basicsr():
         "import sys; from basicsr_m2trans import Upscaler; "
         "print({'transformers', 'basicsr', 'torchvision', 'pydicom', 'av'} & set(sys.modules))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "set()"

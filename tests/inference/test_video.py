@@ -42,12 +42,21 @@ def read_video(path):
     with av.open(str(path)) as reader:
         frames = list(reader.decode(video=0))
         rate = float(reader.streams.video[0].average_rate)
-        return [frame.to_ndarray(format="rgb24") for frame in frames], [frame.time for frame in frames], rate
+        return (
+            [frame.to_ndarray(format="rgb24") for frame in frames],
+            [frame.time for frame in frames],
+            rate,
+        )
 
 
 def audio_packets(path):
     with av.open(str(path)) as reader:
-        return [bytes(packet) for stream in reader.streams.audio for packet in reader.demux(stream) if packet.size]
+        return [
+            bytes(packet)
+            for stream in reader.streams.audio
+            for packet in reader.demux(stream)
+            if packet.size
+        ]
 
 
 @pytest.fixture
@@ -61,9 +70,15 @@ def frames():
 
 @pytest.mark.parametrize(
     ("suffix", "codec", "sound", "times"),
-    [(".mp4", "libx264", "aac", TIMES), (".avi", "mjpeg", "pcm_s16le", range(5)), (".mp4", "mpeg4", None, range(5))],
+    [
+        (".mp4", "libx264", "aac", TIMES),
+        (".avi", "mjpeg", "pcm_s16le", range(5)),
+        (".mp4", "mpeg4", None, range(5)),
+    ],
 )
-def test_frames_times_colours_and_sound(tmp_path, repeat, repeated, enlarge, frames, suffix, codec, sound, times):
+def test_frames_times_colours_and_sound(
+    tmp_path, repeat, repeated, enlarge, frames, suffix, codec, sound, times
+):
     source, target = tmp_path / f"a{suffix}", tmp_path / f"out/a{suffix}"
     write_video(source, codec, frames, times, sound)
     file = VideoFile(source, target)
@@ -103,11 +118,15 @@ def test_a_loop_that_is_cut_off_is_noted(tmp_path, repeat, frames, enlarge):
 
 @pytest.fixture
 def gradio_files():
-    return Path(pytest.importorskip("gradio", reason="the extra `page` is not installed").__file__).parent
+    return Path(
+        pytest.importorskip("gradio", reason="the extra `page` is not installed").__file__
+    ).parent
 
 
 def test_a_sample_gif(tmp_path, repeat, gradio_files, enlarge):
-    enlarged = enlarge(repeat, GifFile(gradio_files / "test_data/rectangles.gif", tmp_path / "a.gif"))
+    enlarged = enlarge(
+        repeat, GifFile(gradio_files / "test_data/rectangles.gif", tmp_path / "a.gif")
+    )
     assert len(enlarged) == 3
     with Image.open(tmp_path / "a.gif") as image:
         assert (image.size, image.n_frames, image.info["loop"]) == ((800, 600), 3, 0)
@@ -145,24 +164,40 @@ def test_gif(tmp_path, repeat, repeated, frames, mode, enlarge):
         for image in images:
             image.paste((0, 0, 0, 0), (0, 0, 4, 4))
     durations = [40, 80, 120, 40, 40]
-    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=durations, loop=2, disposal=2)
+    images[0].save(
+        tmp_path / "a.gif",
+        save_all=True,
+        append_images=images[1:],
+        duration=durations,
+        loop=2,
+        disposal=2,
+    )
     enlarged = enlarge(repeat, GifFile(tmp_path / "a.gif", tmp_path / "b.gif"))
     assert len(enlarged) == 5
     with Image.open(tmp_path / "a.gif") as before, Image.open(tmp_path / "b.gif") as after:
         assert (after.size, after.n_frames, after.info["loop"]) == ((64, 48), 5, 2)
         assert [frame.info["duration"] for frame in ImageSequence.Iterator(after)] == durations
-        for small, large in zip(ImageSequence.Iterator(before), ImageSequence.Iterator(after), strict=True):
+        for small, large in zip(
+            ImageSequence.Iterator(before), ImageSequence.Iterator(after), strict=True
+        ):
             small, large = np.asarray(small.convert("RGBA")), np.asarray(large.convert("RGBA"))
             if mode == "RGBA":
                 assert large[..., 3].min() == 0
                 assert large[6:, 10:, 3].min() == 255
             limit = 0 if mode == "L" else 8
-            assert np.abs(repeated(small)[20:, 20:, :3].astype(int) - large[20:, 20:, :3]).max() <= limit
+            assert (
+                np.abs(repeated(small)[20:, 20:, :3].astype(int) - large[20:, 20:, :3]).max()
+                <= limit
+            )
 
 
 def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, enlarge):
     write_video(tmp_path / "a.mp4", "libx264", frames, range(5))
-    for name, data in (("b.mp4", (tmp_path / "a.mp4").read_bytes()[:300]), ("b.avi", b"RIFF"), ("b.gif", b"GIF89a")):
+    for name, data in (
+        ("b.mp4", (tmp_path / "a.mp4").read_bytes()[:300]),
+        ("b.avi", b"RIFF"),
+        ("b.gif", b"GIF89a"),
+    ):
         (tmp_path / name).write_bytes(data)
         kind = GifFile if name.endswith("gif") else VideoFile
         with pytest.raises(InputError, match=rf"{name}: cannot be"):
@@ -172,14 +207,18 @@ def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, enl
 
 def test_a_missing_library_is_named(tmp_path, repeat, enlarge, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"a\.mp4: reading videos needs PyAV; install it with `pip install av`"):
+    with pytest.raises(
+        InputError, match=r"a\.mp4: reading videos needs PyAV; install it with `pip install av`"
+    ):
         enlarge(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "out.mp4"))
 
 
 def test_sound_without_a_picture_is_refused(tmp_path, repeat, enlarge):
     with av.open(str(tmp_path / "a.mp4"), "w") as writer:
         stream = writer.add_stream("aac", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1600), np.int16), format="s16", layout="mono"
+        )
         frame.sample_rate, frame.pts = 8000, 0
         writer.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(InputError, match=r"a\.mp4: has no picture"):
@@ -188,6 +227,10 @@ def test_sound_without_a_picture_is_refused(tmp_path, repeat, enlarge):
 
 
 def test_frames_with_neither_times_nor_a_rate_are_refused():
-    stream = SimpleNamespace(average_rate=None, time_base=1 / RATE, container=SimpleNamespace(name="scan.avi"))
-    with pytest.raises(InputError, match=r"scan\.avi: has neither times of frames nor a frame rate"):
+    stream = SimpleNamespace(
+        average_rate=None, time_base=1 / RATE, container=SimpleNamespace(name="scan.avi")
+    )
+    with pytest.raises(
+        InputError, match=r"scan\.avi: has neither times of frames nor a frame rate"
+    ):
         video._time(SimpleNamespace(pts=None), stream, 0)

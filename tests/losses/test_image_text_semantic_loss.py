@@ -22,7 +22,9 @@ class RecordingEncoder(ImageTextEncoder):
 
     def encode_image(self, images):
         self.images.append(images)
-        return nn.functional.normalize(torch.cat((images.mean((2, 3)) @ self.weight, images.std((2, 3))), 1), dim=1)
+        return nn.functional.normalize(
+            torch.cat((images.mean((2, 3)) @ self.weight, images.std((2, 3))), 1), dim=1
+        )
 
     def encode_text(self, captions):
         self.texts.append(list(captions))
@@ -31,7 +33,9 @@ class RecordingEncoder(ImageTextEncoder):
 
 
 def images(seed, size=40):
-    return torch.rand(2, 3, size, size + 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(
+        2, 3, size, size + 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def loss_of(sr, hr, captions=CAPTIONS, **options):
@@ -50,7 +54,9 @@ def test_equals_eq_11_to_14_written_out(num_patches):
     for i in range(2):
         text = encoder.encode_text([CAPTIONS[i]])[0]
         for j in range(num_patches):
-            s_sr, s_hr = (encoder.encode_image(p[i, j : j + 1])[0] @ text for p in (sr_patches, hr_patches))
+            s_sr, s_hr = (
+                encoder.encode_image(p[i, j : j + 1])[0] @ text for p in (sr_patches, hr_patches)
+            )
             expected += (s_sr - s_hr).abs() / num_patches
     torch.testing.assert_close(value, 0.01 * expected)
 
@@ -78,7 +84,9 @@ def test_first_patch_is_the_whole_image_and_crops_match():
 
 def test_a_generator_alone_decides_on_its_crops():
     loss = ImageTextSemanticLoss(RecordingEncoder(), patch_size=16)
-    first, second = (loss.draw_corners(4, 40, 48, torch.Generator().manual_seed(0)) for _ in range(2))
+    first, second = (
+        loss.draw_corners(4, 40, 48, torch.Generator().manual_seed(0)) for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
@@ -89,12 +97,16 @@ def test_equal_images_give_exactly_zero():
 def test_gradient_against_finite_differences():
     hr = images(1, size=20)
     sr = images(0, size=20).requires_grad_()
-    assert torch.autograd.gradcheck(lambda sr: loss_of(sr, hr, loss_weight=1.0)[0], sr, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda sr: loss_of(sr, hr, loss_weight=1.0)[0], sr, fast_mode=True
+    )
     assert not hr.requires_grad
 
 
 def test_every_patch_contributes():
-    """The loss has a gradient in each of the K patches, not only in the last as in the released code."""
+    """The loss has a gradient in each of the K patches, not only in the last as in the released
+    code.
+    """
     sr, hr = images(0).requires_grad_(), images(1)
     value, encoder = loss_of(sr, hr)
     (patch_gradient,) = torch.autograd.grad(value, encoder.images[0])
@@ -116,7 +128,12 @@ def test_mean_reduction_and_weight():
 def test_each_caption_is_encoded_once():
     encoder = RecordingEncoder()
     loss = ImageTextSemanticLoss(encoder, patch_size=16)
-    for captions in (CAPTIONS, CAPTIONS[::-1], [CAPTIONS[0], "a nice ultrasound image"], [CAPTIONS[1]] * 2):
+    for captions in (
+        CAPTIONS,
+        CAPTIONS[::-1],
+        [CAPTIONS[0], "a nice ultrasound image"],
+        [CAPTIONS[1]] * 2,
+    ):
         loss(images(0), images(1), captions)
     assert encoder.texts == [[CAPTIONS[0]], [CAPTIONS[1]], ["a nice ultrasound image"]]
 
@@ -165,7 +182,12 @@ def test_value_and_gradient_in_float32_on_each_device(encoder, device):
 
 def test_defaults_are_those_of_the_paper():
     loss = ImageTextSemanticLoss(RecordingEncoder())
-    assert (loss.num_patches, loss.patch_size, loss.loss_weight, loss.reduction) == (3, 224, 0.01, "sum")
+    assert (loss.num_patches, loss.patch_size, loss.loss_weight, loss.reduction) == (
+        3,
+        224,
+        0.01,
+        "sum",
+    )
 
 
 @pytest.mark.parametrize(

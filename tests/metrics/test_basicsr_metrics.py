@@ -38,7 +38,10 @@ def pair(height: int, width: int, noise: float, channels: int = 3) -> tuple[np.n
     """An image with a dark half, bright waves and different channels, and a noisy copy."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:height, :width]
-    waves = [127 + 120 * np.sin(rows / (3 + channel)) * np.cos(columns / 7) for channel in range(channels)]
+    waves = [
+        127 + 120 * np.sin(rows / (3 + channel)) * np.cos(columns / 7)
+        for channel in range(channels)
+    ]
     image = np.where(columns[..., None] < width // 2, 0, np.stack(waves, axis=2))
     noisy = image + rng.normal(0, noise, image.shape)
     return tuple(np.rint(value).clip(0, 255).astype(np.uint8) for value in (image, noisy))
@@ -49,7 +52,9 @@ def pair(height: int, width: int, noise: float, channels: int = 3) -> tuple[np.n
 @pytest.mark.parametrize("crop_border", [0, 3])
 @pytest.mark.parametrize("test_y_channel", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_values_are_those_of_basicsr(stock, accelerated, noise, size, crop_border, test_y_channel, channels):
+def test_values_are_those_of_basicsr(
+    stock, accelerated, noise, size, crop_border, test_y_channel, channels
+):
     images = pair(*size, noise, channels)
     for name in ("calculate_psnr", "calculate_ssim"):
         values = [
@@ -64,13 +69,16 @@ def test_channels_first_and_other_types(stock, accelerated, dtype):
     images = [image.transpose(2, 0, 1).astype(dtype) for image in pair(40, 50, 10)]
     for name in ("calculate_psnr", "calculate_ssim"):
         values = [
-            getattr(module, name)(*images, 2, input_order="CHW", test_y_channel=True) for module in (stock, accelerated)
+            getattr(module, name)(*images, 2, input_order="CHW", test_y_channel=True)
+            for module in (stock, accelerated)
         ]
         assert values[1] == pytest.approx(values[0], abs=1e-6)
 
 
 def test_luma_is_that_of_basicsr_to_rounding(stock):
-    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 5, dtype=np.uint8)] * 3), axis=-1).reshape(52, -1, 3)
+    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 5, dtype=np.uint8)] * 3), axis=-1).reshape(
+        52, -1, 3
+    )
     values = basicsr_metrics.luma(colours)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, stock.to_y_channel(colours), rtol=1e-7, atol=0)
@@ -80,14 +88,18 @@ def test_luma_is_that_of_basicsr_to_rounding(stock):
 
 def test_equal_images(accelerated):
     image, _ = pair(32, 32, 0)
-    assert accelerated.calculate_ssim(image, image, 0, test_y_channel=True) == pytest.approx(1, abs=1e-12)
+    assert accelerated.calculate_ssim(image, image, 0, test_y_channel=True) == pytest.approx(
+        1, abs=1e-12
+    )
     assert accelerated.calculate_psnr(image, image, 0, test_y_channel=True) == float("inf")
 
 
 @pytest.mark.parametrize("size", [(11, 11), (74, 11), (75, 40), (139, 12)])
 def test_ssim_at_the_edges_of_its_bands(stock, size):
     images = [image[..., 0].astype(np.float64) for image in pair(*size, 5)]
-    assert basicsr_metrics.ssim_of_channel(*images) == pytest.approx(stock._ssim(*images), abs=1e-12)
+    assert basicsr_metrics.ssim_of_channel(*images) == pytest.approx(
+        stock._ssim(*images), abs=1e-12
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
@@ -98,17 +110,24 @@ def test_images_smaller_than_the_window_have_no_ssim(stock):
 
 
 def test_options_reach_the_accelerated_functions():
-    """`calculate_metric`, which validation calls, runs the replaced parts; the registered functions stay BasicSR's."""
+    """`calculate_metric`, which validation calls, runs the replaced parts; the registered functions
+    stay BasicSR's.
+    """
     register()
     from basicsr.metrics import calculate_metric, psnr_ssim
     from basicsr.utils.registry import METRIC_REGISTRY
 
     called = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(psnr_ssim, "to_y_channel", lambda image: called.append("luma") or basicsr_metrics.luma(image))
+        patch.setattr(
+            psnr_ssim,
+            "to_y_channel",
+            lambda image: called.append("luma") or basicsr_metrics.luma(image),
+        )
         images = pair(32, 32, 5)
         calculate_metric(
-            {"img": images[0], "img2": images[1]}, {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": True}
+            {"img": images[0], "img2": images[1]},
+            {"type": "calculate_ssim", "crop_border": 0, "test_y_channel": True},
         )
     assert called == ["luma", "luma"]
     assert psnr_ssim._ssim is basicsr_metrics.ssim_of_channel

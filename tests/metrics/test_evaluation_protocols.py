@@ -79,7 +79,9 @@ def test_standard_protocol_rounds_to_8_bits(pair, scale):
 def test_fsim_and_gmsd_see_the_whole_rgb_image(pair):
     bgr = [image[0].flip(0).permute(1, 2, 0).numpy() * 255 for image in pair]
     for measure, rounded in ((standard_protocol, True), (paper_protocol, False)):
-        images = [np.rint(image).astype(np.uint8) if rounded else image.clip(0, 255) for image in bgr]
+        images = [
+            np.rint(image).astype(np.uint8) if rounded else image.clip(0, 255) for image in bgr
+        ]
         scores = measure(*pair, 2)
         assert scores["fsim"] == pytest.approx(calculate_fsim(*images, crop_border=0), abs=1e-6)
         assert scores["gmsd"] == pytest.approx(calculate_gmsd(*images, crop_border=0), abs=1e-6)

@@ -1,4 +1,6 @@
-"""FSIM against piq, which computes everything anew for each image, in single and in double precision."""
+"""FSIM against piq, which computes everything anew for each image, in single and in double
+precision.
+"""
 
 import math
 import sys
@@ -8,7 +10,11 @@ import pytest
 import torch
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.metrics.feature_similarity import feature_similarity, filter_bank, phase_congruency
+from basicsr_m2trans.metrics.feature_similarity import (
+    feature_similarity,
+    filter_bank,
+    phase_congruency,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +36,25 @@ def pair(height: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 
 
 def tensors(images: tuple[np.ndarray, ...], dtype: torch.dtype) -> list[torch.Tensor]:
-    return [torch.tensor(image[..., ::-1].copy()).permute(2, 0, 1)[None].to(dtype) for image in images]
+    return [
+        torch.tensor(image[..., ::-1].copy()).permute(2, 0, 1)[None].to(dtype) for image in images
+    ]
 
 
 # 383 and 384 are where averaging begins; 640 is averaged over 2 and not over 3.
 @pytest.mark.parametrize(
-    "size", [(16, 16), (17, 16), (16, 17), (33, 47), (72, 90), (256, 341), (383, 390), (384, 401), (640, 645)]
+    "size",
+    [
+        (16, 16),
+        (17, 16),
+        (16, 17),
+        (33, 47),
+        (72, 90),
+        (256, 341),
+        (383, 390),
+        (384, 401),
+        (640, 645),
+    ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_are_those_of_piq(piq, size, dtype):

@@ -21,7 +21,9 @@ def piq():
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    """A smooth BGR image with different channels, and a noisy copy; noise is strongest in the border."""
+    """A smooth BGR image with different channels, and a noisy copy; noise is strongest in the
+    border.
+    """
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:72, :90]
     waves = np.stack([np.sin(rows / 5), np.cos(columns / 7), np.sin((rows + columns) / 9)], axis=2)
@@ -37,7 +39,9 @@ def rgb(image: np.ndarray) -> torch.Tensor:
 
 def luma(image: np.ndarray) -> torch.Tensor:
     blue, green, red = (image[..., channel] / 255 for channel in range(3))
-    return torch.tensor((16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255)[None, None].float()
+    return torch.tensor((16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255)[
+        None, None
+    ].float()
 
 
 def test_colour_images_give_the_values_of_piq(piq, pair):
@@ -50,7 +54,9 @@ def test_colour_images_give_the_values_of_piq(piq, pair):
 def test_grey_images_give_the_values_of_piq(piq, pair, axis):
     grey = [np.expand_dims(image[..., 0], axis) for image in pair]
     x, y = (torch.tensor(image[..., 0])[None, None].float() / 255 for image in pair)
-    assert calculate_fsim(*grey, crop_border=0) == pytest.approx(piq.fsim(x, y, chromatic=False).item(), abs=1e-6)
+    assert calculate_fsim(*grey, crop_border=0) == pytest.approx(
+        piq.fsim(x, y, chromatic=False).item(), abs=1e-6
+    )
     assert calculate_gmsd(*grey, crop_border=0) == pytest.approx(piq.gmsd(x, y).item(), abs=1e-6)
 
 
@@ -83,8 +89,12 @@ def test_grey_images_have_no_luma_to_take(metric, test_y_channel, pair):
 @pytest.mark.parametrize("test_y_channel", [False, True])
 def test_equal_images(pair, test_y_channel):
     image = pair[0]
-    assert calculate_fsim(image, image, 0, test_y_channel=test_y_channel) == pytest.approx(1, abs=1e-6)
-    assert calculate_gmsd(image, image, 0, test_y_channel=test_y_channel) == pytest.approx(0, abs=1e-6)
+    assert calculate_fsim(image, image, 0, test_y_channel=test_y_channel) == pytest.approx(
+        1, abs=1e-6
+    )
+    assert calculate_gmsd(image, image, 0, test_y_channel=test_y_channel) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -21,11 +21,15 @@ from basicsr.archs.swinir_arch import SwinIR  # noqa: E402
 
 
 class NormalisedBlock(nn.Module):
-    """A block whose statistics would move twice, and whose random numbers would differ, if computed again as is."""
+    """A block whose statistics would move twice, and whose random numbers would differ, if computed
+    again as is.
+    """
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Dropout(0.5))
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Dropout(0.5)
+        )
 
     def forward(self, x):
         return x + self.layers(x)
@@ -52,10 +56,22 @@ NETWORKS = {
     "M2Trans, literally": (lambda: M2Trans(2, num_feat=8, num_block=2, fast=False), 2, "CFTM"),
     "EDSR": (lambda: EDSR(3, 3, num_feat=4, num_block=3, upscale=2), 3, "ResidualBlockNoBN"),
     "SwinIR": (swinir, 3, "RSTB"),
-    "RCAN": (lambda: RCAN(3, 3, num_feat=4, num_group=2, num_block=2, squeeze_factor=2, upscale=2), 2, "ResidualGroup"),
+    "RCAN": (
+        lambda: RCAN(3, 3, num_feat=4, num_group=2, num_block=2, squeeze_factor=2, upscale=2),
+        2,
+        "ResidualGroup",
+    ),
     "RRDBNet": (lambda: RRDBNet(3, 3, scale=2, num_feat=4, num_block=2, num_grow_ch=4), 2, "RRDB"),
-    "MSRResNet": (lambda: MSRResNet(3, 3, num_feat=4, num_block=2, upscale=2), 2, "ResidualBlockNoBN"),
-    "BatchNorm and dropout": (lambda: nn.Sequential(NormalisedBlock(), NormalisedBlock()), 2, "NormalisedBlock"),
+    "MSRResNet": (
+        lambda: MSRResNet(3, 3, num_feat=4, num_block=2, upscale=2),
+        2,
+        "ResidualBlockNoBN",
+    ),
+    "BatchNorm and dropout": (
+        lambda: nn.Sequential(NormalisedBlock(), NormalisedBlock()),
+        2,
+        "NormalisedBlock",
+    ),
 }
 
 
@@ -81,7 +97,9 @@ def test_gradients_and_statistics_are_the_same_to_the_bit(name, device):
 
 def test_compiled_blocks_give_the_same_gradients_and_statistics():
     torch._dynamo.reset()
-    plain = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)) for _ in range(2)))
+    plain = nn.Sequential(
+        *(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)) for _ in range(2))
+    )
     checkpointed = copy.deepcopy(plain)
     checkpoint_blocks(checkpointed)
     x = torch.rand(2, 3, 8, 8)
@@ -101,7 +119,9 @@ def test_blocks_keep_only_their_inputs():
     checkpoint_blocks(net)
     x = torch.rand(1, 3, 4, 4)
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.shape) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: saved.append(t.shape) or t, lambda t: t
+    ):
         out = net(x)
     assert len(runs) == 3
     assert saved == [x.shape] * 3

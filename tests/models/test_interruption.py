@@ -48,7 +48,10 @@ def test_a_signal_is_a_request_and_handlers_come_back(number, capfd):
         os.kill(os.getpid(), number)
         assert request.number == number
     assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
-    assert f"{signal.Signals(number).name}: training stops after this iteration" in capfd.readouterr().err
+    assert (
+        f"{signal.Signals(number).name}: training stops after this iteration"
+        in capfd.readouterr().err
+    )
     with request.listening():
         assert request.number == 0
 
@@ -65,7 +68,9 @@ def test_an_ignored_signal_stays_ignored():
 
 @pytest.mark.parametrize(("second", "status"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 0)])
 def test_a_second_ctrl_c_ends_at_once(second, status):
-    """A SIGTERM after Ctrl-C does not: `m2trans compare` sends one to a trainer that the terminal has interrupted."""
+    """A SIGTERM after Ctrl-C does not: `m2trans compare` sends one to a trainer that the terminal
+    has interrupted.
+    """
     code = f"""
 import os, signal
 from basicsr_m2trans.models.interruption import StopRequest
@@ -73,7 +78,10 @@ with StopRequest().listening():
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.{second})
 """
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == status
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == status
+    )
 
 
 def test_without_a_signal_nothing_happens(asked, tmp_path):
@@ -87,26 +95,36 @@ def test_without_a_signal_nothing_happens(asked, tmp_path):
 def test_a_request_saves_and_stops(asked, number, status, tmp_path):
     asked(number)
     model = Model(tmp_path)
-    with pytest.raises(TrainingStopped, match=r"after iteration 9, checkpoint saved; .*--auto_resume") as stopped:
+    with pytest.raises(
+        TrainingStopped, match=r"after iteration 9, checkpoint saved; .*--auto_resume"
+    ) as stopped:
         stop_if_asked(model, start_at(5), 9)
     assert stopped.value.status == status
     assert model.saved == [(3, 9)]
 
 
 def test_beside_later_states_the_one_to_go_on_from_is_named(asked, tmp_path):
-    """After `path: resume_state` of an old state, --auto_resume would go on with the branch that was left."""
+    """After `path: resume_state` of an old state, --auto_resume would go on with the branch that
+    was left.
+    """
     asked(signal.SIGTERM)
     (tmp_path / "20.state").touch()
-    expected = rf"set path: resume_state to {tmp_path}/9\.state; --auto_resume would take a later state"
+    expected = (
+        rf"set path: resume_state to {tmp_path}/9\.state; --auto_resume would take a later state"
+    )
     with pytest.raises(TrainingStopped, match=expected):
         stop_if_asked(Model(tmp_path), start_at(5), 9)
 
 
-@pytest.mark.parametrize(("iteration", "message"), [(5, "--auto_resume to go on"), (0, "to begin again")])
+@pytest.mark.parametrize(
+    ("iteration", "message"), [(5, "--auto_resume to go on"), (0, "to begin again")]
+)
 def test_a_run_that_has_not_trained_saves_nothing(asked, iteration, message, tmp_path):
     asked(signal.SIGTERM)
     model = Model(tmp_path)
-    with pytest.raises(TrainingStopped, match=f"iteration {iteration}, nothing new to save; .*{message}"):
+    with pytest.raises(
+        TrainingStopped, match=f"iteration {iteration}, nothing new to save; .*{message}"
+    ):
         stop_if_asked(model, start_at(iteration), iteration)
     assert model.saved == []
 
@@ -114,7 +132,9 @@ def test_a_run_that_has_not_trained_saves_nothing(asked, iteration, message, tmp
 def test_all_processes_stop_where_one_is_asked(asked, monkeypatch, tmp_path):
     asked(0)
     waited = []
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flag, _operation: flag.fill_(signal.SIGTERM))
+    monkeypatch.setattr(
+        torch.distributed, "all_reduce", lambda flag, _operation: flag.fill_(signal.SIGTERM)
+    )
     monkeypatch.setattr(torch.distributed, "barrier", lambda: waited.append(list(model.saved)))
     model = Model(tmp_path, dist=True)
     with pytest.raises(TrainingStopped, match="stopped by SIGTERM after iteration 2"):
@@ -144,7 +164,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_loader_processes_leave_the_signals_of_others_to_the_trainer(tmp_path, monkeypatch, start_method):
+def test_loader_processes_leave_the_signals_of_others_to_the_trainer(
+    tmp_path, monkeypatch, start_method
+):
     """Only a SIGTERM of the parent ends them, which Python sends when it exits, and waits."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # pools of threads, which would take the signals
     (tmp_path / "loader.py").write_text(LOADER)
@@ -157,7 +179,9 @@ def test_loader_processes_leave_the_signals_of_others_to_the_trainer(tmp_path, m
 def test_loader_processes_of_a_trainer_that_is_killed_while_they_start_end(tmp_path, start_method):
     """One that goes on would keep the lock of the run, and no SIGTERM would end it."""
     (tmp_path / "loader.py").write_text(
-        LOADER.replace("print([int(number) for number in loader])", "iter(loader); os.kill(os.getpid(), 9)")
+        LOADER.replace(
+            "print([int(number) for number in loader])", "iter(loader); os.kill(os.getpid(), 9)"
+        )
     )
     command = [sys.executable, str(tmp_path / "loader.py"), start_method]
     # Ends when all processes have closed their output.

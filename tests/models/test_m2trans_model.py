@@ -15,7 +15,14 @@ basicsr_m2trans.register()
 
 from basicsr.models import build_model  # noqa: E402
 
-EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2, "upscale": 2}
+EDSR = {
+    "type": "EDSR",
+    "num_in_ch": 3,
+    "num_out_ch": 3,
+    "num_feat": 4,
+    "num_block": 2,
+    "upscale": 2,
+}
 SEMANTIC = {
     "type": "ImageTextSemanticLoss",
     "encoder": "QualityCLIPEncoder",
@@ -58,7 +65,11 @@ def batch(seed=0):
     coarse = torch.rand(2, 3, 8, 8, generator=generator)
     gt = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1)
     lq = torch.nn.functional.interpolate(gt, size=16, mode="area")
-    return {"lq": lq, "gt": gt, "text": ["a sharp ultrasound image", "a clean image of an ultrasound"]}
+    return {
+        "lq": lq,
+        "gt": gt,
+        "text": ["a sharp ultrasound image", "a clean image of an ultrasound"],
+    }
 
 
 def step(model, iteration=1, data=None):
@@ -68,7 +79,9 @@ def step(model, iteration=1, data=None):
 
 
 def test_total_gradient_is_the_sum_of_both_terms(tmp_path, device):
-    """Eq. 20: what the optimizer gets is the gradient of L_fid plus that of beta L_sem, which is not zero."""
+    """Eq. 20: what the optimizer gets is the gradient of L_fid plus that of beta L_sem, which is
+    not zero.
+    """
     model, reference = build(tmp_path, device=device), build(tmp_path, device=device)
     step(model)
     torch.manual_seed(reference._seed_of_step(1, rank=0))
@@ -80,7 +93,9 @@ def test_total_gradient_is_the_sum_of_both_terms(tmp_path, device):
     of_fidelity = torch.autograd.grad(fidelity, parameters, retain_graph=True)
     of_semantic = torch.autograd.grad(semantic, parameters)
     assert sum(g.abs().sum() for g in of_semantic) > 1e-4
-    for parameter, first, second in zip(model.net_g.parameters(), of_fidelity, of_semantic, strict=True):
+    for parameter, first, second in zip(
+        model.net_g.parameters(), of_fidelity, of_semantic, strict=True
+    ):
         assert_same(parameter.grad, first + second, device)
     log = model.get_current_log()
     assert log["l_pix"] == pytest.approx(fidelity.item())
@@ -89,7 +104,9 @@ def test_total_gradient_is_the_sum_of_both_terms(tmp_path, device):
 
 @pytest.mark.parametrize(("weight", "term"), [(1.0, "l_pix"), (0.0, "l_sem")])
 def test_training_learns(weight, term, tmp_path):
-    """The fidelity term falls beside the semantic one, and the semantic one also without the fidelity term's help."""
+    """The fidelity term falls beside the semantic one, and the semantic one also without the
+    fidelity term's help.
+    """
     model = build(
         tmp_path,
         pixel_opt={"type": "L1Loss", "loss_weight": weight},
@@ -123,7 +140,9 @@ def test_encoder_stays_out_of_optimizer_and_checkpoint(tmp_path):
     model = build(tmp_path, ema_decay=0.9)
     step(model)
     network = model.net_g.state_dict().keys()
-    assert sum(len(group["params"]) for group in model.optimizer_g.param_groups) == len(list(model.net_g.parameters()))
+    assert sum(len(group["params"]) for group in model.optimizer_g.param_groups) == len(
+        list(model.net_g.parameters())
+    )
     model.save(0, 1)
     saved = torch.load(tmp_path / "net_g_1.pth", weights_only=True)
     assert saved.keys() == {"params", "params_ema", "network_g"}
@@ -136,14 +155,18 @@ def test_ema_follows_the_weights(tmp_path, device):
     before = copy.deepcopy(model.net_g_ema.state_dict())
     step(model)
     for name, value in model.net_g.state_dict().items():
-        torch.testing.assert_close(model.net_g_ema.state_dict()[name], 0.9 * before[name] + 0.1 * value)
+        torch.testing.assert_close(
+            model.net_g_ema.state_dict()[name], 0.9 * before[name] + 0.1 * value
+        )
 
 
 def test_crops_of_two_processes_are_those_of_one(tmp_path):
     """The sampler deals image 0 to rank 0, image 1 to rank 1, and so on."""
     one, *ranks = [build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 4}) for _ in range(3)]
     small, large = batch(), {name: [*value, *value] for name, value in batch().items()}
-    one.feed_data({name: value if name == "text" else torch.stack(value) for name, value in large.items()})
+    one.feed_data(
+        {name: value if name == "text" else torch.stack(value) for name, value in large.items()}
+    )
     whole = one._draw_crops(one.cri_semantic, 7)
     assert whole.unique(dim=0).shape == (4, 3, 2)
     for rank, model in enumerate(ranks):
@@ -155,15 +178,21 @@ def test_crops_of_two_processes_are_those_of_one(tmp_path):
 def test_sum_over_the_images_of_all_processes(tmp_path, monkeypatch):
     """DDP averages gradients, Eq. 14 sums: each process scales its sum by their number."""
     # The whole image is the only patch: one of two processes has other crops than one alone.
-    alone, one_of_two = (build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 1}) for _ in range(2))
+    alone, one_of_two = (
+        build(tmp_path, semantic_opt=SEMANTIC | {"num_patches": 1}) for _ in range(2)
+    )
     expected = 2 * step(alone)["l_sem"]
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda losses: losses.mul_(2))  # of two that are equal
+    monkeypatch.setattr(
+        torch.distributed, "all_reduce", lambda losses: losses.mul_(2)
+    )  # of two that are equal
     one_of_two.opt |= {"dist": True, "world_size": 2}
     assert step(one_of_two)["l_sem"] == pytest.approx(expected)
 
 
 def test_a_step_depends_on_seed_and_iteration_not_on_history(tmp_path):
-    """The crops of the semantic loss are the same whatever was drawn before; another iteration has others."""
+    """The crops of the semantic loss are the same whatever was drawn before; another iteration has
+    others.
+    """
     first, second, third = build(tmp_path), build(tmp_path), build(tmp_path)
     data = batch()
     torch.rand(7)
@@ -176,13 +205,16 @@ def test_a_step_depends_on_seed_and_iteration_not_on_history(tmp_path):
     assert not math.isclose(first.log_dict["l_sem"], third.log_dict["l_sem"], rel_tol=1e-6)
 
 
-# Part of a gradient's largest value: a GPU chooses algorithms by size, and some add up in any order.
+# Part of a gradient's largest value: a GPU chooses algorithms by size, and some add up in any
+# order.
 GPU_ROUNDING = 1e-3
 
 
 def assert_same(gradient, expected, device):
     rounding = 1e-5 if device == "cpu" else GPU_ROUNDING
-    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=rounding * expected.abs().max().item())
+    torch.testing.assert_close(
+        gradient, expected, rtol=1e-4, atol=rounding * expected.abs().max().item()
+    )
 
 
 def gradients(model):
@@ -194,24 +226,31 @@ def count_compiled_graphs():
 
 
 def test_bfloat16_gradient_is_that_of_float32(tmp_path, device):
-    """To 0.014 of its norm in one step, with a CPU's bfloat16 instructions and without; never to the bit."""
+    """To 0.014 of its norm in one step, with a CPU's bfloat16 instructions and without; never to
+    the bit.
+    """
     models = build(tmp_path, device=device), build(tmp_path, device=device, amp="bf16")
     for model in models:
         step(model)
-    expected, gradient = (torch.cat([g.flatten() for g in gradients(model).values()]) for model in models)
+    expected, gradient = (
+        torch.cat([g.flatten() for g in gradients(model).values()]) for model in models
+    )
     assert 1e-4 < (gradient - expected).norm() / expected.norm() < 0.03
 
 
 def test_bfloat16_learns(tmp_path):
     """Weights, gradients and losses stay float32, and validation too.
 
-    How far the loss falls is not compared: the rounding of every processor leads elsewhere, and changes of 1e-6 in the
-    weights alone, on one processor, to 0.47 - 0.58 of the first losses (float32: 0.48 - 0.52).
+    How far the loss falls is not compared: the rounding of every processor leads elsewhere, and
+    changes of 1e-6 in the weights alone, on one processor, to 0.47 - 0.58 of the first losses
+    (float32: 0.48 - 0.52).
     """
     model = build(tmp_path, amp="bf16", optim_g={"type": "Adam", "lr": 3e-3})
     values = [step(model, iteration)["l_pix"] for iteration in range(1, 61)]
     assert sum(values[-10:]) < 0.7 * sum(values[:10])
-    assert {p.dtype for p in model.net_g.parameters()} == {p.grad.dtype for p in model.net_g.parameters()}
+    assert {p.dtype for p in model.net_g.parameters()} == {
+        p.grad.dtype for p in model.net_g.parameters()
+    }
     assert {p.grad.dtype for p in model.net_g.parameters()} == {torch.float32}
     model.test()
     with torch.no_grad():
@@ -221,12 +260,16 @@ def test_bfloat16_learns(tmp_path):
 def test_bfloat16_reaches_the_network(tmp_path):
     seen = []
     model = build(tmp_path, EDSR, amp="bf16")
-    model.net_g.body.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    model.net_g.body.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.dtype)
+    )
     step(model)
     assert seen == [torch.bfloat16]
 
 
-@pytest.mark.parametrize(("train", "expected"), [({}, False), ({"tf32": True}, True), ({"tf32": False}, False)])
+@pytest.mark.parametrize(
+    ("train", "expected"), [({}, False), ({"tf32": True}, True), ({"tf32": False}, False)]
+)
 def test_tf32_holds_for_the_step_alone(tmp_path, train, expected):
     seen = []
     model = build(tmp_path, **train)
@@ -262,7 +305,11 @@ def test_clipping_shortens_the_gradient_and_keeps_its_direction(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "tolerance"),
-    [({"checkpointing": True}, 0), ({"channels_last": True}, 1e-6), ({"grad_clip_norm": math.inf}, 0)],
+    [
+        ({"checkpointing": True}, 0),
+        ({"channels_last": True}, 1e-6),
+        ({"grad_clip_norm": math.inf}, 0),
+    ],
 )
 def test_options_that_change_no_result(options, tolerance, tmp_path, device):
     network = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 2}
@@ -273,7 +320,9 @@ def test_options_that_change_no_result(options, tolerance, tmp_path, device):
         tolerance = GPU_ROUNDING
     expected = gradients(plain)
     for name, gradient in gradients(other).items():
-        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance * expected[name].abs().max().item())
+        torch.testing.assert_close(
+            gradient, expected[name], rtol=0, atol=tolerance * expected[name].abs().max().item()
+        )
 
 
 def test_channels_last_reaches_weights_and_images(tmp_path):
@@ -287,7 +336,10 @@ def test_channels_last_reaches_weights_and_images(tmp_path):
 
 def test_compiling_changes_no_gradient_and_only_training(tmp_path, device):
     torch._dynamo.reset()
-    plain, compiled = build(tmp_path, EDSR, device), build(tmp_path, EDSR, device, compile="aot_eager")
+    plain, compiled = (
+        build(tmp_path, EDSR, device),
+        build(tmp_path, EDSR, device, compile="aot_eager"),
+    )
     step(plain)
     before = count_compiled_graphs()
     step(compiled)
@@ -318,7 +370,9 @@ def test_m2trans_compiles_to_one_graph(fast):
 
 
 def test_all_options_together_save_a_plain_network(tmp_path, device):
-    """Keys and values of the checkpoint are the network's own, and a resumed run goes on exactly (a GPU: nearly)."""
+    """Keys and values of the checkpoint are the network's own, and a resumed run goes on exactly (a
+    GPU: nearly).
+    """
     torch._dynamo.reset()
     together = {
         "amp": "bf16",
@@ -335,7 +389,10 @@ def test_all_options_together_save_a_plain_network(tmp_path, device):
     saved = torch.load(tmp_path / "net_g_1.pth", weights_only=True)
     plain = build(tmp_path, EDSR, ema_decay=0.9)
     assert saved["params"].keys() == saved["params_ema"].keys() == plain.net_g.state_dict().keys()
-    assert all(torch.equal(value, model.net_g.state_dict()[name].cpu()) for name, value in saved["params"].items())
+    assert all(
+        torch.equal(value, model.net_g.state_dict()[name].cpu())
+        for name, value in saved["params"].items()
+    )
 
     resumed = build(tmp_path, EDSR, device, **together)
     for net, key in ((resumed.net_g, "params"), (resumed.net_g_ema, "params_ema")):
@@ -367,7 +424,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
     data["gt"][1, 0, 3, 3] = math.nan
     with pytest.raises(InputError) as error:
         step(model, 11, data)
-    for part in ("iteration 11", "l_pix nan", "images: a.png, b.png", f"checkpoint: {tmp_path / 'net_g_10.pth'}"):
+    for part in (
+        "iteration 11",
+        "l_pix nan",
+        "images: a.png, b.png",
+        f"checkpoint: {tmp_path / 'net_g_10.pth'}",
+    ):
         assert part in str(error.value)
     assert all(torch.equal(value, before[name]) for name, value in model.net_g.state_dict().items())
 
@@ -375,7 +437,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(tmp_path):
 def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
     model = build(tmp_path)
     model.net_g.tail[0].bias.register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(InputError, match=r"norm of the gradient (inf|nan); .*checkpoint: none saved yet"):
+    with pytest.raises(
+        InputError, match=r"norm of the gradient (inf|nan); .*checkpoint: none saved yet"
+    ):
         step(model)
 
 
@@ -398,7 +462,9 @@ def test_validation_in_tiles(tmp_path):
     lq = torch.rand(1, 3, 20, 40)
     model.feed_data({"lq": lq})
     model.test()
-    torch.testing.assert_close(model.output, enlarge_tiled(model.net_g, lq, 2, tile=16, overlap=16), atol=0, rtol=0)
+    torch.testing.assert_close(
+        model.output, enlarge_tiled(model.net_g, lq, 2, tile=16, overlap=16), atol=0, rtol=0
+    )
     with torch.no_grad():
         assert (model.output - model.net_g(lq)).abs().max() > 1e-3
 

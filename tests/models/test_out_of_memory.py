@@ -24,7 +24,9 @@ def build(model_options):
 
 
 def without_memory(*_):
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"
+    )
 
 
 def batch(size=2):
@@ -34,13 +36,24 @@ def batch(size=2):
 @pytest.mark.parametrize(
     ("train", "savings"),
     [
-        ({}, "set train: accumulate up to 2 (now 1), checkpointing: true, amp: bf16, or lower datasets"),
-        ({"amp": "bf16"}, "set train: accumulate up to 2 (now 1), checkpointing: true, or lower datasets"),
+        (
+            {},
+            "set train: accumulate up to 2 (now 1), checkpointing: true, amp: bf16, or lower "
+            "datasets",
+        ),
+        (
+            {"amp": "bf16"},
+            "set train: accumulate up to 2 (now 1), checkpointing: true, or lower datasets",
+        ),
         ({"accumulate": 2, "checkpointing": True, "amp": "bf16"}, "To need less, lower datasets"),
     ],
 )
-def test_training_stops_with_the_batch_and_what_to_lower(build, tmp_path, train, savings, monkeypatch):
-    monkeypatch.setattr("basicsr_m2trans.models.m2trans_model.checkpoint_blocks", lambda _: None)  # one has no blocks
+def test_training_stops_with_the_batch_and_what_to_lower(
+    build, tmp_path, train, savings, monkeypatch
+):
+    monkeypatch.setattr(
+        "basicsr_m2trans.models.m2trans_model.checkpoint_blocks", lambda _: None
+    )  # one has no blocks
     model = build(**train)
     model.feed_data(batch())
     model.optimize_parameters(1)
@@ -51,8 +64,8 @@ def test_training_stops_with_the_batch_and_what_to_lower(build, tmp_path, train,
     with pytest.raises(InputError) as error:
         model.optimize_parameters(2)
     for part in (
-        "stopped at iteration 2: the GPU's memory does not suffice for a batch of 2 with HR patches of 40x32 (CUDA out "
-        "of memory. Tried to allocate 2.00 GiB.). ",
+        "stopped at iteration 2: the GPU's memory does not suffice for a batch of 2 with HR "
+        "patches of 40x32 (CUDA out of memory. Tried to allocate 2.00 GiB.). ",
         f"Last good checkpoint: {tmp_path / 'net_g_1.pth'}. ",
         savings,
         "batch_size_per_gpu or gt_size; --auto_resume",
@@ -81,4 +94,6 @@ def test_validation_is_computed_again_in_strips(build, caplog):
         assert torch.equal(model.output, enlarge(model.net_g, model.lq))
     # The size is remembered.
     assert len(attempts) == 1
-    assert caplog.text.count("20x16 pixels do not fit into the GPU's memory; computed in strips") == 1
+    assert (
+        caplog.text.count("20x16 pixels do not fit into the GPU's memory; computed in strips") == 1
+    )

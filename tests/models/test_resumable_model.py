@@ -35,7 +35,14 @@ def build(folder, logger=None, metrics=None, val_freq=2, sets=("val", "other"), 
             "is_train": True,
             "manual_seed": 5,
             "datasets": {f"val_{number}": {"name": name} for number, name in enumerate(sets)},
-            "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
+            "network_g": {
+                "type": "EDSR",
+                "num_in_ch": 3,
+                "num_out_ch": 3,
+                "num_feat": 4,
+                "num_block": 1,
+                "upscale": 2,
+            },
             "path": {"models": str(folder), "training_states": str(folder)},
             "train": {
                 "optim_g": {"type": "Adam", "lr": 1e-2},
@@ -52,7 +59,10 @@ def build(folder, logger=None, metrics=None, val_freq=2, sets=("val", "other"), 
 
 def batch(seed):
     generator = torch.Generator().manual_seed(seed)
-    return {"lq": torch.rand(2, 3, 8, 8, generator=generator), "gt": torch.rand(2, 3, 16, 16, generator=generator)}
+    return {
+        "lq": torch.rand(2, 3, 8, 8, generator=generator),
+        "gt": torch.rand(2, 3, 16, 16, generator=generator),
+    }
 
 
 def iterate(model, iteration):
@@ -71,7 +81,9 @@ class Images(torch.utils.data.Dataset):
         return 2
 
     def __getitem__(self, index):
-        return {key: images[0] for key, images in batch(100 + index).items()} | {"lq_path": f"{index}.png"}
+        return {key: images[0] for key, images in batch(100 + index).items()} | {
+            "lq_path": f"{index}.png"
+        }
 
 
 def validate(model, iteration, name="val"):
@@ -83,7 +95,9 @@ def names(folder):
 
 
 def equal(first, second):
-    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+    return first.keys() == second.keys() and all(
+        torch.equal(value, second[name]) for name, value in first.items()
+    )
 
 
 @pytest.mark.parametrize("ema_decay", [0, 0.9])
@@ -109,7 +123,8 @@ def test_training_can_start_from_a_safetensors_file(tmp_path):
     """Also where the layers behind belong to another scale, which are then left as they are."""
     settings = {"num_feat": 8, "num_block": 1, "global_skip": True}
     save_file(
-        {name: value.half() for name, value in M2Trans(2, **settings).state_dict().items()}, tmp_path / "n.safetensors"
+        {name: value.half() for name, value in M2Trans(2, **settings).state_dict().items()},
+        tmp_path / "n.safetensors",
     )
     model = build(tmp_path)
     with torch.no_grad():
@@ -133,11 +148,14 @@ def test_weights_that_fit_partly_are_counted(tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr(logging.getLogger("basicsr"), "warning", messages.append)
     model.load_network(model.net_g, str(tmp_path / "partly.pth"), strict=False)
-    assert messages[-1] == f"{len(weights) - 1} of {len(weights) + 1} weights and buffers are loaded, the others stay."
+    loaded = f"{len(weights) - 1} of {len(weights) + 1} weights and buffers are loaded"
+    assert messages[-1] == f"{loaded}, the others stay."
 
 
 def test_the_state_waits_for_its_validation(tmp_path):
-    """The best metrics of an iteration are in its state, which is written when the next one begins."""
+    """The best metrics of an iteration are in its state, which is written when the
+    next one begins.
+    """
     model = build(tmp_path, metrics={"psnr": PSNR}, val_freq=2)
     iterate(model, 1)
     model.save(0, 1)
@@ -216,18 +234,24 @@ def test_nothing_is_deleted_before_the_new_state_is_whole(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("keep_best", "deciding", "sign"), [(True, PSNR, 1), ("gmsd", GMSD, -1)])
-def test_the_best_network_of_the_first_data_set_is_kept(tmp_path, monkeypatch, keep_best, deciding, sign):
+def test_the_best_network_of_the_first_data_set_is_kept(
+    tmp_path, monkeypatch, keep_best, deciding, sign
+):
     model = build(tmp_path, {"keep_best": keep_best}, {"psnr": PSNR, "gmsd": GMSD}, ema_decay=0.5)
     quality = 0.0
 
     def calculate_metric(_data, opt):
         return sign * quality if opt["type"] == deciding["type"] else 0
 
-    monkeypatch.setattr("basicsr_m2trans.models.shared_validation.calculate_metric", calculate_metric)
+    monkeypatch.setattr(
+        "basicsr_m2trans.models.shared_validation.calculate_metric", calculate_metric
+    )
     averages = {}
     for iteration, quality, best in ((1, 20, 1), (2, 30, 2), (3, 25, 2), (4, 30, 4)):
         iterate(model, iteration)
-        averages[iteration] = {name: value.clone() for name, value in model.net_g_ema.state_dict().items()}
+        averages[iteration] = {
+            name: value.clone() for name, value in model.net_g_ema.state_dict().items()
+        }
         validate(model, iteration)
         quality = 99 + iteration
         validate(model, iteration, "other")
@@ -253,7 +277,9 @@ def test_a_full_disk_stops_training_and_keeps_what_is_there(tmp_path, files_no_l
     iterate(model, 2)
     with files_no_larger_than(size), pytest.raises(InputError) as error:
         model.save(0, 2)
-    assert f"training stopped: {tmp_path}/2.state cannot be written (File too large)" in str(error.value)
+    assert f"training stopped: {tmp_path}/2.state cannot be written (File too large)" in str(
+        error.value
+    )
     assert "go on with --auto_resume" in str(error.value)
     assert names(tmp_path) == {"net_g_1.pth", "1.state", "net_g_2.pth"}
     assert read_training_state(tmp_path / "1.state")["iter"] == 1

@@ -28,7 +28,9 @@ class Images(torch.utils.data.Dataset):
     def __getitem__(self, index):
         generator = torch.Generator().manual_seed(index)
         sizes = {"lq": 12, "gt": 24}
-        images = {key: torch.rand(3, size, size, generator=generator) for key, size in sizes.items()}
+        images = {
+            key: torch.rand(3, size, size, generator=generator) for key, size in sizes.items()
+        }
         return images | {"lq_path": f"folder/image{index}.png"}
 
 
@@ -38,9 +40,13 @@ def test_all_processes_measure_the_network_of_the_first(tmp_path, monkeypatch):
     model.opt["dist"] = True
     model.net_g.register_buffer("running_mean", torch.zeros(3))
     asked = []
-    monkeypatch.setattr(torch.distributed, "broadcast", lambda buffer, rank: asked.append((buffer.data_ptr(), rank)))
     monkeypatch.setattr(
-        torch.distributed, "all_gather_object", lambda shares, rows: shares.__setitem__(slice(None), [rows, rows])
+        torch.distributed, "broadcast", lambda buffer, rank: asked.append((buffer.data_ptr(), rank))
+    )
+    monkeypatch.setattr(
+        torch.distributed,
+        "all_gather_object",
+        lambda shares, rows: shares.__setitem__(slice(None), [rows, rows]),
     )
     model.validation(torch.utils.data.DataLoader(Images()), 1, None)
     assert asked == [(buffer.data_ptr(), 0) for buffer in model.net_g.buffers()]
@@ -57,7 +63,14 @@ def build(folder, rank=0, processes=1, model=SharedValidationModel):
         "rank": rank,
         "world_size": processes,
         "is_train": True,
-        "network_g": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 2},
+        "network_g": {
+            "type": "EDSR",
+            "num_in_ch": 3,
+            "num_out_ch": 3,
+            "num_feat": 4,
+            "num_block": 1,
+            "upscale": 2,
+        },
         "path": {"visualization": str(folder)},
         "train": {
             "optim_g": {"type": "Adam", "lr": 1e-2},
@@ -105,12 +118,16 @@ def test_one_process_measures_and_saves_as_basicsr_does(tmp_path):
 def test_ranks_have_the_metrics_of_one_process_to_the_bit(processes, tmp_path, monkeypatch):
     """Five images, of which two ranks measure 3 and 2, and seven ranks at most one."""
     shares = []
-    monkeypatch.setattr(torch.distributed, "all_gather_object", lambda _shares, rows: shares.append(rows))
+    monkeypatch.setattr(
+        torch.distributed, "all_gather_object", lambda _shares, rows: shares.append(rows)
+    )
     for rank in range(processes):
         # A rank alone has nothing to average after this gathering.
         with pytest.raises(TypeError):
             validate(build(tmp_path / str(rank), rank, processes), save_img=True)
-    assert [len(rows) for rows in shares] == [math.ceil((5 - rank) / processes) for rank in range(processes)]
+    assert [len(rows) for rows in shares] == [
+        math.ceil((5 - rank) / processes) for rank in range(processes)
+    ]
 
     def gather(into, own):
         assert own in shares

@@ -12,12 +12,23 @@ from basicsr_m2trans.models.training_options import CheckpointOptions, TrainingO
 def test_defaults_are_plain_training():
     plain = TrainingOptions(None, False, None, False, False, 1, math.inf)
     assert TrainingOptions.from_section({}) == plain
-    assert TrainingOptions.from_section({"amp": None, "grad_clip_norm": None, "total_iter": 5}) == plain
+    assert (
+        TrainingOptions.from_section({"amp": None, "grad_clip_norm": None, "total_iter": 5})
+        == plain
+    )
 
 
 def test_values_are_taken_over():
-    section = {"amp": "bf16", "compile": "eager", "tf32": False, "channels_last": True, "accumulate": 2}
-    assert TrainingOptions.from_section(section) == TrainingOptions("bf16", "eager", False, True, False, 2)
+    section = {
+        "amp": "bf16",
+        "compile": "eager",
+        "tf32": False,
+        "channels_last": True,
+        "accumulate": 2,
+    }
+    assert TrainingOptions.from_section(section) == TrainingOptions(
+        "bf16", "eager", False, True, False, 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,14 +62,18 @@ def test_all_problems_are_listed():
 
 def test_a_batch_divides_into_equal_parts():
     assert TrainingOptions(accumulate=3).part_size(6) == 2
-    with pytest.raises(InputError, match="batch of 7 does not divide into train: accumulate 3 equal parts"):
+    with pytest.raises(
+        InputError, match="batch of 7 does not divide into train: accumulate 3 equal parts"
+    ):
         TrainingOptions(accumulate=3).part_size(7)
 
 
 def test_compiling_needs_a_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(
-        InputError, match="compile needs the compiler no-such-compiler, which is not here; install it, or write"
+        InputError,
+        match="compile needs the compiler no-such-compiler, which is not here; install it, or "
+        "write",
     ):
         TrainingOptions(compile=True)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
@@ -85,9 +100,12 @@ def test_which_checkpoints_are_kept(logger, keep_last, best_metric):
 
 def test_unusable_options_of_checkpoints_are_named_together():
     with pytest.raises(
-        InputError, match=r"(?s)keep_last is 0; .*keep_best is 'lpips'; .*one of val: metrics: psnr, gmsd"
+        InputError,
+        match=r"(?s)keep_last is 0; .*keep_best is 'lpips'; .*one of val: metrics: psnr, gmsd",
     ):
-        CheckpointOptions.from_options({"logger": {"keep_last": 0, "keep_best": "lpips"}, "val": VAL})
+        CheckpointOptions.from_options(
+            {"logger": {"keep_last": 0, "keep_best": "lpips"}, "val": VAL}
+        )
     with pytest.raises(InputError, match="keep_best needs metrics to compare"):
         CheckpointOptions.from_options({"logger": {"keep_best": True}})
     with pytest.raises(InputError, match="keep_last is True"):

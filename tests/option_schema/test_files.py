@@ -11,9 +11,14 @@ def option_file(stored, tmp_path):
 
     def write(num_feat, prefix=""):
         weights = M2Trans(2, num_feat=num_feat, num_block=2).state_dict()
-        torch.save({"params": {prefix + name: value for name, value in weights.items()}}, tmp_path / "net.pth")
+        torch.save(
+            {"params": {prefix + name: value for name, value in weights.items()}},
+            tmp_path / "net.pth",
+        )
         path = stored([(64, 64)])
-        text = path.read_text().replace("pretrain_network_g: ~", f"pretrain_network_g: {tmp_path / 'net.pth'}")
+        text = path.read_text().replace(
+            "pretrain_network_g: ~", f"pretrain_network_g: {tmp_path / 'net.pth'}"
+        )
         path.write_text(text)
         return path
 

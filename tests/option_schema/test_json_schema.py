@@ -21,7 +21,10 @@ def test_the_schema_describes_keys_as_the_checks_do():
     assert "val" not in train["required"]
     assert "val" in test["required"]
     number, text = train["properties"]["num_gpu"]["anyOf"]
-    assert (number, text) == ({"type": "integer", "minimum": 0}, {"type": "string", "enum": ["auto"]})
+    assert (number, text) == (
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "enum": ["auto"]},
+    )
     assert {"amp", "ema_decay", "optim_g"} <= train["properties"]["train"]["properties"].keys()
 
 

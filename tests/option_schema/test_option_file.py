@@ -17,9 +17,22 @@ def path(tmp_path):
 def test_places_are_lines_or_arguments(path):
     file = OptionFile.read(path, ["train:inner=[1, 2]", "train:new=3"])
     assert file.opt["train"] == {"lr": 1, "inner": [1, 2], "new": 3}
-    keys = [("name",), ("train", "lr"), ("train", "inner", "rate"), ("train", "new"), ("val", "lr"), ("absent",)]
-    report = file.report([Problem(key, "is odd", f"mend {number}") for number, key in enumerate(keys)])
-    places = {line.strip().removesuffix(" is odd") for line in report.splitlines() if line.endswith("is odd")}
+    keys = [
+        ("name",),
+        ("train", "lr"),
+        ("train", "inner", "rate"),
+        ("train", "new"),
+        ("val", "lr"),
+        ("absent",),
+    ]
+    report = file.report(
+        [Problem(key, "is odd", f"mend {number}") for number, key in enumerate(keys)]
+    )
+    places = {
+        line.strip().removesuffix(" is odd")
+        for line in report.splitlines()
+        if line.endswith("is odd")
+    }
     assert places == {
         f"{path}:1: name",
         f"{path}:3: train: lr",
@@ -31,9 +44,13 @@ def test_places_are_lines_or_arguments(path):
 
 
 def test_problems_with_one_remedy_share_it(path):
-    problems = [Problem(("train", "lr"), "is odd", "mend it"), Problem(("name",), "is odd", "mend it")]
+    problems = [
+        Problem(("train", "lr"), "is odd", "mend it"),
+        Problem(("name",), "is odd", "mend it"),
+    ]
     assert OptionFile.read(path).report(problems) == (
-        f"option file {path} has 2 problems\n  {path}:1: name is odd\n  {path}:3: train: lr is odd\n    -> mend it"
+        f"option file {path} has 2 problems\n  {path}:1: name is odd\n  {path}:3: train: lr is "
+        "odd\n    -> mend it"
     )
 
 
@@ -57,7 +74,9 @@ def test_a_forced_value_that_cannot_be_read_is_a_problem(path):
         "--force_yml 2000]",
         "--force_yml train:lr=!!float abc",
     ]
-    assert "the value '[1000,' cannot be read; put all of KEY=VALUE in quotes" in str(file.problems[0])
+    assert "the value '[1000,' cannot be read; put all of KEY=VALUE in quotes" in str(
+        file.problems[0]
+    )
 
 
 def test_merged_sections_may_be_in_a_file(path):
@@ -117,9 +136,14 @@ def test_a_part_of_a_file_has_its_own_paths_and_the_places_of_the_file(path):
 
 
 def test_sections_that_changes_enter_are_placed_where_they_are_changed(path):
-    """What a class refuses in a section is reported for the section, so it must lead to the changes."""
+    """What a class refuses in a section is reported for the section, so it must lead to the
+    changes.
+    """
     file = merged(path, "a:\n  b:\n    c: 1\n    d: 2\ne: 3\n", a={"b": {"c": 5}})
-    places = {key: file.place(key) for key in [("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "d"), ("e",)]}
+    places = {
+        key: file.place(key)
+        for key in [("a",), ("a", "b"), ("a", "b", "c"), ("a", "b", "d"), ("e",)]
+    }
     assert list(places.values()) == ["plan:1", "plan:2", "plan:2", f"{path}:4", f"{path}:5"]
 
 
@@ -134,19 +158,30 @@ def test_changes_by_a_merged_section_are_placed_at_the_changes_around(path):
 
 def test_a_file_of_unknown_kind_is_called_a_file(path):
     path.write_text("methods: [")
-    with pytest.raises(InputError, match=rf"^file {path} is not valid YAML; mend it at the named place"):
+    with pytest.raises(
+        InputError, match=rf"^file {path} is not valid YAML; mend it at the named place"
+    ):
         OptionFile.read(path, kind="file")
     path.write_text("")
-    with pytest.raises(InputError, match=rf"^file {path} holds no options; start from .* options/ or plans/$"):
+    with pytest.raises(
+        InputError, match=rf"^file {path} holds no options; start from .* options/ or plans/$"
+    ):
         OptionFile.read(path, kind="file")
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\xff\xd8\xff\xe0\0\x10JFIF", b"\0" * 8, "name: Müller".encode("latin-1")],
+    [
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"\xff\xd8\xff\xe0\0\x10JFIF",
+        b"\0" * 8,
+        "name: Müller".encode("latin-1"),
+    ],
     ids=["PNG", "JPEG", "zeros", "Latin-1"],
 )
 def test_what_is_no_text_is_called_so(content, path):
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"^plan {path} is no text file; give the path of a yml file"):
+    with pytest.raises(
+        InputError, match=rf"^plan {path} is no text file; give the path of a yml file"
+    ):
         OptionFile.read(path, kind="plan")

@@ -47,7 +47,16 @@ def test_annotations_tell_the_type():
 
 
 def test_defaults_tell_the_type_where_there_is_no_annotation():
-    def function(first, size=64, scale=1.0, flag=False, name="x", depths=(6, 6), other=None, layer=nn.LayerNorm):
+    def function(
+        first,
+        size=64,
+        scale=1.0,
+        flag=False,
+        name="x",
+        depths=(6, 6),
+        other=None,
+        layer=nn.LayerNorm,
+    ):
         pass
 
     keys = from_signature(function, given=("other",)).keys

@@ -34,13 +34,17 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     torch.manual_seed(0)
     torch.save(
-        {"params": M2Trans(**SETTINGS).state_dict(), "network_g": {"type": "M2Trans"} | SETTINGS}, folder / "tiny.pth"
+        {"params": M2Trans(**SETTINGS).state_dict(), "network_g": {"type": "M2Trans"} | SETTINGS},
+        folder / "tiny.pth",
     )
     write_phantoms(folder, 1, height=192, width=256)
     (truth,) = folder.glob("*.png")
     (folder / "truth").mkdir()
     truth = truth.rename(folder / "truth/scan.png")  # pairs of files often share their name
-    cv2.imwrite(str(folder / "scan.png"), cv2.resize(read_image(truth), (128, 96), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(
+        str(folder / "scan.png"),
+        cv2.resize(read_image(truth), (128, 96), interpolation=cv2.INTER_AREA),
+    )
     (folder / "notes.txt").write_text("no image")
     (folder / "large.png").write_bytes(bytes(300_000))
     return folder
@@ -86,7 +90,9 @@ def upload(page, component, path):
 def enlarge(page):
     page.click("#enlarge")
     page.wait_for_function("document.querySelectorAll('#comparison img').length === 2")
-    page.wait_for_function("[...document.querySelectorAll('#comparison img')].every(image => image.naturalWidth)")
+    page.wait_for_function(
+        "[...document.querySelectorAll('#comparison img')].every(image => image.naturalWidth)"
+    )
 
 
 def error_message(page):
@@ -113,7 +119,9 @@ def test_upload_enlarge_compare_download_and_forget(page, files, tmp_path):
         page.click("#download a")
     download.value.save_as(tmp_path / "out.png")
     assert download.value.suggested_filename == "scan_x2.png"
-    expected = available_upscalers([files / "tiny.pth"])["M2Trans x2 (tiny.pth)"](read_image(files / "scan.png"))
+    expected = available_upscalers([files / "tiny.pth"])["M2Trans x2 (tiny.pth)"](
+        read_image(files / "scan.png")
+    )
     assert np.array_equal(read_image(tmp_path / "out.png"), expected)
 
     # The slider uncovers the result from its right side.
@@ -131,8 +139,9 @@ def test_upload_enlarge_compare_download_and_forget(page, files, tmp_path):
     page.mouse.up()
     assert covered() != before
 
-    # The lens shows both images at the pointer: here a quarter from the left and the top, enlarged 4 times, in the
-    # middle of 180 x 180 pixels. The picture is as high as its element and in the middle of it.
+    # The lens shows both images at the pointer: here a quarter from the left and the top, enlarged
+    # 4 times, in the middle of 180 x 180 pixels. The picture is as high as its element and in the
+    # middle of it.
     left = image["x"] + (image["width"] - image["height"] * 256 / 192) / 2
     page.mouse.move(left + image["height"] * 256 / 192 / 4, image["y"] + image["height"] / 4)
     assert page.locator("#lens").is_visible()
@@ -147,7 +156,9 @@ def test_upload_enlarge_compare_download_and_forget(page, files, tmp_path):
     assert not page.locator("#lens").is_visible()
 
     assert {"scan.png", "scan_x2.png", "scan_bicubic_x2.png"} <= set(kept_files())
-    assert [url for url in page.requested if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
+    assert [
+        url for url in page.requested if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+    ] == []
     page.close()
     deadline = time.monotonic() + 120
     while kept_files() and time.monotonic() < deadline:
@@ -169,7 +180,9 @@ def test_wrong_files_are_answered(page, files):
     page.locator("[data-testid='toast-body'] button").first.click()
     upload(page, "#source", files / "notes.txt")
     page.click("#enlarge")
-    page.wait_for_function("document.body.innerText.includes('notes.txt: cannot be read as an image')")
+    page.wait_for_function(
+        "document.body.innerText.includes('notes.txt: cannot be read as an image')"
+    )
     assert str(files) not in page.inner_text("body")
     assert "/session_" not in page.inner_text("body")
 

@@ -9,7 +9,12 @@ from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.page import pictures
-from basicsr_m2trans.page.pictures import MAX_PIXELS, available_upscalers, enlarge_picture, read_picture
+from basicsr_m2trans.page.pictures import (
+    MAX_PIXELS,
+    available_upscalers,
+    enlarge_picture,
+    read_picture,
+)
 
 SETTINGS = {"upscale": 2, "num_feat": 8, "num_block": 1}
 
@@ -18,7 +23,10 @@ SETTINGS = {"upscale": 2, "num_feat": 8, "num_block": 1}
 def checkpoint(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "tiny.pth"
-    torch.save({"params": M2Trans(**SETTINGS).state_dict(), "network_g": {"type": "M2Trans"} | SETTINGS}, path)
+    torch.save(
+        {"params": M2Trans(**SETTINGS).state_dict(), "network_g": {"type": "M2Trans"} | SETTINGS},
+        path,
+    )
     return path
 
 
@@ -43,7 +51,8 @@ def test_networks_to_choose_from(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_both_results_and_their_depth(checkpoint, tmp_path, dtype, white):
-    # Blue to the left, red to the right: the channels must come out in the order in which they went in.
+    # Blue to the left, red to the right: the channels must come out in the order in which they went
+    # in.
     image = np.zeros((40, 48, 3), dtype)
     image[:, :24, 0] = image[:, 24:, 2] = white
     cv2.imwrite(str(tmp_path / "scan.tif"), image)
@@ -67,7 +76,9 @@ def test_metrics_against_a_reference(tmp_path, scan):
     cv2.imwrite(str(truth), read_image(enlarge_picture(upscaler, scan, tmp_path).before))
     report = enlarge_picture(upscaler, scan, tmp_path, truth).report
     assert "| Bicubic | inf | 1.0000 | 1.0000 | 0.0000 |" in report
-    with pytest.raises(InputError, match=r"has 32 x 24 pixels\. It must be 2 times as large as the image: 64 x 48"):
+    with pytest.raises(
+        InputError, match=r"has 32 x 24 pixels\. It must be 2 times as large as the image: 64 x 48"
+    ):
         enlarge_picture(upscaler, scan, tmp_path, scan)
 
 
@@ -77,7 +88,9 @@ def test_frames_of_a_dicom_file():
     frames = [read_picture(path, MAX_PIXELS, frame) for frame in (1, 30)]
     assert frames[0].shape == frames[1].shape == (240, 320, 3)
     assert not np.array_equal(*frames)
-    with pytest.raises(InputError, match=r"examples_ybr_color\.dcm has the frames 1 to 30; there is no frame 31"):
+    with pytest.raises(
+        InputError, match=r"examples_ybr_color\.dcm has the frames 1 to 30; there is no frame 31"
+    ):
         read_picture(path, MAX_PIXELS, 31)
 
 
@@ -87,7 +100,9 @@ def test_wrong_and_large_files(tmp_path, scan, monkeypatch):
     with pytest.raises(InputError, match=r"^notes\.png: cannot be read as an image"):
         read_picture(text, MAX_PIXELS)
     monkeypatch.setattr(pictures, "MAX_PIXELS", 100)
-    with pytest.raises(InputError, match=r"scan\.png has 32 x 24 pixels; this page takes up to 100 pixels"):
+    with pytest.raises(
+        InputError, match=r"scan\.png has 32 x 24 pixels; this page takes up to 100 pixels"
+    ):
         enlarge_picture(available_upscalers([])["Bicubic x2"], scan, tmp_path)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10)
     with pytest.raises(InputError, match=r"^scan\.png: cannot be read as an image .*exceeds limit"):

@@ -10,7 +10,9 @@ PHANTOM = make_phantom(3, 128, 160, "linear").astype(np.float32) / 255
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_error_grows_with_severity(flaw):
-    images = [degrade(PHANTOM, flaw, severity, default_rng(0)) for severity in (0, 0.25, 0.5, 0.75, 1)]
+    images = [
+        degrade(PHANTOM, flaw, severity, default_rng(0)) for severity in (0, 0.25, 0.5, 0.75, 1)
+    ]
     errors = [np.abs(image - PHANTOM).mean() for image in images]
     assert errors[0] == 0
     assert np.all(np.diff(errors) > 0)
@@ -29,14 +31,18 @@ def test_strengths_are_those_of_the_docstrings():
     assert degrade(flat, "high gain", 0.5, default_rng(0)).mean() == pytest.approx(0.75, abs=2e-3)
     assert degrade(flat, "low gain", 0.5, default_rng(0)).mean() == pytest.approx(0.25, abs=3e-3)
     assert degrade(flat, "steep curve", 1, default_rng(0)).mean() == pytest.approx(0.125, abs=2e-3)
-    assert degrade(flat, "flat curve", 1, default_rng(0)).mean() == pytest.approx(0.5 ** (1 / 3), abs=2e-3)
+    assert degrade(flat, "flat curve", 1, default_rng(0)).mean() == pytest.approx(
+        0.5 ** (1 / 3), abs=2e-3
+    )
 
 
 def test_bicubic_loss_removes_what_the_smaller_grid_cannot_hold():
     """Severity 0.2 is x2: stripes of 2 pixels vanish, stripes of 16 stay."""
     columns = np.arange(96)
     for period, kept in ((2, False), (16, True)):
-        stripes = np.tile(0.5 + 0.4 * np.cos(2 * np.pi * columns / period), (96, 1)).astype(np.float32)
+        stripes = np.tile(0.5 + 0.4 * np.cos(2 * np.pi * columns / period), (96, 1)).astype(
+            np.float32
+        )
         assert (degrade(stripes, "resolution", 0.2, default_rng(0))[:, 8:-8].std() > 0.2) == kept
 
 

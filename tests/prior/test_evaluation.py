@@ -6,14 +6,21 @@ import torch.nn.functional as F
 from basicsr_m2trans.data.phantom import make_phantom
 from basicsr_m2trans.encoders.base import ImageTextEncoder
 from basicsr_m2trans.prior.degradations import FLAWS
-from basicsr_m2trans.prior.evaluation import GOOD, SEVERITIES, measure_encoder, measure_pooled_pixels
+from basicsr_m2trans.prior.evaluation import (
+    GOOD,
+    SEVERITIES,
+    measure_encoder,
+    measure_pooled_pixels,
+)
 from basicsr_m2trans.prior.flaw_captions import FLAW_WORDS
 
 IMAGES = [make_phantom(seed, 96, 120, "linear") for seed in range(3)]
 
 
 class Oracle(ImageTextEncoder):
-    """Knows flaw and severity of each patch, since it is asked in order: axis 0 is quality, each flaw has an axis."""
+    """Knows flaw and severity of each patch, since it is asked in order: axis 0 is quality, each
+    flaw has an axis.
+    """
 
     def __init__(self):
         super().__init__()
@@ -30,7 +37,10 @@ class Oracle(ImageTextEncoder):
 
     def encode_text(self, captions):
         words = list(FLAW_WORDS.values())
-        axes = [next((1 + i for i, own in enumerate(words) if own[0] in caption), 0) for caption in captions]
+        axes = [
+            next((1 + i for i, own in enumerate(words) if own[0] in caption), 0)
+            for caption in captions
+        ]
         return torch.eye(1 + len(FLAWS))[axes]
 
 
@@ -71,13 +81,17 @@ def test_an_image_without_content_counts_as_not_ordered():
             return torch.tensor([[1.0, 0.0]]).expand(len(captions), -1)
 
     black = np.zeros_like(IMAGES[0])
-    both, alone = (measure_encoder(Brightness(), images) for images in ([IMAGES[0], black], [black]))
+    both, alone = (
+        measure_encoder(Brightness(), images) for images in ([IMAGES[0], black], [black])
+    )
     assert both.within["low gain"] == pytest.approx(0.5)
     assert alone.within["low gain"] == alone.pooled["low gain"] == 0
 
 
 def test_pooled_correlation_of_a_quality_without_ties():
-    """Levels in order on every image, and images that differ a little: the largest that ties of severity allow."""
+    """Levels in order on every image, and images that differ a little: the largest that ties of
+    severity allow.
+    """
 
     class Untied(Oracle):
         def encode_image(self, images):

@@ -8,7 +8,13 @@ from basicsr_m2trans.data.phantom import make_phantom
 from basicsr_m2trans.encoders.quality_clip import split_words
 from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.prior.flaw_captions import known_words
-from basicsr_m2trans.prior.patches import MIN_MEAN, PATCH_SIZES, UNKNOWN_WORD, draw_batch, read_grey_images
+from basicsr_m2trans.prior.patches import (
+    MIN_MEAN,
+    PATCH_SIZES,
+    UNKNOWN_WORD,
+    draw_batch,
+    read_grey_images,
+)
 
 
 def test_batch_has_a_ladder_of_severities_for_each_source():
@@ -25,7 +31,10 @@ def test_batch_has_a_ladder_of_severities_for_each_source():
         assert (ladders[:, step] <= step / 3).all()
     assert (batch.flaws.view(5, 4) == batch.flaws.view(5, 4)[:, :1]).all()
     assert UNKNOWN_WORD not in known_words()
-    assert {word for caption in batch.captions for word in split_words(caption)} <= {*known_words(), UNKNOWN_WORD}
+    assert {word for caption in batch.captions for word in split_words(caption)} <= {
+        *known_words(),
+        UNKNOWN_WORD,
+    }
 
 
 def test_patches_of_a_source_show_the_same_place():

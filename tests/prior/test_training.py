@@ -12,20 +12,25 @@ SEVERITIES = torch.tensor([0, 0.2, 0.6, 0, 0.2])
 
 
 def test_contrastive_loss_is_least_at_its_targets():
-    """Targets by hand: good images share their captions; 0.2 and 0.6 of one flaw are right for each other by 0.2."""
+    """Targets by hand: good images share their captions; 0.2 and 0.6 of one flaw are right for each
+    other by 0.2.
+    """
     affinity = torch.tensor(
         [[1, 0, 0, 1, 0], [0, 1, 0.2, 0, 0], [0, 0.2, 1, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
     ).double()
     targets = affinity / affinity.sum(dim=1, keepdim=True)
     logits = (targets + 1e-30).log()
     entropy = -(targets * logits).sum(dim=1).mean()
-    assert contrastive_loss(logits, FLAWS, SEVERITIES.double()).item() == pytest.approx(entropy.item(), rel=1e-6)
+    assert contrastive_loss(logits, FLAWS, SEVERITIES.double()).item() == pytest.approx(
+        entropy.item(), rel=1e-6
+    )
     assert contrastive_loss(torch.zeros(5, 5), FLAWS, SEVERITIES).item() == pytest.approx(np.log(5))
 
 
 def test_ranking_loss_by_hand():
-    # Comparable pairs (better, worse): in flaw 0 (0,1) (0,2) (1,2); in flaw 1 (3,4); across, the good ones (0,4),
-    # (3,1), (3,2). With equal qualities each falls short by its difference in severity.
+    # Comparable pairs (better, worse): in flaw 0 (0,1) (0,2) (1,2); in flaw 1 (3,4); across, the
+    # good ones (0,4), (3,1), (3,2). With equal qualities each falls short by its difference in
+    # severity.
     gaps = [0.2, 0.6, 0.4, 0.2, 0.2, 0.2, 0.6]
     assert ranking_loss(torch.zeros(5), FLAWS, SEVERITIES).item() == pytest.approx(np.mean(gaps))
     assert ranking_loss(-SEVERITIES, FLAWS, SEVERITIES).item() == pytest.approx(0, abs=1e-7)

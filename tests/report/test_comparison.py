@@ -22,7 +22,16 @@ METHODS = ("Bicubic", "EDSR", "M2Trans")
 def arguments(data, options, tmp_path):
     return [
         *("compare", "--data", str(data), "--methods", "bicubic,EDSR,M2Trans", "--scales", "2"),
-        *("--iters", "60,EDSR=80", "--validations", "3", "--options", str(options), "--out", str(tmp_path / "out")),
+        *(
+            "--iters",
+            "60,EDSR=80",
+            "--validations",
+            "3",
+            "--options",
+            str(options),
+            "--out",
+            str(tmp_path / "out"),
+        ),
     ]
 
 
@@ -51,7 +60,9 @@ def test_a_killed_comparison_goes_on_and_its_tables_hold(arguments, tmp_path, ca
     assert "Resuming" not in (out / "logs/M2Trans_x2_seed0.txt").read_text()
 
     scores = {
-        method: Scores.read(out / f"results/{method}_x2{'' if method == 'Bicubic' else '_seed0'}/val.csv")
+        method: Scores.read(
+            out / f"results/{method}_x2{'' if method == 'Bicubic' else '_seed0'}/val.csv"
+        )
         for method in METHODS
     }
     rows = table_rows(out)
@@ -86,33 +97,51 @@ def test_a_killed_comparison_goes_on_and_its_tables_hold(arguments, tmp_path, ca
     assert main([*arguments, "--iters", "70,EDSR=80"]) == 2
     assert "iterations of M2Trans_x2 was 60 and is now 70" in capsys.readouterr().err
     assert main([*arguments, "--seeds", "0,1"]) == 0
-    deviation = next(row for row in table_rows(out) if row["method"] == "EDSR" and row["metric"] == "ssim")
-    seeds = [Scores.read(out / f"results/EDSR_x2_seed{seed}/val.csv").values["standard", "ssim"] for seed in (0, 1)]
-    assert float(deviation["deviation"]) == pytest.approx(np.std([value.mean() for value in seeds], ddof=1))
+    deviation = next(
+        row for row in table_rows(out) if row["method"] == "EDSR" and row["metric"] == "ssim"
+    )
+    seeds = [
+        Scores.read(out / f"results/EDSR_x2_seed{seed}/val.csv").values["standard", "ssim"]
+        for seed in (0, 1)
+    ]
+    assert float(deviation["deviation"]) == pytest.approx(
+        np.std([value.mean() for value in seeds], ddof=1)
+    )
 
 
-def test_weights_that_do_not_fit_are_named_with_the_lines_of_the_plan(options, data, tmp_path, capsys):
+def test_weights_that_do_not_fit_are_named_with_the_lines_of_the_plan(
+    options, data, tmp_path, capsys
+):
     torch.save({"params": M2Trans(2, num_feat=16, num_block=1).state_dict()}, tmp_path / "net.pth")
     (tmp_path / "torn.pth").write_bytes(b"no weights")
     plan = tmp_path / "plan.yml"
     plan.write_text(
-        f"data: {data}\nout: {tmp_path / 'out'}\noptions: {options}\nscales: [2]\niterations: 9\nmethods:\n"
-        "  M2Trans:\n"
+        f"data: {data}\nout: {tmp_path / 'out'}\noptions: {options}\nscales: [2]\niterations: "
+        "9\nmethods:\n  M2Trans:\n"
         f"    changes: {{path: {{pretrain_network_g: {tmp_path / 'net.pth'}}}}}\n"
         "  EDSR:\n"
         f"    changes: {{path: {{pretrain_network_g: {tmp_path / 'torn.pth'}}}}}\n"
     )
     assert main(["check", str(plan)]) == 2
     report = capsys.readouterr().out
-    assert f"method M2Trans_x2 has 1 problem\n  {plan}:8: path: pretrain_network_g cannot be used: " in report
+    assert (
+        f"method M2Trans_x2 has 1 problem\n  {plan}:8: path: pretrain_network_g cannot be used: "
+        in report
+    )
     assert "head.weight has shape (16, 3, 3, 3), not (8, 3, 3, 3)" in report
-    assert f"method EDSR_x2 has 1 problem\n  {plan}:10: path: pretrain_network_g cannot be used: " in report
+    assert (
+        f"method EDSR_x2 has 1 problem\n  {plan}:10: path: pretrain_network_g cannot be used: "
+        in report
+    )
 
 
 @pytest.mark.slow
 def test_a_failing_method_leaves_the_others(arguments, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main([*arguments, "--set", "EDSR.datasets:train:batch_size_per_gpu=1000", "--iters", "5"]) == 1
+    assert (
+        main([*arguments, "--set", "EDSR.datasets:train:batch_size_per_gpu=1000", "--iters", "5"])
+        == 1
+    )
     error = capsys.readouterr().err
     assert "1 runs failed; the same command tries them again" in error
     assert str(out / "logs/EDSR_x2_seed0.txt") in error
@@ -127,7 +156,10 @@ def test_nothing_is_written_when_the_input_is_wrong(arguments, tmp_path, capsys,
         (["--reference", "HAT"], "--reference HAT: name one of --methods Bicubic,EDSR,M2Trans"),
         (["--test", f"other={data / 'nowhere'}"], "nowhere has no HR and LR images of scale 2"),
         (["--panels", "val/phantom_9"], "--panels val/phantom_9: write TEST/IMAGE"),
-        (["--set", "M2Trans.path:pretrain_network_g=lost.pth"], "files that M2Trans_x2 needs are missing"),
+        (
+            ["--set", "M2Trans.path:pretrain_network_g=lost.pth"],
+            "files that M2Trans_x2 needs are missing",
+        ),
     ):
         assert main([*arguments, *extra]) == 2
         assert message in capsys.readouterr().err

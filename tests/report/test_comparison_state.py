@@ -28,7 +28,10 @@ def test_methods_and_test_sets_may_be_added_and_left_out(tmp_path):
     ComparisonState(tmp_path, SETTINGS)
     more = SETTINGS | {"tests": {"other": "/other"}, "options": {"HAT_x2": {}}}
     assert ComparisonState(tmp_path, more).settings["options"].keys() == {"EDSR_x2", "HAT_x2"}
-    assert ComparisonState(tmp_path, SETTINGS).settings["tests"] == {"val": "/data/val", "other": "/other"}
+    assert ComparisonState(tmp_path, SETTINGS).settings["tests"] == {
+        "val": "/data/val",
+        "other": "/other",
+    }
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,13 @@ def test_methods_and_test_sets_may_be_added_and_left_out(tmp_path):
             "EDSR_x2: train: optim_g: lr was 0.1 and is now 0.2",
         ),
         (
-            {"options": {"EDSR_x2": {"train": {"optim_g": {"lr": 0.1}, "milestones": [5], "ema_decay": 0.9}}}},
+            {
+                "options": {
+                    "EDSR_x2": {
+                        "train": {"optim_g": {"lr": 0.1}, "milestones": [5], "ema_decay": 0.9}
+                    }
+                }
+            },
             "EDSR_x2: train: ema_decay was None and is now 0.9",
         ),
     ],
@@ -68,7 +77,11 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_one_comparison_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(locking, "PATIENCE", 0.1)
-    with held(tmp_path / "out"), pytest.raises(InputError, match="still works here"), held(tmp_path / "out"):
+    with (
+        held(tmp_path / "out"),
+        pytest.raises(InputError, match="still works here"),
+        held(tmp_path / "out"),
+    ):
         pass
     with held(tmp_path / "out"):
         pass

@@ -35,7 +35,9 @@ def test_scores_are_written_in_full_and_read_back(tmp_path):
     read = Scores.read(tmp_path / "results/val.csv")
     assert read.images == scores.images
     assert all(np.array_equal(read.values[key], values[key]) for key in values)
-    assert (tmp_path / "results/val.csv").read_text().splitlines()[0] == "image,protocol,psnr,ssim,fsim,gmsd"
+    assert (tmp_path / "results/val.csv").read_text().splitlines()[
+        0
+    ] == "image,protocol,psnr,ssim,fsim,gmsd"
 
 
 def test_other_files_are_no_scores(tmp_path):
@@ -48,7 +50,11 @@ def test_evaluation_measures_every_image_of_the_set(data):
     network = load_network({"type": "Bicubic", "upscale": 2}, None)
     seen = []
     scores = evaluate(network, data / "val", 2, lambda done, total: seen.append((done, total)))
-    assert list(scores.images) == image_names(data / "val", 2) == ["phantom_0001", "phantom_0002", "phantom_0003"]
+    assert (
+        list(scores.images)
+        == image_names(data / "val", 2)
+        == ["phantom_0001", "phantom_0002", "phantom_0003"]
+    )
     assert seen == [(1, 3), (2, 3), (3, 3)]
     item = build_set(data / "val", 2)[1]
     expected = PROTOCOLS["standard"](Bicubic(2)(item["lq"][None]), item["gt"][None], 2)

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from basicsr_m2trans.report.complexity import Complexity
-from basicsr_m2trans.report.figures import detail_panel, find_box, save_figure, trade_off, training_curves
+from basicsr_m2trans.report.figures import (
+    detail_panel,
+    find_box,
+    save_figure,
+    trade_off,
+    training_curves,
+)
 from basicsr_m2trans.report.training_log import TrainingLog
 
 
@@ -39,10 +45,15 @@ def test_the_panel_shows_every_method_and_its_error(images, count, tmp_path):
 
 
 def test_curves_follow_the_log():
-    log = TrainingLog(durations={10: 1.0, 20: 3.0}, validations={10: {"psnr": 30.0}, 20: {"psnr": 31.0, "gmsd": 0.1}})
+    log = TrainingLog(
+        durations={10: 1.0, 20: 3.0},
+        validations={10: {"psnr": 30.0}, 20: {"psnr": 31.0, "gmsd": 0.1}},
+    )
     figure = training_curves({("EDSR", 0): log, ("EDSR", 1): log, ("M2Trans", 0): log}, "x2")
     over_iterations, over_time = figure.axes
-    assert [line.get_xydata().tolist() for line in over_iterations.lines] == [[[10, 30], [20, 31]]] * 3
+    assert [line.get_xydata().tolist() for line in over_iterations.lines] == [
+        [[10, 30], [20, 31]]
+    ] * 3
     assert over_time.lines[0].get_xdata().tolist() == pytest.approx([10 / 60, 40 / 60])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["EDSR", "M2Trans"]
@@ -50,20 +61,28 @@ def test_curves_follow_the_log():
 
 def test_twenty_methods_can_be_told_apart():
     methods = [f"method{index}" for index in range(20)]
-    log = TrainingLog(durations={10: 1.0, 20: 3.0}, validations={10: {"psnr": 30.0}, 20: {"psnr": 31.0}})
+    log = TrainingLog(
+        durations={10: 1.0, 20: 3.0}, validations={10: {"psnr": 30.0}, 20: {"psnr": 31.0}}
+    )
     figure = training_curves({(method, seed): log for method in methods for seed in (0, 1)}, "x2")
     (legend,) = figure.legends
     for lines in (*(axes.lines for axes in figure.axes), legend.get_lines()):
-        assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 20
+        assert (
+            len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines})
+            == 20
+        )
     for axes in figure.axes:
-        assert [line.get_color() for line in axes.lines[::2]] == [line.get_color() for line in legend.get_lines()]
+        assert [line.get_color() for line in axes.lines[::2]] == [
+            line.get_color() for line in legend.get_lines()
+        ]
     figure.draw_without_rendering()
     assert figure.axes[0].get_position().height > 0.7  # beside the legend, not below it
 
     counts = {method: Complexity(1 + index, 1, 10**9) for index, method in enumerate(methods)}
     for axes in trade_off({("val", method): 30.0 for method in methods}, counts, "x2").axes:
         drawn = {
-            (point.get_facecolor().tobytes(), point.get_paths()[0].vertices.tobytes()) for point in axes.collections
+            (point.get_facecolor().tobytes(), point.get_paths()[0].vertices.tobytes())
+            for point in axes.collections
         }
         assert len(drawn) == 20
 

@@ -33,9 +33,14 @@ def base(method, options, data, *overrides):
 def test_option_files_are_found_by_name(options):
     assert option_file("M2Trans", 2, options) == options / "train_M2Trans_x2.yml"
     assert option_file("EDSR", 2, options) == options / "baselines/train_EDSR_x2.yml"
-    with pytest.raises(InputError, match=r"'EDRS' has no option file .*choose from bicubic, EDSR, M2Trans, or"):
+    with pytest.raises(
+        InputError, match=r"'EDRS' has no option file .*choose from bicubic, EDSR, M2Trans, or"
+    ):
         option_file("EDRS", 2, options)
-    with pytest.raises(InputError, match=r"--options .*elsewhere: there is no such folder; run this in the project's"):
+    with pytest.raises(
+        InputError,
+        match=r"--options .*elsewhere: there is no such folder; run this in the project's",
+    ):
         option_file("EDSR", 2, options / "elsewhere")
 
 
@@ -61,7 +66,11 @@ def test_only_data_budget_and_seed_change(options, data):
         "scheduler": {"type": "MultiStepLR", "milestones": [1000, 1600], "gamma": 0.5},
     }
     assert opt["network_g"] == file["network_g"]
-    assert (opt["logger"]["print_freq"], opt["logger"]["save_checkpoint_freq"], opt["val"]["val_freq"]) == (
+    assert (
+        opt["logger"]["print_freq"],
+        opt["logger"]["save_checkpoint_freq"],
+        opt["val"]["val_freq"],
+    ) == (
         20,
         100,
         200,
@@ -73,7 +82,9 @@ def test_only_data_budget_and_seed_change(options, data):
     assert opt["datasets"]["val"]["dataroot_lq"] == str(data / "val/LR_bicubic_X2.lmdb")
 
 
-@pytest.mark.parametrize(("iterations", "validations"), [(7, 3), (99, 10), (350, 7), (1234, 10), (50_000, 4)])
+@pytest.mark.parametrize(
+    ("iterations", "validations"), [(7, 3), (99, 10), (350, 7), (1234, 10), (50_000, 4)]
+)
 def test_validations_fall_on_logged_iterations(options, data, iterations, validations):
     opt = run_options(base("M2Trans", options, data), Run("M2Trans", 2, 0), iterations, validations)
     assert opt["val"]["val_freq"] % opt["logger"]["print_freq"] == 0
@@ -96,7 +107,12 @@ def test_no_validation(options, data):
 
 
 def test_overrides_for_all_and_for_one(options, data):
-    overrides = ("datasets:train:gt_size=24", "EDSR.train:optim_g:lr=0.5", "network_g:img_range=2", "train:amp=bf16")
+    overrides = (
+        "datasets:train:gt_size=24",
+        "EDSR.train:optim_g:lr=0.5",
+        "network_g:img_range=2",
+        "train:amp=bf16",
+    )
     edsr, m2trans = (base(method, options, data, *overrides) for method in ("EDSR", "M2Trans"))
     assert [opt["datasets"]["train"]["gt_size"] for opt in (edsr, m2trans)] == [24, 24]
     assert [opt["train"]["optim_g"]["lr"] for opt in (edsr, m2trans)] == [0.5, 0.002]
@@ -109,7 +125,10 @@ def test_overrides_for_all_and_for_one(options, data):
         ("train:total_iter=5", "sets train:total_iter by itself; see --iters or --time-budget"),
         ("datasets:train:dataroot_gt=x", "see --data"),
         ("HAT.train:ema_decay=0.5", "'HAT' is not among --methods"),
-        ("train:semantic_opt:num_patches=1", "the options of M2Trans have no section train:semantic_opt"),
+        (
+            "train:semantic_opt:num_patches=1",
+            "the options of M2Trans have no section train:semantic_opt",
+        ),
         ("train", "write it as key:key=value"),
         ("train:optim_g:lr=1e-4", "write !!float 1e-4"),
         ("network_g:upscale=3", "network_g: upscale is 3, but scale is 2"),
@@ -128,7 +147,10 @@ def test_what_an_option_file_lacks_is_named(options, data):
     opt = yaml.safe_load(path.read_text())
     del opt["val"], opt["train"]["scheduler"]
     path.write_text(yaml.safe_dump(opt))
-    with pytest.raises(InputError, match=r"2 problems(.|\n)*: val is missing\n(.|\n)*: train: scheduler is missing\n"):
+    with pytest.raises(
+        InputError,
+        match=r"2 problems(.|\n)*: val is missing\n(.|\n)*: train: scheduler is missing\n",
+    ):
         base("M2Trans", options, data)
 
 
@@ -138,7 +160,9 @@ def test_the_semantic_loss_needs_captions(options, data, tmp_path):
         for store in ("HR.lmdb", "LR_bicubic_X2.lmdb"):
             (tmp_path / split / store).symlink_to(data / split / store)
     semantic = "train:semantic_opt={type: ImageTextSemanticLoss, encoder: SeededCLIPEncoder}"
-    with pytest.raises(InputError, match="semantic_opt needs captions, which datasets: train does not give"):
+    with pytest.raises(
+        InputError, match="semantic_opt needs captions, which datasets: train does not give"
+    ):
         base("M2Trans", options, tmp_path, semantic)
     opt = base("M2Trans", options, tmp_path, semantic, "datasets:train:default_caption=liver")
     assert opt["datasets"]["train"]["default_caption"] == "liver"
@@ -150,7 +174,9 @@ def test_methods_may_have_dots_in_their_names(options, data):
     (options / "ablations/train_M2Trans_beta_0.1_x2.yml").write_text(text)
     overrides = ["M2Trans_beta_0.1.train:ema_decay=0.5"]
     methods = ("M2Trans", "M2Trans_beta_0.1")
-    changed, other = (base_opt(Method(method), 2, options, data, overrides, methods) for method in methods[::-1])
+    changed, other = (
+        base_opt(Method(method), 2, options, data, overrides, methods) for method in methods[::-1]
+    )
     assert changed["train"]["ema_decay"] == 0.5
     assert "ema_decay" not in other["train"]
 
@@ -163,18 +189,30 @@ def test_paths_become_absolute(options, data, monkeypatch, tmp_path):
 
 def test_a_path_that_is_no_text_is_left_to_the_checks(options, data):
     loss = {"type": "ImageTextSemanticLoss", "encoder": {"type": "MedCLIPEncoder", "checkpoint": 3}}
-    method = Method("M2Trans", changes={2: (Changes({"train": {"semantic_opt": loss}}, {(): "plan.yml:7"}),)})
-    with pytest.raises(InputError, match=r"plan\.yml:7: .*encoder: checkpoint must be text, but is 3"):
+    method = Method(
+        "M2Trans", changes={2: (Changes({"train": {"semantic_opt": loss}}, {(): "plan.yml:7"}),)}
+    )
+    with pytest.raises(
+        InputError, match=r"plan\.yml:7: .*encoder: checkpoint must be text, but is 3"
+    ):
         base_opt(method, 2, options, data)
 
 
 def test_a_data_set_of_another_type_keeps_the_data_of_the_comparison(options, data):
-    train = {"type": "PairedImageDataset", "gt_size": 32, "use_hflip": True, "use_rot": False, "color": "y"}
+    train = {
+        "type": "PairedImageDataset",
+        "gt_size": 32,
+        "use_hflip": True,
+        "use_rot": False,
+        "color": "y",
+    }
     train |= {"batch_size_per_gpu": 1, "num_worker_per_gpu": 0, "dataset_enlarge_ratio": 1}
     kept = base("M2Trans", options, data)["datasets"]["train"]
     method = Method("M2Trans", changes={2: (Changes({"datasets": {"train": train}}),)})
     data_keys = ("name", "dataroot_gt", "dataroot_lq", "io_backend")
-    assert base_opt(method, 2, options, data)["datasets"]["train"] == train | {key: kept[key] for key in data_keys}
+    assert base_opt(method, 2, options, data)["datasets"]["train"] == train | {
+        key: kept[key] for key in data_keys
+    }
 
 
 def test_written_options_read_back(options, data, tmp_path):

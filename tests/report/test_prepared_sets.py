@@ -16,7 +16,13 @@ def test_prepared_folders_are_read_as_lmdb_or_files(data, tmp_path):
 
 
 def test_raw_lmdb_comes_first(tmp_path):
-    for folder in ("HR.raw_lmdb", "LR_bicubic_X2.raw_lmdb", "HR.lmdb", "LR_bicubic_X2.lmdb", "LR_bicubic_X3.lmdb"):
+    for folder in (
+        "HR.raw_lmdb",
+        "LR_bicubic_X2.raw_lmdb",
+        "HR.lmdb",
+        "LR_bicubic_X2.lmdb",
+        "LR_bicubic_X3.lmdb",
+    ):
         (tmp_path / folder).mkdir()
     assert prepared_dataset(tmp_path, 2)["dataroot_lq"] == str(tmp_path / "LR_bicubic_X2.raw_lmdb")
     assert prepared_dataset(tmp_path, 3)["dataroot_gt"] == str(tmp_path / "HR.lmdb")

@@ -8,7 +8,10 @@ from basicsr_m2trans.report.summary import paired_bootstrap, summarise
 
 
 def scores(values, images=("a", "b", "c")):
-    return Scores(images, {(protocol, name): np.array(values, float) for protocol in PROTOCOLS for name in METRICS})
+    return Scores(
+        images,
+        {(protocol, name): np.array(values, float) for protocol in PROTOCOLS for name in METRICS},
+    )
 
 
 def test_means_deviations_and_paired_differences():
@@ -33,7 +36,10 @@ def test_means_deviations_and_paired_differences():
 
 
 def test_other_images_are_refused():
-    given = {(2, "EDSR", "val"): [scores([1, 2, 3])], (2, "M2Trans", "val"): [scores([1, 2, 3], ("a", "b", "d"))]}
+    given = {
+        (2, "EDSR", "val"): [scores([1, 2, 3])],
+        (2, "M2Trans", "val"): [scores([1, 2, 3], ("a", "b", "d"))],
+    }
     with pytest.raises(InputError, match="delete the comparison's folder results/"):
         summarise(given, "M2Trans")
 

@@ -28,8 +28,12 @@ def test_a_training_stops_at_the_checkpoint_after_its_time(options, data, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model_type", "kept"), [("M2TransModel", ["15", "20"]), ("SRModel", ["5", "10", "15", "20"])])
-def test_a_training_of_given_length_keeps_two_checkpoints_where_it_can(model_type, kept, options, data, tmp_path):
+@pytest.mark.parametrize(
+    ("model_type", "kept"), [("M2TransModel", ["15", "20"]), ("SRModel", ["5", "10", "15", "20"])]
+)
+def test_a_training_of_given_length_keeps_two_checkpoints_where_it_can(
+    model_type, kept, options, data, tmp_path
+):
     opt = run_options(base(options, data) | {"model_type": model_type}, Run("EDSR", 2, 0), 20, 0)
     Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
     folder = tmp_path / "out/experiments/EDSR_x2_seed0"
@@ -50,6 +54,8 @@ def test_the_probe_leaves_nothing_but_its_output(options, data, tmp_path, monkey
 def test_a_failing_training_names_its_output(options, data, tmp_path):
     opt = run_options(base(options, data), Run("EDSR", 2, 0), 8, 0)
     opt["datasets"]["train"]["gt_size"] = 480
-    with pytest.raises(TrainingError, match=r"ended with status 2; its messages are in .*/logs/EDSR_x2_seed0\.txt"):
+    with pytest.raises(
+        TrainingError, match=r"ended with status 2; its messages are in .*/logs/EDSR_x2_seed0\.txt"
+    ):
         Trainer(tmp_path / "out").train(opt, None, lambda log: None)  # noqa: ARG005
     assert "gt_size is 480, but" in (tmp_path / "out/logs/EDSR_x2_seed0.txt").read_text()

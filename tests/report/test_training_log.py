@@ -5,7 +5,10 @@ import pytest
 
 from basicsr_m2trans.report.training_log import parse_training_log, read_training_log
 
-LINE = "2026-01-02 03:04:{second:02d},500 INFO: [M2Tra..][epoch:  0, iter:{iteration}, lr:(1.000e-04,)] "
+LINE = (
+    "2026-01-02 03:04:{second:02d},500 INFO: [M2Tra..][epoch:  0, iter:{iteration}, "
+    "lr:(1.000e-04,)] "
+)
 TIME = "[eta: 0:00:07, time (data): {time:.3f} (0.100)] l_pix: 1.0000e-01 l_sem: 2.0000e-02 "
 
 
@@ -47,7 +50,9 @@ def test_repeated_iterations_count_once(tmp_path):
 
 
 def test_running_means_are_taken_apart():
-    """BasicSR's timer: the first iteration takes 60 s, the others 0.1 s; after 420 of them a second start at 400."""
+    """BasicSR's timer: the first iteration takes 60 s, the others 0.1 s; after 420 of them a second
+    start at 400.
+    """
     lines = []
     for start, end in ((0, 420), (400, 600)):
         lines.append(f"2026-01-02 03:04:00,000 INFO: Start training from epoch: 0, iter: {start}")
@@ -71,8 +76,13 @@ def test_no_log_yet(tmp_path):
 
 
 def test_logs_are_in_order_of_iterations_whatever_the_clock(tmp_path):
-    """The clock was set back between the first start and the second, which repeats iteration 2000."""
-    second = ["2026-01-02 02:00:00,000 INFO: Start training from epoch: 0, iter: 1000", line(2000, 0.75)]
+    """The clock was set back between the first start and the second, which repeats
+    iteration 2000.
+    """
+    second = [
+        "2026-01-02 02:00:00,000 INFO: Start training from epoch: 0, iter: 1000",
+        line(2000, 0.75),
+    ]
     for name, lines, seconds in (("first", LOG, 2e9), ("second", second, 1e9)):
         path = tmp_path / f"train_tiny_{name}.log"
         path.write_text("\n".join(lines))
