@@ -49,7 +49,7 @@ setup(
     package_data={
         "basicsr_m2trans": ["py.typed", "pretrained/*"],
         "basicsr_m2trans.encoders": ["*.txt", "*.safetensors"],
-        "basicsr_m2trans.page": ["*.js"],
+        "basicsr_m2trans.apps.page": ["*.js"],
     },
     install_requires=[
         "basicsr==1.4.2",

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from basicsr_m2trans import register  # noqa: E402
-from basicsr_m2trans.launch import main  # noqa: E402
+from basicsr_m2trans.training.launch import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main("train", str(ROOT)))

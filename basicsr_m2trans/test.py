@@ -3,7 +3,7 @@
 import os
 import sys
 
-from basicsr_m2trans.launch import main
+from basicsr_m2trans.training.launch import main
 
 if __name__ == "__main__":
     sys.exit(main("test", os.getcwd()))

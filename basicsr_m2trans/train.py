@@ -4,7 +4,7 @@ import os
 import sys
 
 from basicsr_m2trans import register
-from basicsr_m2trans.launch import main
+from basicsr_m2trans.training.launch import main
 
 if __name__ == "__main__":
     sys.exit(main("train", os.getcwd()))

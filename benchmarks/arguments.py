@@ -11,7 +11,7 @@ from typing import NoReturn
 import cv2
 import torch
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 MEMORY = Path("/proc/meminfo")
 

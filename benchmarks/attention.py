@@ -24,12 +24,12 @@ from rivals import OPTIONS, SEARCHED
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from basicsr_m2trans.apps.report.methods import network_options
 from basicsr_m2trans.archs import folded_attention as folding
 from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES
 from basicsr_m2trans.archs.wavelet import haar_dwt, haar_idwt, haar_matrix
 from basicsr_m2trans.archs.window_attention import ATTENTIONS
-from basicsr_m2trans.report.methods import network_options
 
 LEVELS = (0, 1, 2)
 # flex_attention takes no narrower heads.

@@ -23,8 +23,8 @@ from operators import add_operators
 from reporting import Report
 from rivals import rivals
 
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.data.phantom import make_phantom
 from basicsr_m2trans.inference.upscaler import Upscaler
 
 # Frames per second in bfloat16, by batch.

@@ -16,9 +16,9 @@ from reporting import Report
 from samples import evenly_chosen
 
 from basicsr_m2trans.archs import Bicubic
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.inference.network_file import find_model, load_network
-from basicsr_m2trans.metrics.evaluation_protocols import paper_psnr
+from basicsr_m2trans.checkpoints.networks import find_model, load_network
+from basicsr_m2trans.evaluation.protocols import paper_psnr
+from basicsr_m2trans.utils.errors import InputError
 
 CONTRASTS = (1, 0.5, 0.3, 0.25, 0.1, 0.0625, 0.03)
 

@@ -16,9 +16,9 @@ import numpy as np
 from skimage import data as photographs
 
 from basicsr_m2trans import Upscaler
-from basicsr_m2trans.data.degradation import downsample_bicubic
+from basicsr_m2trans.apps.preparation.degradation import downsample_bicubic
 from basicsr_m2trans.data.images import read_image, to_tensor
-from basicsr_m2trans.metrics.evaluation_protocols import standard_protocol
+from basicsr_m2trans.evaluation.protocols import standard_protocol
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -18,7 +18,7 @@ from samples import evenly_chosen
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
-from basicsr_m2trans.inference.network_file import load_network
+from basicsr_m2trans.checkpoints.networks import load_network
 from basicsr_m2trans.losses import ImageTextSemanticLoss
 
 ENCODERS = ("SeededCLIPEncoder", "QualityCLIPEncoder")

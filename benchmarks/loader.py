@@ -18,9 +18,9 @@ from networks import make_step, networks
 from reporting import Report
 from torch.utils.data import DataLoader
 
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.preparation.prepare import prepare
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
-from basicsr_m2trans.data.phantom import write_phantoms
-from basicsr_m2trans.data.prepare import prepare
 from basicsr_m2trans.models.precision import float32_products
 
 SCALE, BATCH = 2, 2

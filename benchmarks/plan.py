@@ -20,9 +20,9 @@ from model_step import model_step
 from networks import NetworkRun, forward
 from reporting import Report
 
-from basicsr_m2trans.report.methods import base_files
-from basicsr_m2trans.report.plan import read_plan
-from basicsr_m2trans.report.settings import plan_runs
+from basicsr_m2trans.apps.report.methods import base_files
+from basicsr_m2trans.apps.report.plan import read_plan
+from basicsr_m2trans.apps.report.settings import plan_runs
 
 QUICK_SIDE = 32
 LR_SIZE = (128, 160)

@@ -21,7 +21,7 @@ from floors import Rates, count_work
 from measuring import allocator_peak, time_in_turn, warm_up
 from networks import NetworkRun
 
-from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.utils.atomic import write_atomic
 
 PACKAGES = ("basicsr_m2trans", "basicsr", "torch", "numpy", "opencv-python", "transformers", "piq")
 Run = Callable[[], object]

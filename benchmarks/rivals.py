@@ -16,7 +16,7 @@ from networks import NetworkRun, named
 from torch import nn
 
 from basicsr_m2trans import register
-from basicsr_m2trans.report.methods import network_options
+from basicsr_m2trans.apps.report.methods import network_options
 
 OPTIONS = Path(__file__).parents[1] / "options"
 PUBLISHED = ("EDSR", "SwinIR", "ELAN", "HAT")

@@ -20,9 +20,9 @@ def evenly_chosen(
         count: how many at most, evenly chosen.
         phantom_side: side of the phantoms' HR images.
     """
+    from basicsr_m2trans.apps.preparation.phantom import make_phantom
     from basicsr_m2trans.data.images import to_tensor
-    from basicsr_m2trans.data.phantom import make_phantom
-    from basicsr_m2trans.report.evaluation import build_set
+    from basicsr_m2trans.evaluation.prepared_set import build_set
 
     if folder is None:
         for seed in range(count):

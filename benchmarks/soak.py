@@ -23,9 +23,9 @@ import yaml
 from arguments import parse_arguments, run_script
 from reporting import Report
 
-from basicsr_m2trans.data.phantom import write_phantoms
-from basicsr_m2trans.data.prepare import prepare
-from basicsr_m2trans.report.training_log import TrainingLog, read_training_log
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.report.training_log import TrainingLog, read_training_log
 
 OPTIONS = Path(__file__).parents[1] / "options/demo/train_M2Trans_x2.yml"
 NAME = "soak"

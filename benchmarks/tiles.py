@@ -14,8 +14,8 @@ from arguments import parse_arguments, run_script
 from reporting import Report
 from samples import evenly_chosen
 
+from basicsr_m2trans.checkpoints.networks import find_model, load_network
 from basicsr_m2trans.inference import tiling_difference
-from basicsr_m2trans.inference.network_file import find_model, load_network
 
 MARGINS = (16, 32, 64, 96, 128)
 TILE = 128

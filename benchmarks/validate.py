@@ -19,7 +19,7 @@ from arguments import parse_arguments, run_script
 from reporting import Report
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.data.phantom import make_phantom
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.metrics import basicsr_metrics, calculate_fsim, calculate_gmsd
 
 Metric = Callable[[np.ndarray, np.ndarray], float]

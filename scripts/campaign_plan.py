@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.utils.atomic import write_atomic
 
 # Of the time, how much steps get; the rest goes to starting, validating and measuring.
 IN_STEPS = 0.75

@@ -53,7 +53,7 @@ done
 
 cd "$folder"
 export PYTHONPATH=$PROJECT OMP_NUM_THREADS=1 GLOO_SOCKET_IFNAME=lan0 CUDA_VISIBLE_DEVICES=
-"$PYTHON" -c "from basicsr_m2trans.data.phantom import write_phantoms; write_phantoms('images', 6, height=96, width=96)"
+"$PYTHON" -c "from basicsr_m2trans.apps.preparation.phantom import write_phantoms; write_phantoms('images', 6, height=96, width=96)"
 "$PYTHON" -m basicsr_m2trans.cli prepare images set --scales 2 > prepare.txt 2>&1
 
 train_on() {

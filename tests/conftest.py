@@ -8,6 +8,9 @@ import signal
 import pytest
 from hypothesis import settings
 
+# Small files and networks that tests of several rooms use (tests/fixtures).
+pytest_plugins = ["fixtures.images", "fixtures.upscalers"]
+
 # Property tests try the same examples in every run; `pytest --hypothesis-profile=default` tries new
 # ones.
 settings.register_profile("repeatable", derandomize=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from basicsr_m2trans.report.plan import read_plan
-from basicsr_m2trans.report.settings import plan_runs
+from basicsr_m2trans.apps.report.plan import read_plan
+from basicsr_m2trans.apps.report.settings import plan_runs
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts/campaign.sh"

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from basicsr_m2trans import compat, register
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -20,21 +20,23 @@ import pytest
 import torch
 import yaml
 
-from basicsr_m2trans import demo, launch, register
+from basicsr_m2trans import register
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.report.training_log import parse_training_log
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.checkpoints import (
+from basicsr_m2trans.checkpoints.training_states import (
     latest_training_state,
     read_training_state,
     read_whole_checkpoint,
     training_states,
 )
+from basicsr_m2trans.cli import demo_run as demo
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
-from basicsr_m2trans.data.phantom import write_phantoms
-from basicsr_m2trans.data.prepare import prepare
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.options import check_options
-from basicsr_m2trans.report.training_log import parse_training_log
+from basicsr_m2trans.options.checks import check_options
+from basicsr_m2trans.training import launch
+from basicsr_m2trans.utils.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"num_feat": 8, "num_block": 1}
@@ -136,7 +138,7 @@ def test_resume_is_exact_to_the_bit(tmp_path, data):
 
 LAUNCHER_THAT_DIES_IN_A_SAVE = """
 import os, signal
-from basicsr_m2trans import launch
+from basicsr_m2trans.training import launch
 
 flush = os.fsync
 

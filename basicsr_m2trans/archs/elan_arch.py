@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import enlarge_padded
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 # Mean of DIV2K, which EDSR and SwinIR subtract as well.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import enlarge_padded
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 NUM_HEADS = 8
 # Passes of the low-frequency branch through its one shared block.

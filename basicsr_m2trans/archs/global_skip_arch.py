@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.channels import input_channels
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 _OWN_SKIP = "it adds an interpolation of its input already: name it without GlobalSkip"
 # What to do about networks that cannot be wrapped.
@@ -36,7 +36,7 @@ class GlobalSkip(nn.Module):
 
     Raises:
         InputError: `network` is none that can be wrapped: it is one of `NOT_WRAPPED` or not
-            registered, has a skip of its own or several outputs, or makes another number of
+            known, has a skip of its own or several outputs, or makes another number of
             channels than it takes.
     """
 
@@ -44,18 +44,14 @@ class GlobalSkip(nn.Module):
 
     def __init__(self, upscale: int, network: dict[str, Any]) -> None:
         super().__init__()
-        from basicsr.utils.registry import ARCH_REGISTRY
+        from basicsr_m2trans.archs.lookup import network_class
 
         arguments = {"upscale": upscale} | network
         name = arguments.pop("type", None)
         if name in NOT_WRAPPED:
             raise InputError(f"network: GlobalSkip cannot wrap {name}; {NOT_WRAPPED[name]}")
-        if name not in ARCH_REGISTRY:
-            raise InputError(
-                f"network: type is {name!r}; name a registered network without a skip, such as EDSR"
-            )
         self.upscale = upscale
-        self.network: nn.Module = ARCH_REGISTRY.get(name)(**arguments)
+        self.network: nn.Module = network_class(name)(**arguments)
         convolutions = [layer for layer in self.network.modules() if isinstance(layer, nn.Conv2d)]
         if not convolutions:
             raise InputError(

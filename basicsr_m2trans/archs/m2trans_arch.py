@@ -18,7 +18,7 @@ from basicsr_m2trans.archs.halo_attention import HaloAttention
 from basicsr_m2trans.archs.instance_norm import instance_norm
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 NUM_BRANCHES = 4
 # Wavelet levels j of the four branches (Eq. 6); the paper stops the last one at two to spare

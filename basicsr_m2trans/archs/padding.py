@@ -1,6 +1,5 @@
 """Reflection padding that works for maps of any size, and networks that need it around them."""
 
-import functools
 from collections.abc import Callable
 
 import torch
@@ -47,24 +46,3 @@ def enlarge_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int
     out = network(padded)
     upscale = out.shape[-1] // padded.shape[-1]
     return out[..., : height * upscale, : width * upscale]
-
-
-def pad_swinir_input() -> None:
-    """Let BasicSR's SwinIR take images of any size, like every other network here; calling it again
-    changes nothing.
-
-    The original network pads its input and crops its output. BasicSR leaves that to its
-    `SwinIRModel`, so that SwinIR fails in every other model, and there too on images that are
-    smaller than a window.
-    """
-    from basicsr.archs.swinir_arch import SwinIR
-
-    stock_forward = SwinIR.forward
-    if stock_forward.__module__ == __name__:
-        return
-
-    def forward(self: SwinIR, x: Tensor) -> Tensor:
-        window_size = self.layers[0].residual_group.blocks[0].window_size
-        return enlarge_padded(functools.partial(stock_forward, self), x, window_size)
-
-    SwinIR.forward = forward

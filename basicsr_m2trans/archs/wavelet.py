@@ -8,7 +8,7 @@ channels, HL holds the differences along the width and LH those along the height
 import torch
 from torch import Tensor, nn
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 # Of the coarsest branch (Sec. III-B).
 MAX_LEVELS = 2

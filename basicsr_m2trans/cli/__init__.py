@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from basicsr_m2trans import __version__
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 VERBS = (
     "demo",

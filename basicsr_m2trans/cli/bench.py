@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     import basicsr_m2trans
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.utils.errors import InputError
 
     if not args.benchmarks:
         print(

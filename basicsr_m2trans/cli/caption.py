@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from basicsr_m2trans.annotation.stages import Refiner, Stages
+    from basicsr_m2trans.apps.annotation.stages import Refiner, Stages
 
 HELP = (
     "write captions for a folder of images, from the paper's templates or by its annotation "
@@ -138,8 +138,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the captions and print what was done."""
     if args.method == "template":
         return _write_templates(args)
-    from basicsr_m2trans.annotation.pipeline import Settings, annotate, check_files
-    from basicsr_m2trans.annotation.stages import LanguageControls, VisualControls
+    from basicsr_m2trans.apps.annotation.pipeline import Settings, annotate, check_files
+    from basicsr_m2trans.apps.annotation.stages import LanguageControls, VisualControls
 
     settings = Settings(
         visual=VisualControls(args.points, args.min_quality, args.min_area, args.regions),
@@ -160,9 +160,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_templates(args: argparse.Namespace) -> int:
-    from basicsr_m2trans.annotation.pipeline import check_files
+    from basicsr_m2trans.apps.annotation.pipeline import check_files
     from basicsr_m2trans.data.captions import make_caption, write_captions
-    from basicsr_m2trans.data.names import image_name
+    from basicsr_m2trans.utils.names import image_name
 
     names = [image_name(path.name) for path in check_files(args.folder, args.out)]
     write_captions(args.out, {name: make_caption(name, args.seed) for name in names})
@@ -180,13 +180,13 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     import yaml
 
     from basicsr_m2trans import compat
-    from basicsr_m2trans.annotation.captioning import BlipCaptioner
-    from basicsr_m2trans.annotation.loading import choose_device
-    from basicsr_m2trans.annotation.scoring import EncoderScorer
-    from basicsr_m2trans.annotation.segmentation import SamSegmenter
-    from basicsr_m2trans.annotation.stages import Stages
+    from basicsr_m2trans.apps.annotation.captioning import BlipCaptioner
+    from basicsr_m2trans.apps.annotation.loading import choose_device
+    from basicsr_m2trans.apps.annotation.scoring import EncoderScorer
+    from basicsr_m2trans.apps.annotation.segmentation import SamSegmenter
+    from basicsr_m2trans.apps.annotation.stages import Stages
     from basicsr_m2trans.encoders import build_encoder
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.utils.errors import InputError
 
     compat.declare_torchvision_operators()  # transformers imports torchvision
     try:
@@ -207,8 +207,8 @@ def load_stages(args: argparse.Namespace) -> "Stages":
 def _refiner(args: argparse.Namespace, device: "torch.device") -> "Refiner":
     import os
 
-    from basicsr_m2trans.annotation.chat_endpoint import ChatRefiner
-    from basicsr_m2trans.annotation.refinement import LocalRefiner
+    from basicsr_m2trans.apps.annotation.chat_endpoint import ChatRefiner
+    from basicsr_m2trans.apps.annotation.refinement import LocalRefiner
 
     if args.llm_url is None:
         return LocalRefiner(args.llm, device)

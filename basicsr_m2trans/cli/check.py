@@ -30,15 +30,15 @@ def run(args: argparse.Namespace) -> int:
     """
     import json
 
-    from basicsr_m2trans.atomic import write_atomic
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.options import check_file
-    from basicsr_m2trans.report.plan import is_plan
+    from basicsr_m2trans.apps.report.plan import is_plan
+    from basicsr_m2trans.options.checks import check_file
+    from basicsr_m2trans.utils.atomic import write_atomic
+    from basicsr_m2trans.utils.errors import InputError
 
     if not args.files and args.schema is None:
         raise InputError("nothing to check; name option files, or --schema FILE")
     if args.schema:
-        from basicsr_m2trans.option_schema.json_schema import json_schema
+        from basicsr_m2trans.options.json_schema import json_schema
 
         write_atomic(args.schema, json.dumps(json_schema(), indent=1).encode())
     status = 0
@@ -68,10 +68,10 @@ def check_plan(path: Path, files: bool) -> str | None:
         InputError: something is wrong with the plan, or with its methods; one message lists all of
             the first or of the second.
     """
-    from basicsr_m2trans.report.comparison import Comparison
-    from basicsr_m2trans.report.methods import base_files
-    from basicsr_m2trans.report.plan import read_plan
-    from basicsr_m2trans.report.settings import plan_runs
+    from basicsr_m2trans.apps.report.comparison import Comparison
+    from basicsr_m2trans.apps.report.methods import base_files
+    from basicsr_m2trans.apps.report.plan import read_plan
+    from basicsr_m2trans.apps.report.settings import plan_runs
 
     settings, out = read_plan(path)
     if not files:

@@ -117,9 +117,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or continue the comparison; status 1 if a method failed."""
-    from basicsr_m2trans.report.comparison import Comparison
-    from basicsr_m2trans.report.dry_run import describe
-    from basicsr_m2trans.report.plan import read_plan
+    from basicsr_m2trans.apps.report.comparison import Comparison
+    from basicsr_m2trans.apps.report.dry_run import describe
+    from basicsr_m2trans.apps.report.plan import read_plan
 
     settings, out = read_plan(args.plan, given(args), args.iters[1], args.overrides)
     comparison = Comparison(settings, out)
@@ -149,7 +149,7 @@ def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     Raises:
         InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.
     """
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.utils.errors import InputError
 
     tests = {name: str(folder) for name, folder in named_folders(args.test).items()}
     values = {
@@ -182,7 +182,7 @@ def named_folders(entries: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: an entry is of another form, or a name is given twice or is no file name.
     """
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.utils.errors import InputError
 
     found: dict[str, Path] = {}
     for entry in entries:

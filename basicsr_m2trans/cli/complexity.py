@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one table for all methods and scales."""
-    from basicsr_m2trans.report import complexity, methods
+    from basicsr_m2trans.apps.report import complexity, methods
 
     default = dict.fromkeys(method for method, _ in complexity.PAPER_FIGURES)
     networks = {

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from basicsr_m2trans.archs.official_checkpoint import read_official_checkpoint
-    from basicsr_m2trans.atomic import write_atomic
+    from basicsr_m2trans.checkpoints.official_checkpoint import read_official_checkpoint
+    from basicsr_m2trans.utils.atomic import write_atomic
 
     weights, network_g = read_official_checkpoint(args.official, args.num_block)
     buffer = io.BytesIO()

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Crop the images and print what was left out and why."""
-    from basicsr_m2trans.data.crop import crop_images
+    from basicsr_m2trans.apps.preparation.crop import crop_images
 
     crops = crop_images(
         args.images, args.out, args.annotations, args.min_width, args.min_height, args.max_distance

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001
     """Run the demo."""
-    from basicsr_m2trans.demo import run_demo
+    from basicsr_m2trans.cli.demo_run import run_demo
 
     run_demo()
     return 0

@@ -40,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure each checkpoint and print the averages; with --out keep the images' values."""
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.inference.network_file import find_model
+    from basicsr_m2trans.checkpoints.networks import find_model
+    from basicsr_m2trans.evaluation import prepared_set
+    from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.inference.tiles import Tiled
-    from basicsr_m2trans.metrics.evaluation_protocols import METRICS, PROTOCOLS
-    from basicsr_m2trans.report import evaluation
+    from basicsr_m2trans.utils.errors import InputError
 
     paths = {model: find_model(model) for model in args.checkpoints}
     files = {model: result_name(path) for model, path in paths.items()}
@@ -53,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
             f"--out {args.out}: some checkpoints have equal names; measure them one by one"
         )
     networks = {
-        model: evaluation.checkpoint_network(path, args.opt) for model, path in paths.items()
+        model: prepared_set.checkpoint_network(path, args.opt) for model, path in paths.items()
     }
     for model, (network, scale) in networks.items():
         if args.tile is not None:
             network = Tiled(network, scale, args.tile)
-        scores = evaluation.evaluate(network, args.data, scale)
+        scores = prepared_set.evaluate(network, args.data, scale)
         print(f"{model}, x{scale}, {len(scores.images)} images of {args.data}")
         print(f"  {'protocol':10}" + "".join(f"{name.upper():>10}" for name in METRICS))
         for protocol in PROTOCOLS:

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write one file and print how it compares with PyTorch."""
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.utils.errors import InputError
 
     if args.out.suffix != ENDINGS[args.format]:
         raise InputError(
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     if "" in notes or "" in notes.values() or len(notes) < len(args.note):
         raise InputError("--note: write it as KEY=VALUE, each KEY once")
 
-    from basicsr_m2trans import export
-    from basicsr_m2trans.export.agreement import SIZES, TIMED_SIZE
-    from basicsr_m2trans.inference.network_file import find_model, load_network
+    from basicsr_m2trans.apps import export
+    from basicsr_m2trans.apps.export.agreement import SIZES, TIMED_SIZE
+    from basicsr_m2trans.checkpoints.networks import find_model, load_network
 
     model = find_model(args.model)
     if args.format == "safetensors":

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the folders and print what was done and the options that use the result."""
+    from basicsr_m2trans.apps.preparation.paired_folders import convert_paired_folders
     from basicsr_m2trans.cli.prepare import option_lines
-    from basicsr_m2trans.data.paired_folders import convert_paired_folders
 
     done = convert_paired_folders(args.gt, args.lq, args.out, args.scale, args.captions, args.lmdb)
     print(f"{args.out}: {done.images} pairs of scale {done.scale}")

@@ -61,12 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write figure and tables, and print each layer's trustworthiness."""
-    from basicsr_m2trans.analysis.layer_features import layer_features, load_m2trans, open_set
-    from basicsr_m2trans.analysis.manifold import MIN_IMAGES, analyse, require_umap
-    from basicsr_m2trans.analysis.manifold_files import write_manifolds
+    from basicsr_m2trans.apps.analysis.layer_features import layer_features, load_m2trans, open_set
+    from basicsr_m2trans.apps.analysis.manifold import MIN_IMAGES, analyse, require_umap
+    from basicsr_m2trans.apps.analysis.manifold_files import write_manifolds
+    from basicsr_m2trans.checkpoints.networks import find_model
     from basicsr_m2trans.cli.evaluate import result_name
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.inference.network_file import find_model
+    from basicsr_m2trans.utils.errors import InputError
 
     for option, value in (("--crop", args.crop), ("--components", args.components)):
         if value < 1:

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the data and print what was done and the options that use it."""
     if args.preset:
         return _run_preset(args)
-    from basicsr_m2trans.data.prepare import prepare
+    from basicsr_m2trans.apps.preparation.prepare import prepare
 
     summary = prepare(
         args.hr_folder,
@@ -134,8 +134,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_preset(args: argparse.Namespace) -> int:
-    from basicsr_m2trans.data.presets import prepare_published
-    from basicsr_m2trans.errors import InputError
+    from basicsr_m2trans.apps.preparation.presets import prepare_published
+    from basicsr_m2trans.utils.errors import InputError
 
     unused = [option for option, default in _OWN_IMAGES.items() if getattr(args, option) != default]
     unused += ["no_lmdb"] if args.lmdb is None else []
@@ -171,7 +171,7 @@ def option_lines(out: str, scale: int, lmdb: str | None, hr: str | None = None) 
         lmdb: format of the LMDB folders, or None to use the image files.
         hr: name of the HR images' LMDB folder, if it is not `HR.lmdb` or `HR.raw_lmdb`.
     """
-    from basicsr_m2trans.data.prepare_lmdb import lmdb_name
+    from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
 
     if lmdb is None:
         gt, lq = "HR", f"LR_bicubic/X{scale}"

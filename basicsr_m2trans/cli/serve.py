@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     import sys
     import threading
 
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.page.app import running_page
-    from basicsr_m2trans.page.pictures import available_upscalers
+    from basicsr_m2trans.apps.page.app import running_page
+    from basicsr_m2trans.apps.page.pictures import available_upscalers
+    from basicsr_m2trans.utils.errors import InputError
 
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port {args.port}: choose a number from 0 (any free port) to 65535")

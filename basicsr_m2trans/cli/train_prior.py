@@ -62,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, write the file and measure it; with --evaluate only measure."""
+    from basicsr_m2trans.apps.prior.evaluation import evaluation_table
+    from basicsr_m2trans.apps.prior.patches import read_grey_images
     from basicsr_m2trans.encoders.quality_clip import QualityCLIPEncoder
-    from basicsr_m2trans.prior.evaluation import evaluation_table
-    from basicsr_m2trans.prior.patches import read_grey_images
 
     if args.evaluate is not None:
         encoder, folders = QualityCLIPEncoder(args.evaluate), [*args.folders, *args.val]
@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
+    from basicsr_m2trans.apps.prior.patches import read_grey_images
+    from basicsr_m2trans.apps.prior.training import code_version, train_prior
     from basicsr_m2trans.encoders.quality_clip import write_quality_clip
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.prior.patches import read_grey_images
-    from basicsr_m2trans.prior.training import code_version, train_prior
+    from basicsr_m2trans.utils.errors import InputError
 
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out {args.out}: its folder does not exist; make it or name another")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from basicsr_m2trans.inference.batch import Result
+    from basicsr_m2trans.apps.files.batch import Result
 
 HELP = (
     "enlarge images, videos and ultrasound DICOM with a trained network (research use, not for "
@@ -125,12 +125,14 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from basicsr_m2trans import Upscaler
-    from basicsr_m2trans.errors import InputError
-    from basicsr_m2trans.inference.batch import run_jobs
-    from basicsr_m2trans.inference.devices import Devices, split_devices
-    from basicsr_m2trans.inference.dicom_identity import Deidentifier
-    from basicsr_m2trans.inference.jobs import Job, plan_jobs
-    from basicsr_m2trans.inference.outputs import DISCLAIMER, Report, require_writable
+    from basicsr_m2trans.apps.files.batch import run_jobs
+    from basicsr_m2trans.apps.files.devices import Devices, split_devices
+    from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
+    from basicsr_m2trans.apps.files.jobs import Job, plan_jobs
+    from basicsr_m2trans.apps.files.media import Report
+    from basicsr_m2trans.inference.upscaler import DISCLAIMER
+    from basicsr_m2trans.utils.atomic import require_writable
+    from basicsr_m2trans.utils.errors import InputError
 
     if args.model is None:
         if args.arch or args.opt:
@@ -209,8 +211,8 @@ def _write_report(path: Path, model: str, results: list["Result"]) -> None:
     import dataclasses
     import json
 
-    from basicsr_m2trans.atomic import write_atomic
-    from basicsr_m2trans.inference.outputs import DISCLAIMER
+    from basicsr_m2trans.inference.upscaler import DISCLAIMER
+    from basicsr_m2trans.utils.atomic import write_atomic
 
     content = {
         "model": model,

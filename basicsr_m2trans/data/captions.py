@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from basicsr_m2trans.atomic import write_atomic
-from basicsr_m2trans.data.names import image_name
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import image_name
 
 TEMPLATES = (
     "a picture of a {attr} ultrasound image",

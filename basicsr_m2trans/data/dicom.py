@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from basicsr_m2trans.data.lmdb_store import Window
-from basicsr_m2trans.data.names import IMAGE_EXTENSIONS
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import IMAGE_EXTENSIONS
 
 if TYPE_CHECKING:
     from pydicom import Dataset

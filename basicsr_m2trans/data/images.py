@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from basicsr_m2trans.data.names import IMAGE_EXTENSIONS
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import IMAGE_EXTENSIONS
 
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 

@@ -22,7 +22,7 @@ import lmdb
 import numpy as np
 
 from basicsr_m2trans.data.images import decode_image
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 FORMATS = ("png", "raw")
 

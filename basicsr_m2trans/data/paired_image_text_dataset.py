@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from basicsr_m2trans.data.images import read_image, to_tensor
 from basicsr_m2trans.data.lmdb_store import LmdbReader, Window
-from basicsr_m2trans.data.names import first_few
 from basicsr_m2trans.data.pairs import (
     Pair,
     captions_of,
@@ -24,7 +23,8 @@ from basicsr_m2trans.data.pairs import (
     size_text,
 )
 from basicsr_m2trans.data.patch_degradation import PatchDegradation
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import first_few
 
 
 class PairedImageTextDataset(Dataset):

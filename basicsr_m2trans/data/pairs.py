@@ -11,8 +11,8 @@ from typing import overload
 from basicsr_m2trans.data.captions import read_captions
 from basicsr_m2trans.data.images import list_images, read_size
 from basicsr_m2trans.data.lmdb_store import LmdbReader
-from basicsr_m2trans.data.names import first_few, image_name
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import first_few, image_name
 
 _SHAPE = re.compile(r"\s+\(\d+, *\d+, *\d+\)(\s+\d+)?$")
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from basicsr_m2trans.encoders.base import ImageTextEncoder
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 # Class name -> module; the module is imported when the encoder is asked for, since some need
 # transformers.

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.encoders.base import ImageTextEncoder, resize
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.weights import as_weights, check_weights, read_checkpoint
+from basicsr_m2trans.utils.errors import InputError
 
 CHECKPOINT_URL = "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
 WEIGHTS_NAME = "pytorch_model.bin"  # inside the archive

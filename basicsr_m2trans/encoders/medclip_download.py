@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-from basicsr_m2trans.atomic import write_atomic
-from basicsr_m2trans.encoders.download import CHUNK, DownloadError, download
 from basicsr_m2trans.encoders.medclip import (
     CHECKPOINT_URL,
     WEIGHTS_NAME,
@@ -17,7 +15,9 @@ from basicsr_m2trans.encoders.medclip import (
     packed_weights,
     read_medclip_checkpoint,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.download import CHUNK, DownloadError, download
+from basicsr_m2trans.utils.errors import InputError
 
 # The text file from which MedCLIP's own code takes the address of the weights.
 ADDRESS_FILE = "https://github.com/RyanWangZf/MedCLIP/raw/main/medclip/medclip_vit_weight.txt"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from basicsr_m2trans.encoders.base import ImageTextEncoder, resize
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 class OpenCLIPEncoder(ImageTextEncoder):

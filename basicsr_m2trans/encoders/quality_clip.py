@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_m2trans.atomic import write_atomic
+from basicsr_m2trans.checkpoints.weights import check_weights
 from basicsr_m2trans.encoders.base import ImageTextEncoder
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.weights import check_weights
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.errors import InputError
 
 SHIPPED_FILE = Path(__file__).with_name("quality_clip.safetensors")
 EMBED_DIM = 128

@@ -17,9 +17,9 @@ from torch import Tensor
 from basicsr_m2trans.archs.m2trans_arch import M2Trans
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.archs.wavelet import HaarTransform
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.regions import Region, strip_region, with_margin
 from basicsr_m2trans.inference.strips import ALIGNMENT, apply_in_strips, working_memory
+from basicsr_m2trans.utils.errors import InputError
 
 MEBIBYTE = 2**20
 DEFAULT_MEMORY = 2048

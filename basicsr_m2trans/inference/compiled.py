@@ -7,7 +7,7 @@ import shutil
 import torch
 from torch import Tensor, nn
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 # Each size is compiled anew, which takes minutes on a GPU; PyTorch itself gives up after 8.
 MOST_SIZES = 4

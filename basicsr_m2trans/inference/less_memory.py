@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.archs.wavelet import HaarTransform
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, enlarge
 from basicsr_m2trans.inference.tiles import enlarge_tiled
+from basicsr_m2trans.utils.errors import InputError
 
 
 class _Way(NamedTuple):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import enlarge_padded
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.regions import Region, with_margin
+from basicsr_m2trans.utils.errors import InputError
 
 # Width in low-resolution pixels over which one tile fades into the next.
 SEAM = 8

@@ -12,15 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs import Bicubic
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.checkpoints.networks import find_model, load_network
+from basicsr_m2trans.data.pillow_images import from_array, to_array
 from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY
 from basicsr_m2trans.inference.compiled import CompiledNetwork
 from basicsr_m2trans.inference.less_memory import Enlarger
-from basicsr_m2trans.inference.network_file import find_model, load_network
-from basicsr_m2trans.inference.pillow_images import from_array, to_array
+from basicsr_m2trans.utils.errors import InputError
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
 
+DISCLAIMER = "research use, not for diagnosis"
 # ITU-R BT.601, the luma of the field's PSNR.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

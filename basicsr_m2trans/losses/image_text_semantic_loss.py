@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.encoders import ImageTextEncoder, build_encoder
 from basicsr_m2trans.encoders.base import resize
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 REDUCTIONS = ("sum", "mean")
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.metrics.feature_similarity import YIQ_OF_BGR, feature_similarity
+from basicsr_m2trans.utils.errors import InputError
 
 # GMSD compares gradients at half resolution and FSIM filters with wavelengths of 6 pixels and more:
 # smaller images leave too few positions (piq gives GMSD 0 or FSIM NaN for images of 1 or 2 pixels

@@ -124,7 +124,7 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
             # torchrun ends all processes as soon as one has ended, and the first one is still
             # saving.
             torch.distributed.barrier()
-    from basicsr_m2trans.checkpoints import latest_training_state
+    from basicsr_m2trans.checkpoints.training_states import latest_training_state
 
     folder = Path(model.opt["path"]["training_states"])
     newest = latest_training_state(folder)

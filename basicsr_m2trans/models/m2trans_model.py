@@ -11,7 +11,6 @@ from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
@@ -19,6 +18,7 @@ from basicsr_m2trans.models.out_of_memory import explaining_out_of_memory
 from basicsr_m2trans.models.precision import float32_products
 from basicsr_m2trans.models.resumable_model import ResumableModel
 from basicsr_m2trans.models.training_options import TrainingOptions
+from basicsr_m2trans.utils.errors import InputError
 
 
 class M2TransModel(ResumableModel):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 if TYPE_CHECKING:
     from basicsr_m2trans.models.m2trans_model import M2TransModel

@@ -11,12 +11,15 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from torch import nn
 
-from basicsr_m2trans.atomic import write_atomic
-from basicsr_m2trans.checkpoints import delete_older_checkpoints, latest_training_state
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.checkpoints.training_states import (
+    delete_older_checkpoints,
+    latest_training_state,
+)
+from basicsr_m2trans.checkpoints.weights import read_checkpoint
 from basicsr_m2trans.models.shared_validation import SharedValidationModel
 from basicsr_m2trans.models.training_options import CheckpointOptions
-from basicsr_m2trans.weights import read_checkpoint
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.errors import InputError
 
 
 class ResumableModel(SharedValidationModel):

@@ -11,8 +11,8 @@ from basicsr.utils import tensor2img
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from basicsr_m2trans.atomic import write_atomic
 from basicsr_m2trans.data.images import encode_png
+from basicsr_m2trans.utils.atomic import write_atomic
 
 
 class SharedValidationModel(SRModel):

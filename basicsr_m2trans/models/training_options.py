@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from basicsr_m2trans.errors import InputError
-from basicsr_m2trans.option_schema.building import build_network
-from basicsr_m2trans.option_schema.relations import section
-from basicsr_m2trans.weights import as_weights, check_weights
+from basicsr_m2trans.checkpoints.weights import as_weights, check_weights
+from basicsr_m2trans.options.building import build_network
+from basicsr_m2trans.options.relations import section
+from basicsr_m2trans.utils.errors import InputError
 
 REMEDY = "write what the run began with, or begin a new run under another name"
 

@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from basicsr_m2trans.checkpoints import read_training_state, read_whole_checkpoint, training_states
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.checkpoints.training_states import (
+    read_training_state,
+    read_whole_checkpoint,
+    training_states,
+)
 from basicsr_m2trans.models.interruption import leave_signals_to_trainer
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.training.start_checks import early_end, kept_settings, require_same_network
+from basicsr_m2trans.utils.errors import InputError
 
 
 class TrainingStart:

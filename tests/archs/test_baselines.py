@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import basicsr_m2trans
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
 

@@ -9,7 +9,7 @@ from basicsr_m2trans.archs.elan_arch import (
     from_windows,
     to_windows,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_shifts_are_fixed_and_zero_padded():

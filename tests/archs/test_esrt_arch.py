@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from basicsr_m2trans.archs.esrt_arch import ESRT, EfficientAttention, EfficientTransformer
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_every_parameter_is_trained():

@@ -3,7 +3,7 @@ import torch
 
 from basicsr_m2trans import compat
 from basicsr_m2trans.archs import Bicubic
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 compat.apply()
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.archs.m2trans_arch import CFTM, M2Trans
 from basicsr_m2trans.data.images import to_tensor
-from basicsr_m2trans.data.phantom import make_phantom
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 # Each option of its own, and all together, which is what the option files of long trainings use.
 HYBRID = {

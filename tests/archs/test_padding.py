@@ -2,8 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import basicsr_m2trans
-from basicsr_m2trans.archs.padding import enlarge_padded, pad_swinir_input, pad_to_multiple
+from basicsr_m2trans.archs.padding import enlarge_padded, pad_to_multiple
 
 
 def test_equals_reflection_where_that_works():
@@ -37,21 +36,3 @@ def test_a_network_sees_multiples_and_its_output_is_cropped(size):
     out = enlarge_padded(network, x, 8)
     assert seen == [tuple(-(-side // 8) * 8 for side in size)]
     assert torch.equal(out, x.repeat_interleave(3, dim=-2).repeat_interleave(3, dim=-1))
-
-
-def test_swinir_takes_any_size_and_is_otherwise_itself():
-    basicsr_m2trans.register()
-    from basicsr.archs.swinir_arch import SwinIR
-
-    pad_swinir_input()
-    padded_once = SwinIR.forward
-    pad_swinir_input()
-    assert SwinIR.forward is padded_once
-    torch.manual_seed(0)
-    net = SwinIR(
-        embed_dim=12, depths=[2], num_heads=[2], window_size=8, upscale=2, upsampler="pixelshuffle"
-    ).eval()
-    x = torch.rand(1, 3, 8, 3)
-    with torch.no_grad():
-        small, reflected = net(x), net(x[..., [0, 1, 2, 1, 0, 1, 2, 1]])
-    torch.testing.assert_close(small, reflected[..., :6])

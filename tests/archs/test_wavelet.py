@@ -8,7 +8,7 @@ from basicsr_m2trans.archs.wavelet import (
     haar_idwt,
     haar_matrix,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_haar_of_one_pixel_block():

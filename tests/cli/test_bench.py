@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import basicsr_m2trans
+from basicsr_m2trans.apps.report.training_log import TrainingLog
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.cli.bench import BENCHMARKS
-from basicsr_m2trans.report.training_log import TrainingLog
 
 FOLDER = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
 QUICK = ("--quick", "--repetitions", "3", "--threads", "1")

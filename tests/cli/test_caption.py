@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from basicsr_m2trans.annotation.chat_endpoint import ChatRefiner
-from basicsr_m2trans.annotation.stages import Stages
+from basicsr_m2trans.apps.annotation.chat_endpoint import ChatRefiner
+from basicsr_m2trans.apps.annotation.stages import Stages
 from basicsr_m2trans.cli import caption, main
 from basicsr_m2trans.data.captions import make_caption, read_captions
 

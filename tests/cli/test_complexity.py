@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from basicsr_m2trans.apps.report.complexity import device_name
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.report.complexity import device_name
 
 OPTIONS = str(Path(__file__).parents[2] / "options")
 

@@ -4,11 +4,11 @@ import sys
 import pytest
 import torch
 
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.preparation.prepare import prepare
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.data.phantom import write_phantoms
-from basicsr_m2trans.data.prepare import prepare
-from basicsr_m2trans.report.evaluation import Scores
+from basicsr_m2trans.evaluation.prepared_set import Scores
 
 
 @pytest.fixture

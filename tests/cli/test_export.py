@@ -4,8 +4,8 @@ import torch
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
+from basicsr_m2trans.checkpoints.networks import build_network
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.inference.network_file import build_network
 
 SETTINGS = {"upscale": 2, "num_feat": 8, "num_block": 1}
 

@@ -3,10 +3,10 @@ import csv
 import pytest
 import torch
 
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.preparation.prepare import prepare
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.data.phantom import write_phantoms
-from basicsr_m2trans.data.prepare import prepare
 
 NETWORK = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 2}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
+from basicsr_m2trans.apps.preparation import presets
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.data import presets
 
 
 @pytest.fixture

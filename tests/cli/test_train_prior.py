@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from basicsr_m2trans.apps.preparation.phantom import write_phantoms
+from basicsr_m2trans.apps.prior.degradations import FLAWS
 from basicsr_m2trans.cli import main
-from basicsr_m2trans.data.phantom import write_phantoms
 from basicsr_m2trans.encoders.quality_clip import SHIPPED_FILE, read_quality_clip
-from basicsr_m2trans.prior.degradations import FLAWS
 
 
 @pytest.fixture

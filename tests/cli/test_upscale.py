@@ -140,7 +140,7 @@ def test_options_that_cannot_be(scans, capsys, arguments, message):
 
 
 def test_ctrl_c_leaves_no_partial_file_and_the_report(scans, monkeypatch, capsys):
-    from basicsr_m2trans.inference import image_files
+    from basicsr_m2trans.apps.files import image_files
 
     def interrupt(_, path, *__):
         path.write_text("half")

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from basicsr_m2trans.data.annotations import read_boxes
+from basicsr_m2trans.apps.preparation.annotations import read_boxes
+from basicsr_m2trans.apps.preparation.manifest import Manifest
+from basicsr_m2trans.apps.preparation.prepare_image import Job, make_images
 from basicsr_m2trans.data.captions import read_captions
 from basicsr_m2trans.data.images import read_image, read_size
 from basicsr_m2trans.data.lmdb_store import read_meta_info
-from basicsr_m2trans.data.manifest import Manifest
-from basicsr_m2trans.data.prepare_image import Job, make_images
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -153,9 +153,9 @@ def test_images_that_are_damaged_anywhere(suffix, shape, where, inserted):
 
 
 @pytest.fixture
-def ultrasound(make_dicom, random_image):
+def ultrasound(make_dicom_image, random_image):
     """The bytes of a DICOM file with a region of the scan, which two tests may damage."""
-    return make_dicom(random_image(30, 40), regions=[(1, 1, 2, 2, 37, 27)]).read_bytes()
+    return make_dicom_image(random_image(30, 40), regions=[(1, 1, 2, 2, 37, 27)]).read_bytes()
 
 
 @FEW

@@ -13,8 +13,8 @@ from basicsr_m2trans.data.captions import (
     read_captions,
     write_captions,
 )
-from basicsr_m2trans.data.names import image_name
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.names import image_name
 
 PATTERNS = [
     re.compile(template.format(attr="(?P<words>[a-z]+(?:, [a-z]+)*)")) for template in TEMPLATES

@@ -17,7 +17,7 @@ from basicsr_m2trans.data.images import (
     read_size,
     to_tensor,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_colour_and_grey(tmp_path, save_image, random_image):

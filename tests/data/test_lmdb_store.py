@@ -13,7 +13,7 @@ from basicsr_m2trans import compat
 from basicsr_m2trans.data import lmdb_store
 from basicsr_m2trans.data.images import encode_png
 from basicsr_m2trans.data.lmdb_store import LmdbReader, read_meta_info, write_lmdb
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from basicsr_m2trans.data.captions import write_captions
 from basicsr_m2trans.data.images import encode_png
 from basicsr_m2trans.data.lmdb_store import write_lmdb
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 COUNT = 6
 SCALE = 2
@@ -115,10 +115,10 @@ def test_raw_pixels_give_the_same_items_as_png(lmdb, raw_lmdb, phase):
 @pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (1, np.uint16), (3, np.uint16)])
 @pytest.mark.parametrize("phase", ["train", "val"])
 def test_raw_pixels_of_every_format_give_the_same_items_as_png(
-    lmdb, raw_lmdb, random_image, enlarge, phase, channels, dtype
+    lmdb, raw_lmdb, random_image, doubled, phase, channels, dtype
 ):
     lq = random_image(9, 11, channels, dtype=dtype)
-    larger = np.pad(enlarge(lq), ((0, 1), (0, 1), (0, 0))) if phase == "val" else enlarge(lq)
+    larger = np.pad(doubled(lq), ((0, 1), (0, 1), (0, 0))) if phase == "val" else doubled(lq)
     for root, image in (("dataroot_gt", larger), ("dataroot_lq", lq)):
         write_lmdb(lmdb[root], [("a", encode_png(image), image.shape)])
         write_lmdb(raw_lmdb[root], [("a", image, image.shape)])
@@ -128,7 +128,7 @@ def test_raw_pixels_of_every_format_give_the_same_items_as_png(
 
 
 @pytest.mark.parametrize("backend", ["disk", "lmdb", "raw_lmdb"])
-def test_patches_are_what_the_documentation_says(request, backend, images, enlarge):
+def test_patches_are_what_the_documentation_says(request, backend, images, doubled):
     opt = request.getfixturevalue(backend)
     dataset = PairedImageTextDataset(opt)
     orientations = set()
@@ -141,7 +141,7 @@ def test_patches_are_what_the_documentation_says(request, backend, images, enlar
         lq = lq[:, ::-1] if hflip else lq
         lq = lq[::-1] if vflip else lq
         lq = np.rot90(lq) if rotate else lq
-        for side, patch in (("lq", lq), ("gt", enlarge(lq))):
+        for side, patch in (("lq", lq), ("gt", doubled(lq))):
             expected = patch.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
             assert np.array_equal(dataset[index][side], expected)
         orientations.add((bool(hflip), bool(vflip), bool(rotate)))
@@ -206,7 +206,7 @@ def test_each_draw_of_an_image_differs(disk):
 
 def test_every_epoch_of_the_sampler_draws_new_crops(disk):
     compat.apply()
-    from basicsr_m2trans.data.sampler import ResumableSampler
+    from basicsr_m2trans.training.sampler import ResumableSampler
 
     dataset = PairedImageTextDataset(disk)
     sampler = ResumableSampler(dataset, num_replicas=1, rank=0)
@@ -254,10 +254,10 @@ def test_crops_reach_every_position(disk):
     [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)],
 )
 def test_augmentation_gives_every_orientation_equally_often(
-    tmp_path, save_image, random_image, hflip, rot, count, enlarge
+    tmp_path, save_image, random_image, hflip, rot, count, doubled
 ):
     lq = save_image(tmp_path / "lq" / "a.png", random_image(8, 8, 3))
-    save_image(tmp_path / "gt" / "a.png", enlarge(lq))
+    save_image(tmp_path / "gt" / "a.png", doubled(lq))
     opt = {
         "dataroot_gt": str(tmp_path / "gt"),
         "dataroot_lq": str(tmp_path / "lq"),
@@ -276,12 +276,12 @@ def test_augmentation_gives_every_orientation_equally_often(
     assert counts.min() > 0.6 * 400 / count
 
 
-def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, enlarge):
+def test_validation_equals_basicsrs_data_set(lmdb, tmp_path, images, doubled):
     compat.apply()
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     larger = {
-        name: np.pad(enlarge(image), ((0, 1), (0, 1), (0, 0))) for name, image in images.items()
+        name: np.pad(doubled(image), ((0, 1), (0, 1), (0, 0))) for name, image in images.items()
     }
     write_lmdb(
         tmp_path / "gt.lmdb",
@@ -339,14 +339,14 @@ def test_one_lmdb_serves_several_data_sets(lmdb):
     assert same_item(pickle.loads(pickle.dumps(train))[9], train[9])
 
 
-def test_pixel_formats_may_differ_between_files(tmp_path, save_image, random_image, enlarge):
+def test_pixel_formats_may_differ_between_files(tmp_path, save_image, random_image, doubled):
     for name, shape, dtype in (
         ("grey", (8, 8), np.uint8),
         ("deep", (8, 8, 3), np.uint16),
         ("rgba", (8, 8, 4), np.uint8),
     ):
         lq = save_image(tmp_path / "lq" / f"{name}.png", random_image(*shape, dtype=dtype))
-        save_image(tmp_path / "gt" / f"{name}.png", enlarge(lq))
+        save_image(tmp_path / "gt" / f"{name}.png", doubled(lq))
     opt = {
         "dataroot_gt": str(tmp_path / "gt"),
         "dataroot_lq": str(tmp_path / "lq"),

@@ -10,7 +10,7 @@ from basicsr_m2trans.data.pairs import (
     pairs_from_meta_info,
     size_problem,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 NAMES = ["a", "left kidney", "médiastin", "1.2.840"]
 

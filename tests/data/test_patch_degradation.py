@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from basicsr_m2trans.data.patch_degradation import PatchDegradation
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from basicsr_m2trans import compat
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
 from basicsr_m2trans.data.captions import make_caption
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
-from basicsr_m2trans.data.prepare import prepare
-from basicsr_m2trans.data.prepare_lmdb import lmdb_name
 
 
 def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):

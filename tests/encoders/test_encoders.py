@@ -3,11 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from basicsr_m2trans.data.phantom import make_phantom
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.encoders import build_encoder
 from basicsr_m2trans.encoders.base import resize
 from basicsr_m2trans.encoders.seeded_clip import SeededCLIPEncoder
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_seed_decides_the_weights_and_nothing_else_changes():

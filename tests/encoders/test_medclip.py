@@ -16,7 +16,7 @@ from basicsr_m2trans.encoders.medclip import (
     MedCLIPModel,
     read_medclip_checkpoint,
 )
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 REFERENCE = Path(__file__).parents[1] / "data/reference"
 CAPTION = "a picture of a nice, sharp, fine, clear, clean, cool, great ultrasound image"

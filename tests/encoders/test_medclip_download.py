@@ -9,7 +9,7 @@ import torch
 from basicsr_m2trans.encoders import medclip_download
 from basicsr_m2trans.encoders.medclip import CHECKPOINT_URL, read_medclip_checkpoint
 from basicsr_m2trans.encoders.medclip_download import ARCHIVE, fetch_medclip
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 KEYS = Path(__file__).parents[1] / "data/reference/medclip_vit_keys.json"
 

@@ -9,8 +9,8 @@ from PIL import Image
 from basicsr_m2trans import compat
 from basicsr_m2trans.encoders import build_encoder
 from basicsr_m2trans.encoders.medclip import VOCABULARY
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.losses import ImageTextSemanticLoss
+from basicsr_m2trans.utils.errors import InputError
 
 compat.declare_torchvision_operators()
 open_clip = pytest.importorskip("open_clip")

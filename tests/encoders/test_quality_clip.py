@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from basicsr_m2trans.data.phantom import make_phantom
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
+from basicsr_m2trans.apps.prior.flaw_captions import REFERENCE_CAPTION, known_words
 from basicsr_m2trans.encoders.quality_clip import (
     MAX_WORDS,
     SHIPPED_FILE,
@@ -17,9 +18,8 @@ from basicsr_m2trans.encoders.quality_clip import (
     split_words,
     write_quality_clip,
 )
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.losses import ImageTextSemanticLoss
-from basicsr_m2trans.prior.flaw_captions import REFERENCE_CAPTION, known_words
+from basicsr_m2trans.utils.errors import InputError
 
 WORDS = ("a", "image", "low-resolution", "noisy", "sharp")
 

@@ -7,9 +7,9 @@ import torch
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import enlarge
 from basicsr_m2trans.inference.bounded_memory import MEBIBYTE
+from basicsr_m2trans.utils.errors import InputError
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("float32")]
 

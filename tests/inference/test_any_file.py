@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from basicsr_m2trans.inference.batch import run_jobs
-from basicsr_m2trans.inference.image_files import read_image
-from basicsr_m2trans.inference.jobs import Job
+from basicsr_m2trans.apps.files.batch import run_jobs
+from basicsr_m2trans.apps.files.image_files import read_image
+from basicsr_m2trans.apps.files.jobs import Job
 
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import bounded_memory, enlarge, enlarge_strips
+from basicsr_m2trans.utils.errors import InputError
 
 HYBRID = {
     "norm": "none",

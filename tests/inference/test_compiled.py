@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from basicsr_m2trans import Upscaler
+from basicsr_m2trans.apps.files.batch import run_jobs
+from basicsr_m2trans.apps.files.jobs import plan_jobs
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import compiled
-from basicsr_m2trans.inference.batch import run_jobs
 from basicsr_m2trans.inference.compiled import CompiledNetwork
-from basicsr_m2trans.inference.jobs import plan_jobs
+from basicsr_m2trans.utils.errors import InputError
 
 
 @pytest.fixture

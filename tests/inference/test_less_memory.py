@@ -11,9 +11,9 @@ from torch import nn
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import enlarge, less_memory
 from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.utils.errors import InputError
 
 
 class LimitedM2Trans(M2Trans):

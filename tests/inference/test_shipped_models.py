@@ -9,10 +9,10 @@ import yaml
 from safetensors import safe_open
 
 from basicsr_m2trans import Upscaler
+from basicsr_m2trans.apps.preparation.degradation import downsample_bicubic
+from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.data.degradation import downsample_bicubic
-from basicsr_m2trans.data.phantom import make_phantom
-from basicsr_m2trans.inference.network_file import (
+from basicsr_m2trans.checkpoints.networks import (
     build_network,
     find_model,
     load_checkpoint,

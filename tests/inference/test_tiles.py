@@ -8,8 +8,8 @@ from torch import nn
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import Tiled, enlarge_tiled, tiling_difference
+from basicsr_m2trans.utils.errors import InputError
 
 
 def local_network(upscale=2, depth=3):

@@ -9,8 +9,8 @@ from torch import nn
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import Bicubic, M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.utils.errors import InputError
 
 
 @pytest.fixture

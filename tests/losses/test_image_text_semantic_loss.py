@@ -4,8 +4,8 @@ from torch import nn
 
 from basicsr_m2trans.encoders import ImageTextEncoder
 from basicsr_m2trans.encoders.base import resize
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.losses import ImageTextSemanticLoss
+from basicsr_m2trans.utils.errors import InputError
 
 CAPTIONS = ["a sharp ultrasound image", "a clean image of an ultrasound"]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.metrics import calculate_fsim, calculate_gmsd
+from basicsr_m2trans.utils.errors import InputError
 
 METRICS = (calculate_fsim, calculate_gmsd)
 

@@ -8,8 +8,8 @@ from torch import nn
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks, repeated_blocks
+from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
 

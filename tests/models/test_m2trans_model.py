@@ -9,7 +9,7 @@ import torch
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
 

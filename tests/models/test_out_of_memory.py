@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import basicsr_m2trans
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.checkpoints import read_training_state
-from basicsr_m2trans.errors import InputError
+from basicsr_m2trans.checkpoints.training_states import read_training_state
+from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
 

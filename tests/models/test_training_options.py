@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_options import CheckpointOptions, TrainingOptions
+from basicsr_m2trans.utils.errors import InputError
 
 
 def test_defaults_are_plain_training():

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from basicsr_m2trans import register
-from basicsr_m2trans.errors import InputError
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.training.training_start import TrainingStart
+from basicsr_m2trans.utils.errors import InputError
 
 LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
 

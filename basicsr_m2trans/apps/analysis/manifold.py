@@ -1,0 +1,149 @@
+"""Manifold discovery and analysis (M. T. Islam et al., Nature Communications 14, 2023, no. 8506) of
+a network's layers.
+
+The network's outputs are ordered by their distance from one end of the manifold that they form.
+Features are then projected so that this order comes out, and drawn in two dimensions.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+
+import numpy as np
+
+from basicsr_m2trans.apps.analysis.layer_features import LayerFeatures
+from basicsr_m2trans.apps.analysis.supervised_reduction import reduce_supervised
+from basicsr_m2trans.utils.errors import InputError
+
+# Trustworthiness looks at each point's 5 nearest, UMAP at its 15 nearest: the libraries' own
+# settings.
+TRUSTWORTHINESS_NEIGHBOURS = 5
+UMAP_NEIGHBOURS = 15
+# Trustworthiness is defined for neighbourhoods of less than half of the points.
+MIN_IMAGES = 2 * TRUSTWORTHINESS_NEIGHBOURS + 1
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """One network's layers as points in two dimensions.
+
+    Attributes:
+        name: of the network.
+        images: names of the N images.
+        distances: (N,), of the outputs from the end of their manifold.
+        labels: (N,), the pseudo-labels by which the features were projected, from 0.
+        layers: (N, 2) for each CFTM.
+        trustworthiness: for each CFTM, from 0 to 1, of its features as a map of the outputs.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    distances: np.ndarray
+    labels: np.ndarray
+    layers: tuple[np.ndarray, ...]
+    trustworthiness: tuple[float, ...]
+
+
+def require_umap() -> None:
+    """Raise before anything is computed where UMAP is missing.
+
+    Raises:
+        InputError: umap-learn is not installed.
+    """
+    if importlib.util.find_spec("umap") is None:
+        raise InputError(
+            "m2trans mda needs umap-learn; install it with `pip install 'basicsr_m2trans[mda]'`"
+        )
+
+
+def analyse(
+    name: str, features: LayerFeatures, components: int, seed: int = 0, shuffle_labels: bool = False
+) -> Manifold:
+    """Draw the features of every layer so that the order of the network's outputs comes out.
+
+    Args:
+        name: of the network.
+        features: of at least `MIN_IMAGES` images.
+        components: principal components of the features that are projected; all of them if there
+            are fewer.
+        seed: of the projection's start, UMAP and the shuffling.
+        shuffle_labels: project by the pseudo-labels in random order, to see what the method draws
+            where features know nothing of the output.
+
+    Raises:
+        InputError: all outputs are equal, or a layer's features are.
+    """
+    distances = distances_from_end(features.output)
+    labels = pseudo_labels(distances)
+    if shuffle_labels:
+        labels = np.random.default_rng(seed).permutation(labels)
+    layers = tuple(
+        draw_in_two_dimensions(
+            reduce_supervised(layer[:, :components], labels, seed=seed).points, seed
+        )
+        for layer in features.layers
+    )
+    return Manifold(
+        name=name,
+        images=features.images,
+        distances=distances,
+        labels=labels,
+        layers=layers,
+        trustworthiness=tuple(
+            output_trustworthiness(layer, features.output) for layer in features.layers
+        ),
+    )
+
+
+def distances_from_end(outputs: np.ndarray) -> np.ndarray:
+    """Distances of points from the end of their manifold: the one of them that is farthest from
+    their mean.
+
+    Islam et al.'s code takes the point farthest from the first one, which depends on the order of
+    the images.
+
+    Args:
+        outputs: (N, D).
+
+    Returns:
+        (N,); the end has 0.
+    """
+    end = np.linalg.norm(outputs - outputs.mean(axis=0), axis=1).argmax()
+    return np.linalg.norm(outputs - outputs[end], axis=1)
+
+
+def pseudo_labels(distances: np.ndarray) -> np.ndarray:
+    """The bins of NumPy's 'auto' histogram that distances fall into, from 0; a bin may be empty.
+
+    Args:
+        distances: (N,).
+
+    Returns:
+        (N,), rising with the distance.
+    """
+    edges = np.histogram_bin_edges(distances, "auto")
+    return np.digitize(distances, edges[1:-1])
+
+
+def output_trustworthiness(features: np.ndarray, outputs: np.ndarray) -> float:
+    """How well neighbours in features are neighbours in output: 1 if all are, about 0.5 by chance.
+
+    Trustworthiness (Venna and Kaski 2001) of the features as a map of the outputs. A neighbour in
+    features counts against it by how far down it comes among the neighbours in output. No label has
+    a part in it.
+
+    Args:
+        features: (N, D).
+        outputs: (N, E), of the same images.
+    """
+    from sklearn.manifold import trustworthiness
+
+    return float(trustworthiness(outputs, features, n_neighbors=TRUSTWORTHINESS_NEIGHBOURS))
+
+
+def draw_in_two_dimensions(points: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP of points: (N, D) -> (N, 2), repeatable."""
+    import umap
+
+    neighbours = min(UMAP_NEIGHBOURS, len(points) - 1)
+    # UMAP is repeatable in a single thread only.
+    return umap.UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(points)

@@ -1,0 +1,127 @@
+"""The record that `m2trans prepare` keeps in its output folder, so that it can stop and go on
+anywhere.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from basicsr_m2trans.data.dicom import is_dicom_file
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.errors import InputError
+
+FILE_NAME = "manifest.json"
+
+
+@dataclass
+class Source:
+    """What became of one source file.
+
+    Attributes:
+        size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives
+            them; if they differ it is read again.
+        images: (h, w, c) in pixels of each HR image made from it, by image name; empty if it was
+            skipped.
+        skipped: why it was skipped, or None.
+    """
+
+    size: int
+    mtime_ns: int
+    images: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    skipped: str | None = None
+
+
+class Manifest:
+    """Parameters and state of one output folder; `save` replaces `manifest.json` as a whole.
+
+    Attributes:
+        scales: those of earlier runs and those wanted now, sorted.
+        sources: by path relative to the HR folder, with `/`; DICOM files, whose paths may hold
+            patient names, by their image name, which stands for their content (see
+            `dicom.anonymous_name`).
+        lmdbs: digest of the images that each finished LMDB folder holds, by folder name.
+
+    Args:
+        out: the output folder; created if absent.
+        parameters: everything that the output depends on, as JSON values, but for the scales.
+        scales: scales that are wanted now.
+
+    Raises:
+        InputError: `out` holds something else than an earlier output, or one with other parameters,
+            or its manifest is damaged.
+    """
+
+    def __init__(self, out: Path, parameters: dict, scales: Iterable[int]) -> None:
+        self.path = out / FILE_NAME
+        self.parameters = parameters
+        self.scales = sorted(set(scales))
+        self.sources: dict[str, Source] = {}
+        self.lmdbs: dict[str, str] = {}
+        if self.path.is_file():
+            self._load()
+        elif out.exists() and (
+            not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())
+        ):
+            raise InputError(
+                f"{out}: is not empty and was not made by this command; choose another output "
+                "folder"
+            )
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            self.save()
+
+    def _load(self) -> None:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            before = content["parameters"]
+            self.scales = sorted({*self.scales, *content["scales"]})
+            self.sources = {path: Source(**record) for path, record in content["sources"].items()}
+            self.lmdbs = content["lmdbs"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.path}: is damaged ({error!r}); delete its folder and prepare it again"
+            ) from error
+        differing = [
+            f"{key} was {before.get(key)!r} and is now {self.parameters.get(key)!r}"
+            for key in sorted(before.keys() | self.parameters.keys())
+            if before.get(key) != self.parameters.get(key)
+        ]
+        if differing:
+            raise InputError(
+                f"{self.path.parent}: was made with other parameters ({'; '.join(differing)}); "
+                "choose another output folder, or repeat the parameters"
+            )
+
+    def save(self) -> None:
+        """Write the file."""
+        content = {
+            "parameters": self.parameters,
+            "scales": self.scales,
+            "lmdbs": self.lmdbs,
+            "sources": {path: asdict(self.sources[path]) for path in sorted(self.sources)},
+        }
+        write_atomic(self.path, json.dumps(content, indent=1).encode())
+
+    def images(self) -> dict[str, tuple[int, int, int]]:
+        """(h, w, c) of every HR image by name, sorted by name."""
+        return dict(
+            sorted(pair for source in self.sources.values() for pair in source.images.items())
+        )
+
+    def digest(self) -> str:
+        """Changes whenever an image is added, removed or made again from a changed source."""
+        made = sorted((path, s.size, s.mtime_ns) for path, s in self.sources.items() if s.images)
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+
+
+def fingerprint(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in ns of a file: what `Source` is compared by.
+
+    For DICOM files the time is 0: it may be the day of the examination, and their key changes with
+    their content.
+    """
+    status = os.stat(path)
+    return status.st_size, 0 if is_dicom_file(path) else status.st_mtime_ns

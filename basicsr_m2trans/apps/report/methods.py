@@ -1,0 +1,329 @@
+"""Which option file a method has, and what a comparison changes in it: data, budget and seed,
+nothing else.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from basicsr_m2trans.apps.report.settings import BICUBIC, Method, Run, Settings
+from basicsr_m2trans.checkpoints.networks import network_section
+from basicsr_m2trans.evaluation.set_folders import set_options
+from basicsr_m2trans.options.checks import find_problems, read_option_file
+from basicsr_m2trans.options.relations import section
+from basicsr_m2trans.options.walk import guess
+from basicsr_m2trans.utils.errors import InputError, Problem, reported
+from basicsr_m2trans.utils.names import first_few
+from basicsr_m2trans.utils.yaml_file import OptionFile
+
+# Where a method's option files lie below the folder of options.
+FOLDERS = (".", "baselines", "ablations")
+# Keys that a comparison sets by itself, and the keys of a plan that decide about each.
+BUDGET = ("iterations", "minutes")
+OWN_KEYS = {
+    "name": ("methods",),
+    "scale": ("scales",),
+    "manual_seed": ("seeds",),
+    "train:total_iter": BUDGET,
+    "val:val_freq": ("validations",),
+    "logger:print_freq": BUDGET,
+    "logger:save_checkpoint_freq": BUDGET,
+    # Would delete the checkpoint at which the time budget ends.
+    "logger:keep_last": BUDGET,
+}
+# Keys of a data set that the comparison's data replace.
+SET_KEYS = (
+    "name",
+    "type",
+    "dataroot_gt",
+    "dataroot_lq",
+    "io_backend",
+    "filename_tmpl",
+    "meta_info_file",
+    "captions",
+)
+# The arguments of the command line that stand for those keys.
+ARGUMENTS = {
+    "data": "--data",
+    "methods": "--methods",
+    "scales": "--scales",
+    "seeds": "--seeds",
+    "iterations": "--iters",
+    "minutes": "--time-budget",
+    "validations": "--validations",
+}
+
+
+def deciding_keys(key: str) -> tuple[str, ...]:
+    """The keys of a plan that decide about `key:key` of option files; none where a plan may change
+    it.
+    """
+    return OWN_KEYS.get(key, ("data",) if ":dataroot_" in key else ())
+
+
+def option_file(
+    method: str, scale: int, options: Path, place: str = "", others: Sequence[str] = ()
+) -> Path:
+    """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines
+    and ablations.
+
+    Args:
+        method: name of the option files.
+        scale: of the one that is meant.
+        options: folder of option files.
+        place: where the method is named, for messages.
+        others: names that may have been meant, beside those of option files.
+
+    Raises:
+        InputError: there is no such file; the methods that there are for this scale are named. Or
+            no such folder.
+    """
+    if not options.is_dir():
+        raise InputError(
+            f"--options {options}: there is no such folder; run this in the project's folder, or "
+            "name its options"
+        )
+    for folder in FOLDERS:
+        path = options / folder / f"train_{method}_x{scale}.yml"
+        if path.is_file():
+            return path
+    found = (
+        path
+        for folder in FOLDERS
+        for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml")
+    )
+    known = sorted({path.stem.removeprefix("train_").removesuffix(f"_x{scale}") for path in found})
+    names = list(dict.fromkeys([BICUBIC.lower(), *known]))
+    choice = f"choose from {', '.join(names)}"
+    if others:
+        choice = f"choose from the plan's {', '.join(others)}, or from {', '.join(names)}"
+    raise InputError(
+        f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml "
+        f"in {options}; {guess(method, [*others, *names])}{choice}, or write that file"
+    )
+
+
+def network_options(method: str, scale: int, options: Path) -> dict[str, Any]:
+    """The section `network_g` of a method: its architecture and settings.
+
+    Raises:
+        InputError: the method has no option file, or it names no network.
+    """
+    if method == BICUBIC:
+        return {"type": BICUBIC, "upscale": scale}
+    return network_section(option_file(method, scale, options))
+
+
+def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]:
+    """The option file of each method and scale (`M2Trans_x2`) as a comparison runs it, before
+    budget and seed.
+
+    It has the comparison's data, which need not be there, and the user's changes.
+
+    Args:
+        settings: methods, data and changes. Overrides are entries `key:key=value` for all methods,
+            or `METHOD.key:key=value` for one; values are YAML.
+        runs: of these methods and scales.
+
+    Raises:
+        InputError: files, keys or values cannot be used; one message lists those of all methods.
+    """
+    files, problems, texts = {}, {}, []
+    for setting, run in {run.setting: run for run in runs if run.seed is not None}.items():
+        try:
+            files[setting], found = _base_file(settings, settings.methods[run.method], run.scale)
+            problems[setting] = files[setting].placed(found)
+        except InputError as error:
+            texts.append(str(error))
+    refuse(problems, texts)
+    return files
+
+
+def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ()) -> None:
+    """Report all that is wrong with methods at once; what is wrong with several of them is named
+    once.
+
+    Args:
+        problems: by method and scale (`M2Trans_x2`), each with its place.
+        texts: what else is wrong.
+
+    Raises:
+        InputError: there is at least one problem or text.
+    """
+    settings: dict[Problem, list[str]] = {}
+    for setting, found in problems.items():
+        for problem in dict.fromkeys(found):
+            settings.setdefault(problem, []).append(setting)
+    groups: dict[tuple[str, ...], list[Problem]] = {}
+    for problem, having in settings.items():
+        groups.setdefault(tuple(having), []).append(problem)
+    reports = list(dict.fromkeys(texts))
+    for names, group in groups.items():
+        subject = f"methods {first_few(names)} have" if names[1:] else f"method {names[0]} has"
+        reports.append(reported(subject, group))
+    if reports:
+        raise InputError("\n".join(reports))
+
+
+def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFile, list[Problem]]:
+    """One of `base_files`, and what is wrong with its keys and values.
+
+    Raises:
+        InputError: a file or an override cannot be read.
+    """
+    data = settings.data
+    path = option_file(
+        method.base or method.name, scale, settings.options, method.place, method.others
+    )
+    file = read_option_file(path, "train")
+    opt = file.opt
+    opt["scale"] = scale
+    for phase in ("train", "val"):
+        kept = {
+            key: value
+            for key, value in opt["datasets"].get(phase, {}).items()
+            if key not in SET_KEYS
+        }
+        opt["datasets"][phase] = kept | {"name": phase} | set_options(data / phase, scale)
+    captions = data / "train" / "captions.csv"
+    if captions.is_file() or not captions.parent.is_dir():
+        opt["datasets"]["train"]["captions"] = str(captions.resolve())
+    sets = copy.deepcopy({phase: opt["datasets"][phase] for phase in ("train", "val")})
+    known = set(section(opt, "val", "metrics"))
+    for changes in method.changes.get(scale, ()):
+        file.merge(changes)
+    for entry in settings.overrides:
+        _override(file, method.name, entry, set(settings.methods))
+    metrics = section(opt, "val", "metrics")
+    left_out = [name for name, metric in metrics.items() if metric is None]
+    for name in set(left_out) & known:
+        del metrics[name]  # an option file does not list what is not measured
+    for phase, dataset in sets.items():
+        _keep_data(section(opt, "datasets"), phase, dataset)
+    make_paths_absolute(opt)
+    problems = find_problems(file, "train", files=False)
+    problems += [
+        Problem(
+            ("val", "metrics", name),
+            "is no metric of the option file",
+            f"choose from {', '.join(sorted(known))}",
+        )
+        for name in left_out
+        if name not in known
+    ]
+    if not opt.get("val"):
+        # Trainings do without, comparisons do not.
+        problems.append(Problem(("val",), "is missing", "take it from another option file"))
+    return file, problems
+
+
+def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> None:
+    """Apply one entry of `--set`, unless it is for another method."""
+    key, equals, value = entry.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {entry}: write it as key:key=value or METHOD.key:key=value")
+    if "." in key:
+        # Methods may have dots in their names, as the ablations of beta have.
+        target, _, key = key.rpartition(".")
+        if target not in methods:
+            raise InputError(
+                f"--set {entry}: {target!r} is not among --methods {','.join(sorted(methods))}"
+            )
+        if target != method:
+            return
+    if deciding_keys(key):
+        deciding = " or ".join(ARGUMENTS[each] for each in deciding_keys(key))
+        raise InputError(f"--set {entry}: a comparison sets {key} by itself; see {deciding}")
+    *parents, last = key.split(":")
+    around: Any = file.opt
+    for parent in parents:
+        around = around.get(parent) if isinstance(around, dict) else None
+    if not isinstance(around, dict):
+        raise InputError(
+            f"--set {entry}: the options of {method} have no section {':'.join(parents)}; "
+            "write METHOD. in front to change one method"
+        )
+    try:
+        file.put((*parents, last), yaml.safe_load(value), f"--set {entry}")
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"--set {entry}: the value is not valid YAML") from error
+
+
+def _keep_data(datasets: dict[str, Any], phase: str, before: dict[str, Any]) -> None:
+    """Give the comparison's data to a data set of another type that has replaced the one from
+    before.
+    """
+    now = datasets.get(phase)
+    if isinstance(now, dict) and now.get("type") != before["type"]:
+        # Captions belong to the old type.
+        kept = {key: before[key] for key in SET_KEYS if key in before and key != "captions"}
+        datasets[phase] = kept | now
+
+
+def make_paths_absolute(opt: dict[str, Any]) -> None:
+    """Paths in option files start at the current directory, but runs work in the output folder."""
+    encoder = section(opt, "train", "semantic_opt", "encoder")
+    for values, key in ((section(opt, "path"), "pretrain_network_g"), (encoder, "checkpoint")):
+        # Other values are left to the checks.
+        if isinstance(values.get(key), str) and values[key]:
+            values[key] = str(Path(values[key]).expanduser().resolve())
+
+
+def run_options(
+    base: dict[str, Any], run: Run, iterations: int, validations: int
+) -> dict[str, Any]:
+    """The complete options of one run.
+
+    The learning rate's schedule is stretched from the option file's length to `iterations`, so that
+    every method anneals fully. The log has about 100 lines, checkpoints are written about 20 times.
+
+    Args:
+        base: the options of one of `base_files`.
+        iterations: length of the training.
+        validations: how often to validate on the way; with 0 the sections for it are removed.
+    """
+    opt = copy.deepcopy(base)
+    opt |= {"name": run.name, "manual_seed": run.seed}
+    _fit_schedule(opt["train"], iterations)
+    percent = max(1, iterations // 100)
+    opt["logger"] |= {"print_freq": percent, "save_checkpoint_freq": 5 * percent}
+    opt["logger"].pop("keep_last", None)
+    if validations:
+        # A multiple of print_freq: the log tells a validation's iteration by the line before it.
+        opt["val"]["val_freq"] = percent * max(1, round(iterations / percent / validations))
+    else:
+        del opt["val"], opt["datasets"]["val"]
+    return opt
+
+
+def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
+    """Stretch warm-up, periods and milestones to a training of this length; a warm-up keeps at
+    least one iteration.
+    """
+    factor = iterations / train["total_iter"]
+    scheduler = train["scheduler"]
+    if "periods" in scheduler:
+        ends = np.rint(np.cumsum([0, *scheduler["periods"]]) * factor).astype(int)
+        scheduler["periods"] = [max(1, int(period)) for period in np.diff(ends)]
+    for key in ("milestones", "restarts"):
+        if key in scheduler:
+            scheduler[key] = [round(value * factor) for value in scheduler[key]]
+    if train.get("warmup_iter", -1) > 0:
+        train["warmup_iter"] = max(1, round(train["warmup_iter"] * factor))
+    train["total_iter"] = iterations
+
+
+def write_options(path: Path, opt: dict[str, Any]) -> None:
+    """Write an option file that can also be run by hand; it replaces an older one as a whole."""
+    from basicsr_m2trans.utils.atomic import write_atomic
+
+    header = (
+        "# Written by m2trans compare. By hand, from the folder above this one:\n"
+        f"#   python -m basicsr_m2trans.train -opt options/{path.name} --auto_resume\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, (header + yaml.safe_dump(opt, sort_keys=False)).encode())

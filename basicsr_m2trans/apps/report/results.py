@@ -1,0 +1,125 @@
+"""Writes what a comparison has found so far: tables, and the figures' data from its folder."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from basicsr_m2trans.apps.report.figures import detail_panel, trade_off, training_curves
+from basicsr_m2trans.apps.report.settings import BICUBIC, Run
+from basicsr_m2trans.apps.report.summary import Cell, Key, summarise
+from basicsr_m2trans.apps.report.tables import result_tables, results_csv
+from basicsr_m2trans.apps.report.training import Trained
+from basicsr_m2trans.apps.report.training_log import read_training_log
+from basicsr_m2trans.evaluation.prepared_set import Scores, build_set, enlarge
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.figures import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from basicsr_m2trans.apps.report.comparison import Comparison
+
+
+def write_results(comparison: "Comparison") -> None:
+    """Write tables.md, tables.tex, tables.csv and figures/ of the runs that are complete; nothing
+    if none is.
+    """
+    settings = comparison.settings
+    complete = [
+        run
+        for run in comparison.runs
+        if all(comparison.scores_file(run, test).is_file() for test in settings.tests)
+    ]
+    if not complete:
+        return
+    # Sorted as the user named the methods, whatever the order of the runs was.
+    order = list(settings.methods)
+    complete.sort(key=lambda run: (run.scale, order.index(run.method)))
+    scores: dict[tuple[int, str, str], list[Scores]] = {}
+    trained: dict[tuple[str, int, int], Trained] = {}
+    for run in complete:
+        for test in settings.tests:
+            found = scores.setdefault((run.scale, run.method, test), [])
+            found.append(Scores.read(comparison.scores_file(run, test)))
+        if run.seed is not None:
+            trained[run.method, run.scale, run.seed] = comparison.state.trained[run.name]
+    cells = summarise(scores, settings.reference)
+    tables = result_tables(cells, comparison.counts, trained, settings.reference)
+    for name, text in (
+        ("tables.md", "# Comparison\n\n" + "\n".join(table.markdown() for table in tables)),
+        ("tables.tex", "\n".join(table.latex() for table in tables)),
+        ("tables.csv", results_csv(cells, settings.reference)),
+    ):
+        write_atomic(comparison.out / name, text.encode())
+    for scale in dict.fromkeys(run.scale for run in complete):
+        _draw(comparison, scale, [run for run in complete if run.scale == scale], cells)
+
+
+def _draw(comparison: "Comparison", scale: int, runs: list[Run], cells: Mapping[Key, Cell]) -> None:
+    """Draw all figures of one scale."""
+    folder = comparison.out / "figures"
+    methods = dict.fromkeys(run.method for run in runs)
+    logs = {
+        (run.method, run.seed): read_training_log(
+            comparison.out / "experiments" / run.name, comparison.state.iterations[run.setting]
+        )
+        for run in runs
+        if run.seed is not None
+    }
+    psnr = {
+        (test, method): cells[scale, method, test, "standard", "psnr"].mean
+        for test in comparison.settings.tests
+        for method in methods
+    }
+    counts = {method: comparison.counts[method, scale] for method in methods}
+    for name, figure in (
+        (f"training_x{scale}.png", training_curves(logs, f"x{scale}")),
+        (f"complexity_x{scale}.png", trade_off(psnr, counts, f"x{scale}")),
+    ):
+        if figure is not None:
+            save_figure(figure, folder / name)
+    for test, image in comparison.panels:
+        save_figure(
+            _panel(comparison, scale, runs, test, image), folder / f"{test}_{image}_x{scale}.png"
+        )
+
+
+def _panel(
+    comparison: "Comparison", scale: int, runs: list[Run], test: str, image: str
+) -> "Figure":
+    """Details of one image by bicubic interpolation and every method's first seed."""
+    from basicsr_m2trans.evaluation.protocols import standard_protocol
+
+    dataset = build_set(comparison.settings.tests[test], scale)
+    item = dataset[[pair.name for pair in dataset.pairs].index(image)]
+    lq, hr = item["lq"][None], item["gt"][None]
+    first = {BICUBIC: Run(BICUBIC, scale, None)}
+    for run in runs:
+        first.setdefault(run.method, run)
+    images, captions = {}, {}
+    for method, run in first.items():
+        sr = _enlarged(comparison, run, test, image, lq)
+        scores = standard_protocol(sr, hr, scale)
+        images[method], captions[method] = _pixels(sr), f"{scores['psnr']:.2f}/{scores['ssim']:.4f}"
+    title = f"{test}: {image}, x{scale}; PSNR/SSIM of the whole image"
+    return detail_panel(_pixels(hr), images, captions, title)
+
+
+def _enlarged(comparison: "Comparison", run: Run, test: str, image: str, lq: Tensor) -> Tensor:
+    """The image enlarged by a run's network, (1, 3, H, W); kept as PNG for the next time."""
+    from basicsr.utils import tensor2img
+
+    from basicsr_m2trans.data.images import encode_png, read_image, to_tensor
+
+    path = comparison.out / "results" / run.name / test / f"{image}.png"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, encode_png(tensor2img([enlarge(comparison.load(run), lq)])))
+    return to_tensor(read_image(path))[None]
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] -> (H, W, 3) RGB, 8 bits."""
+    return (image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)

@@ -1,0 +1,54 @@
+"""Networks by the names that option files and checkpoints give them."""
+
+import difflib
+import functools
+from typing import Any
+
+from torch import nn
+
+from basicsr_m2trans import compat
+from basicsr_m2trans.archs.elan_arch import ELAN
+from basicsr_m2trans.archs.esrt_arch import ESRT
+from basicsr_m2trans.archs.interpolation_arch import Bicubic
+from basicsr_m2trans.archs.m2trans_arch import M2Trans
+from basicsr_m2trans.utils.errors import InputError
+
+_WITHOUT_BASICSR: dict[str, type[nn.Module]] = {
+    each.__name__: each for each in (Bicubic, ELAN, ESRT, M2Trans)
+}
+
+
+@functools.cache
+def own_networks() -> dict[str, type[nn.Module]]:
+    """The networks of this package by their registered names; imports BasicSR, which some need."""
+    compat.apply()
+
+    from basicsr_m2trans.archs.global_skip_arch import GlobalSkip
+    from basicsr_m2trans.archs.hat_arch import HAT
+    from basicsr_m2trans.archs.swinir_arch import PaddedSwinIR
+
+    return _WITHOUT_BASICSR | {each.__name__: each for each in (GlobalSkip, HAT, PaddedSwinIR)}
+
+
+def network_class(name: Any) -> type[nn.Module]:
+    """The network of that name, of this package or of those registered with BasicSR.
+
+    Raises:
+        InputError: there is none; similar names are given.
+    """
+    if name in _WITHOUT_BASICSR:
+        return _WITHOUT_BASICSR[name]
+    if name in own_networks():
+        return own_networks()[name]
+
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    registered = dict(iter(ARCH_REGISTRY))
+    for known in (name, f"{name}_basicsr"):
+        if known in registered:
+            return registered[known]
+    names = sorted(own_networks() | registered)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    raise InputError(
+        f"{name!r} is not a registered network; choose from {', '.join(near or names)}"
+    )

@@ -1,0 +1,115 @@
+"""Reading files of weights without running code from them, and checking them name by name."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from basicsr_m2trans.utils.errors import InputError
+
+
+def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> Any:
+    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values,
+    or safetensors.
+
+    Args:
+        file: a path or an open binary file; a path that ends in .safetensors is read as that.
+        source: the file's name in messages; default the path.
+
+    Returns:
+        What the file holds. Of a safetensors file: its weights as `params`, and the settings that
+        `m2trans export` has put beside them as `network_g`.
+
+    Raises:
+        InputError: no such file, a damaged one, or one that asks for other Python objects, which is
+            refused because unpickling them can run any code.
+    """
+    source = source or str(file)
+    if isinstance(file, (str, Path)) and not Path(file).is_file():
+        raise InputError(f"there is no file {source}")
+    if isinstance(file, (str, Path)) and Path(file).suffix == ".safetensors":
+        return _read_safetensors(Path(file), source)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{source} cannot be read: it is damaged, or holds Python objects beside weights, "
+            "which could run code and are refused; get it from a source you trust, or save its "
+            "weights alone"
+        ) from error
+    except PermissionError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror})") from error
+    except Exception as error:  # torch.load raises many types for a damaged file
+        raise InputError(
+            f"{source} cannot be read: it is damaged or not written by torch.save; get it again"
+        ) from error
+
+
+def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            checkpoint = {"params": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
+        if "network_g" in metadata:
+            checkpoint["network_g"] = json.loads(metadata["network_g"])
+    except PermissionError as error:
+        raise InputError(f"{source} cannot be read ({error.strerror})") from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{source} cannot be read: it is damaged or no safetensors file; get it again"
+        ) from error
+    return checkpoint
+
+
+def as_weights(value: Any, source: str) -> dict[str, Tensor]:
+    """`value` itself if it maps names to tensors.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if (
+        isinstance(value, dict)
+        and value
+        and all(isinstance(item, Tensor) for item in value.values())
+    ):
+        return value
+    kind = (
+        f"the entries {', '.join(map(str, value))}"
+        if isinstance(value, dict)
+        else f"a {type(value).__name__}"
+    )
+    raise InputError(f"{source} does not hold named weights but {kind}")
+
+
+def check_weights(
+    given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, network: str
+) -> None:
+    """Compare names and shapes of weights, since loading them partly would leave the rest random.
+
+    Args:
+        given: the file's weights.
+        expected: the network's own.
+        source: the file's name.
+        network: the network's name.
+
+    Raises:
+        InputError: a weight is missing, left over or of another shape; the first few of each are
+            named.
+    """
+    problems = [f"missing: {name}" for name in expected if name not in given]
+    problems += [f"not part of {network}: {name}" for name in given if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(given[name].shape)}, not {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        listed = "\n  ".join(problems[:10])
+        raise InputError(f"{source} does not hold the weights of {network}:\n  {listed}{more}")

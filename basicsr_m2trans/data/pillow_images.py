@@ -1,0 +1,59 @@
+"""Pillow images as arrays, and back."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from basicsr_m2trans.utils.errors import InputError
+
+_PHOTOMETRIC_INTERPRETATION = 0x0106
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_REFUSED = {
+    "CMYK": (
+        "has the colours of a printing press (CMYK), which cannot be enlarged as RGB without their "
+        "colour profile"
+    ),
+    "I": "has 32-bit numbers, which have no defined white",
+    "F": "has floating-point numbers, which have no defined white",
+}
+
+
+def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
+    """The pixels of a Pillow image, upright.
+
+    An orientation tag is applied and palettes are expanded, with their transparency.
+
+    Returns:
+        (h, w, c) in the order RGB: c = 1 (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, or
+        uint16 for mode I;16.
+
+    Raises:
+        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged, or one level of 16
+            bits means transparent.
+        OSError: the image is read from a file, which is damaged.
+    """
+    # Of TIFF files whose 0 is white Pillow inverts those of 8 bits only.
+    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_INTERPRETATION) == 0
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        if image.info.get("transparency") is not None:
+            raise InputError(
+                f"{source}: has 16-bit grey with one transparent level; save it with an alpha "
+                "channel"
+            )
+        pixels = np.asarray(image).astype(np.uint16)[..., None]
+        return 65535 - pixels if inverted else pixels
+    if image.mode in ("1", "P", "PA") or image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA")
+        image = image.convert(_MODES[(1 if grey else 3) + image.has_transparency_data])
+    if image.mode not in _MODES.values():
+        reason = _REFUSED.get(
+            image.mode, f"has pixels of the kind {image.mode}, which cannot be enlarged"
+        )
+        raise InputError(f"{source}: {reason}; convert it to grey or RGB of 8 or 16 bits")
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def from_array(pixels: np.ndarray) -> Image.Image:
+    """The inverse of `to_array` for uint8 (h, w, 1 to 4), and for uint16 (h, w, 1)."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

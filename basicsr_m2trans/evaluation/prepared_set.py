@@ -1,0 +1,175 @@
+"""Measures trained networks on sets of images under both evaluation protocols."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from basicsr_m2trans.checkpoints import networks
+from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
+from basicsr_m2trans.evaluation.set_folders import prepared_dataset
+from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one network reached on one set of images.
+
+    Attributes:
+        images: the images' names, sorted.
+        values: (len(images),) for each protocol and metric.
+    """
+
+    images: tuple[str, ...]
+    values: dict[tuple[str, str], np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in
+        full.
+        """
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["image", "protocol", *METRICS])
+        for index, image in enumerate(self.images):
+            for protocol in PROTOCOLS:
+                writer.writerow(
+                    [
+                        image,
+                        protocol,
+                        *(float(self.values[protocol, name][index]) for name in METRICS),
+                    ]
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, stream.getvalue().encode())
+
+    @classmethod
+    def read(cls, path: Path) -> "Scores":
+        """Read what `write` wrote.
+
+        Raises:
+            InputError: the file is something else.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            values = {
+                (protocol, name): np.array(
+                    [float(row[name]) for row in rows if row["protocol"] == protocol]
+                )
+                for protocol in PROTOCOLS
+                for name in METRICS
+            }
+            images = tuple(dict.fromkeys(row["image"] for row in rows))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is not a table of scores; delete it, and it is made again"
+            ) from error
+        return cls(images, values)
+
+
+def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
+    """Build a network and load trained weights: their average `params_ema` where the file has one,
+    as BasicSR does.
+
+    Args:
+        network_g: the section of that name of the option file.
+        checkpoint: a BasicSR checkpoint; None for a network without parameters.
+
+    Returns:
+        The network in evaluation mode, on the GPU if there is one.
+
+    Raises:
+        InputError: the file cannot be read or does not fit the network.
+    """
+    network = networks.build_network(network_g, f"network_g of {network_g['type']}")
+    if checkpoint is not None:
+        networks.load_checkpoint(network, network_g["type"], checkpoint)
+    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def enlarge(network: nn.Module, lq: Tensor) -> Tensor:
+    """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
+    device = next(network.parameters(), lq).device
+    with torch.no_grad():
+        return network(lq.to(device)).float().cpu().clamp(0, 1)
+
+
+def build_set(folder: Path, scale: int) -> Any:
+    """The images that `m2trans prepare` wrote to `folder`, as a data set for testing.
+
+    Raises:
+        InputError: the folder lacks images of this scale.
+    """
+    from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
+
+    return PairedImageTextDataset(
+        prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
+    )
+
+
+def image_names(folder: Path, scale: int) -> list[str]:
+    """Names of the images of a prepared set, sorted as `evaluate` visits them."""
+    return [pair.name for pair in build_set(folder, scale).pairs]
+
+
+def set_digest(folder: Path, scale: int) -> str:
+    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are
+    the same.
+    """
+    digest = hashlib.sha256()
+    dataset = build_set(folder, scale)
+    for pair, item in zip(dataset.pairs, dataset, strict=True):
+        digest.update(
+            pair.name.encode() + item["gt"].numpy().tobytes() + item["lq"].numpy().tobytes()
+        )
+    return f"SHA-256 {digest.hexdigest()[:16]}"
+
+
+def evaluate(
+    network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None
+) -> Scores:
+    """Enlarge every image of a prepared set and measure it under both protocols.
+
+    Args:
+        network: as `load_network` returns it.
+        folder: what `m2trans prepare` wrote.
+        scale: the network's.
+        report: called after each image with the number done and the number of all.
+
+    Raises:
+        InputError: the set cannot be read, or an image is too small to be measured.
+    """
+    dataset = build_set(folder, scale)
+    scores: list[dict[tuple[str, str], float]] = []
+    for item in dataset:
+        lq, hr = item["lq"][None], item["gt"][None]
+        sr = enlarge(network, lq)
+        scores.append(
+            {
+                (protocol, name): value
+                for protocol, measure in PROTOCOLS.items()
+                for name, value in measure(sr, hr, scale).items()
+            }
+        )
+        if report is not None:
+            report(len(scores), len(dataset))
+    names = tuple(pair.name for pair in dataset.pairs)
+    return Scores(names, {key: np.array([score[key] for score in scores]) for key in scores[0]})
+
+
+def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
+    """A checkpoint's network and scale; its settings come from `options` or the checkpoint itself.
+
+    Raises:
+        InputError: the settings are not found, name no scale, or do not fit the weights.
+    """
+    trained = networks.load_network(checkpoint, options=options)
+    return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale

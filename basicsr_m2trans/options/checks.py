@@ -1,0 +1,165 @@
+"""Checks option files, and the files that they name, before BasicSR makes any folder."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from basicsr_m2trans.utils.errors import InputError, Problem, grouped
+from basicsr_m2trans.utils.yaml_file import OptionFile, without
+
+
+def check_options(mode: str, root_path: str) -> Path | None:
+    """Check the option file of the command line and all that it needs; nothing is written.
+
+    Returns:
+        The folder that BasicSR will write; None without an option file, where it prints its usage.
+
+    Raises:
+        InputError: the option file cannot be used, or files or GPUs that it asks for are missing;
+            one message lists all that is wrong.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-opt")
+    parser.add_argument("--force_yml", nargs="+", default=[])
+    parser.add_argument("--auto_resume", action="store_true")
+    parser.add_argument("--debug", action="store_true")
+    args, _ = parser.parse_known_args()
+    if args.opt is None:
+        return None
+    file = OptionFile.read(args.opt, args.force_yml)
+    name, paths = str(file.opt.get("name")), file.opt.get("path")
+    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
+    folder = Path(root_path, "experiments" if mode == "train" else "results", prefix + name)
+    if Path(args.opt).resolve().parent == folder.resolve():
+        raise InputError(
+            f"-opt {args.opt}: the run writes its own copy to this place; copy the file elsewhere "
+            "first"
+        )
+    if args.auto_resume and isinstance(paths, dict):
+        from basicsr_m2trans.checkpoints.training_states import latest_training_state
+
+        state = latest_training_state(folder / "training_states")
+        paths["resume_state"] = state and str(state)
+    _refuse(file, find_problems(file, mode, files=True))
+    return folder
+
+
+def check_file(path: str | Path, files: bool = True) -> str | None:
+    """Check an option file for the run that it is made for: a training if it has a section `train`,
+    else a test.
+
+    Args:
+        path: the yml file.
+        files: check also what it asks of this machine: data, weights and GPUs.
+
+    Returns:
+        The report of all that is wrong; None if nothing is.
+
+    Raises:
+        InputError: the file cannot be read or holds no options.
+    """
+    file = OptionFile.read(path)
+    problems = find_problems(file, "train" if "train" in file.opt else "test", files)
+    return file.report(problems) if problems else None
+
+
+def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
+    """All that is wrong with an option file.
+
+    Args:
+        file: the file and the arguments that change it.
+        mode: 'train' or 'test'.
+        files: check also what it asks of this machine.
+    """
+    return file.problems + _problems_of(file.opt, mode, files)
+
+
+def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
+    """The options that a file and `--force_yml` give together; see `read_option_file`."""
+    return read_option_file(path, mode, overrides).opt
+
+
+def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ()) -> OptionFile:
+    """Read an option file and set the values that `--force_yml` gives.
+
+    Args:
+        path: the yml file.
+        mode: 'train' or 'test'.
+        overrides: entries of the form `key:key=value`.
+
+    Raises:
+        InputError: the file or an override cannot be read, or one of the sections that BasicSR
+            needs is missing or is no section. What is in them is for `find_problems` to tell.
+    """
+    file = OptionFile.read(path, overrides)
+    sections = [
+        problem
+        for problem in _differences(file.opt, mode)
+        if len(problem.key) == 1 or (len(problem.key) == 2 and problem.key[0] == "datasets")
+    ]
+    _refuse(file, file.problems + sections)
+    if file.opt.get("val") is None:
+        file.opt.pop(
+            "val", None
+        )  # BasicSR takes any `val` for a section where `name` holds `debug`
+    return file
+
+
+def missing_files(opt: dict[str, Any]) -> list[str]:
+    """What options name and the disk does not hold: one text for each remedy, with a line for each
+    missing file.
+    """
+    from basicsr_m2trans.options.files import find_missing_files
+
+    return grouped(find_missing_files(opt))
+
+
+def _refuse(file: OptionFile, problems: list[Problem]) -> None:
+    if problems:
+        raise InputError(file.report(problems))
+
+
+def _differences(opt: dict[str, Any], mode: str) -> list[Problem]:
+    """Where options differ from the table of keys."""
+    from basicsr_m2trans.options import walk
+    from basicsr_m2trans.options.sections import option_file
+
+    return list(walk.find_problems(opt, option_file(mode, opt.get("model_type"))))
+
+
+def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
+    from basicsr_m2trans.options import files as on_disk
+    from basicsr_m2trans.options.building import find_refused_values
+    from basicsr_m2trans.options.images import find_unfit_images
+    from basicsr_m2trans.options.relations import find_contradictions
+
+    problems = _differences(opt, mode)
+    known = {problem.key for problem in problems}
+    # What is known to be wrong is left out, so that the other checks meet only values of the right
+    # type.
+    sound = without(opt, known)
+    later = list(find_contradictions(sound, mode))
+    if files:
+        later += on_disk.find_missing_files(sound)
+        later += on_disk.find_missing_gpus(sound)
+    problems += [
+        problem for problem in later if not any(problem.key[: len(key)] == key for key in known)
+    ]
+    problems += find_refused_values(_faultless(opt, problems))
+    if files:
+        faultless = _faultless(opt, problems)
+        problems += find_unfit_images(faultless)
+        problems += on_disk.find_unfit_weights(faultless)
+    return problems
+
+
+def _faultless(opt: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """A copy of `opt` without the sections that have a problem, of which nothing can be built."""
+    return without(
+        opt,
+        {
+            key[:1] if key[0] in ("network_g", "path") else key[:2]
+            for key in (p.key for p in problems)
+        },
+    )

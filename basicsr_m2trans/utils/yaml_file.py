@@ -1,0 +1,270 @@
+"""A file of options with the places of its keys, and the report of all that is wrong with it."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from basicsr_m2trans.utils.errors import InputError, Problem, reported
+
+MERGE_TAG = (
+    "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
+)
+# Where files of each kind lie that can be copied.
+EXAMPLES = {"option file": "options/", "plan": "plans/", "file": "options/ or plans/"}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Values to be merged into an option file.
+
+    Args:
+        values: sections and keys as in an option file.
+        places: where each of them is given.
+    """
+
+    values: dict[str, Any]
+    places: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False)
+
+
+@dataclass
+class OptionFile:
+    """The options that a file and arguments of the command line give together.
+
+    Args:
+        path: the file.
+        opt: what is in it, with the values of the arguments in place.
+        places: where each key is given: file and line, or the argument.
+        problems: what is wrong with the file's form and the arguments.
+        kind: what messages call the file; one of `EXAMPLES`.
+    """
+
+    path: Path
+    opt: dict[str, Any]
+    places: dict[tuple[str, ...], str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    kind: str = "option file"
+
+    @classmethod
+    def read(
+        cls, path: str | Path, overrides: Sequence[str] = (), kind: str = "option file"
+    ) -> "OptionFile":
+        """Read a file and set the values that `--force_yml` gives.
+
+        Args:
+            path: the yml file.
+            overrides: entries of the form `key:key=value`, whose values mean what they mean to
+                BasicSR.
+            kind: what messages call the file; one of `EXAMPLES`.
+
+        Raises:
+            InputError: the file cannot be read, holds no options, or has a section that holds
+                itself.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            opt, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        except OSError as error:
+            reason = error.strerror
+            raise InputError(
+                f"{kind} {path} cannot be read: {reason}; give the path of a yml file"
+            ) from error
+        except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
+            raise InputError(
+                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and "
+                f"without control characters: {error}"
+            ) from error
+        # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{kind} {path} is not valid YAML; mend it at the named place: {error}"
+            ) from error
+        if not isinstance(opt, dict) or tree is None:
+            raise InputError(
+                f"{kind} {path} holds no options; start from one of the files in {EXAMPLES[kind]}"
+            )
+        file = cls(Path(path), opt, kind=kind)
+        file._note_places(tree, (), ())
+        for entry in overrides:
+            file._override(entry)
+        return file
+
+    def report(self, problems: Sequence[Problem]) -> str:
+        """One text with every problem, its place and its remedy, in the order of the file; the
+        arguments come first.
+        """
+        return reported(f"{self.kind} {self.path} has", self.placed(problems))
+
+    def placed(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Problems with their places, in the order of the file; the arguments come first."""
+        places = [
+            problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems
+        ]
+        placed = [
+            replace(problem, place=place) for problem, place in zip(problems, places, strict=True)
+        ]
+        order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
+        return sorted(placed, key=lambda problem: order.get(problem.place, -1))
+
+    def put(
+        self,
+        key: tuple[str, ...],
+        value: Any,
+        place: str,
+        places: Mapping[tuple[str, ...], str] = {},
+    ) -> None:
+        """Set the value of a key in an existing section.
+
+        Args:
+            key: its path from the top.
+            value: replaces what was there.
+            place: where the value is given.
+            places: where the keys are given that it holds.
+        """
+        section = self.opt
+        for name in key[:-1]:
+            section = section[name]
+        section[key[-1]] = value
+        kept = {each: where for each, where in self.places.items() if each[: len(key)] != key}
+        self.places = (
+            kept
+            | {key: place}
+            | {each: where for each, where in places.items() if each[: len(key)] == key}
+        )
+
+    def merge(self, changes: Changes) -> None:
+        """Put changes over the file's values.
+
+        A section goes into the one of its name key by key; only if it names another `type`, to
+        which the old keys mean nothing, it replaces that one as a whole. All other values replace
+        what was there, `~` too.
+        """
+        self._merge(changes, changes.values, self.opt, ())
+
+    def _merge(
+        self,
+        changes: Changes,
+        values: dict[str, Any],
+        section: dict[str, Any],
+        key: tuple[str, ...],
+    ) -> None:
+        for name, value in values.items():
+            path, old = (*key, name), section.get(name)
+            if (
+                isinstance(value, dict)
+                and isinstance(old, dict)
+                and value.get("type") in (None, old.get("type"))
+            ):
+                # What a class or another key refuses in a section is reported with the section's
+                # place.
+                self.places[path] = _nearest(changes.places, path)
+                self._merge(changes, value, old, path)
+            else:
+                self.put(path, copy.deepcopy(value), _nearest(changes.places, path), changes.places)
+
+    def value(self, *key: str) -> Any:
+        """The value of a key; None where there is none."""
+        found: Any = self.opt
+        for name in key:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def part(self, *key: str) -> Changes:
+        """A section of the file, empty where there is none, as changes to another file."""
+        size = len(key)
+        places = {each[size:]: place for each, place in self.places.items() if each[:size] == key}
+        return Changes(self.value(*key) or {}, places)
+
+    def place(self, key: tuple[str, ...]) -> str:
+        """Where a key is given, or the nearest section around it; empty if nowhere."""
+        return _nearest(self.places, key)
+
+    def _note_places(
+        self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]
+    ) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        if node in above:
+            section = ": ".join(key)
+            raise InputError(
+                f"{self.kind} {self.path}: {section} is an alias of a section around it; write it "
+                "out"
+            )
+        for key_node, value in node.value:
+            path = (*key, _key_name(key_node))
+            place = f"{self.path}:{key_node.start_mark.line + 1}"
+            if path in self.places:
+                text = f"is there already at {self.places[path]}; YAML silently takes the last one"
+                self.problems.append(Problem(path, text, "remove one of them", place))
+            self.places[path] = place
+            self._note_places(value, path, (*above, node))
+
+    def _override(self, entry: str) -> None:
+        place = f"--force_yml {entry}"
+        if entry.count("=") != 1:
+            self.problems.append(
+                Problem(
+                    (), "is no option", "write it as key:key=value, with one equals sign", place
+                )
+            )
+            return
+        keys, value = (part.strip() for part in entry.split("="))
+        *parents, last = keys.split(":")
+        section: Any = self.opt
+        for parent in parents:
+            section = section.get(parent)
+            if not isinstance(section, dict):
+                text = f"the option file has no section {parent!r}"
+                self.problems.append(Problem((), text, "name a section of the file", place))
+                return
+        try:
+            self.put((*parents, last), _forced_value(value), place)
+        except (yaml.YAMLError, ValueError):
+            text = f"the value {value!r} cannot be read"
+            self.problems.append(Problem((), text, "put all of KEY=VALUE in quotes", place))
+
+
+def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:
+    """The place of a key, or that of the nearest section around it that has one."""
+    return next(
+        (places[key[:length]] for length in range(len(key), -1, -1) if key[:length] in places), ""
+    )
+
+
+def _key_name(node: yaml.Node) -> str:
+    """The name of a key as the checks write it: `yes` is True to YAML."""
+    if node.tag == MERGE_TAG:
+        return node.value
+    return str(yaml.constructor.SafeConstructor().construct_object(node))
+
+
+def _forced_value(value: str) -> Any:
+    """The value that BasicSR's `parse_options` makes of a text, without executing it."""
+    if value == "~" or value.lower() == "none":
+        return None
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if value.isdigit():
+        return int(value)
+    if value.count(".") == 1 and value.replace(".", "").isdigit():
+        return float(value)
+    return yaml.safe_load(value) if value.startswith(("[", "!!float")) else value
+
+
+def without(
+    opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A copy of `opt` that lacks some keys, given by their paths."""
+    return dict(_remaining(opt, keys, key))
+
+
+def _remaining(
+    opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...]
+) -> Iterator[tuple[Any, Any]]:
+    for name, value in opt.items():
+        path = (*key, str(name))
+        if path not in keys:
+            yield name, without(value, keys, path) if isinstance(value, dict) else value
