@@ -99,10 +99,34 @@ def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ())
         if len(problem.key) == 1 or (len(problem.key) == 2 and problem.key[0] == "datasets")
     ]
     _refuse(file, file.problems + sections)
-    if file.opt.get("val") is None:
-        file.opt.pop(
-            "val", None
-        )  # BasicSR takes any `val` for a section where `name` holds `debug`
+    _drop_empty_val(file.opt)
+    return file
+
+
+def resolve(
+    path: str | Path,
+    mode: str,
+    overrides: Sequence[str] = (),
+    *,
+    resume_state: str | Path | None = None,
+) -> OptionFile:
+    """The options that a run goes by, checked together with what they ask of this machine.
+
+    Args:
+        path: the yml file.
+        mode: 'train' or 'test'.
+        overrides: entries of `--force_yml`, each `key:key=value`.
+        resume_state: takes the place of `path: resume_state`; None leaves what is there.
+
+    Raises:
+        InputError: the options cannot be used, or files or GPUs that they ask for are missing; one
+            message lists all that is wrong.
+    """
+    file = OptionFile.read(path, overrides)
+    if resume_state is not None and isinstance(file.opt.get("path"), dict):
+        file.opt["path"]["resume_state"] = str(resume_state)
+    _refuse(file, find_problems(file, mode, files=True))
+    _drop_empty_val(file.opt)
     return file
 
 
@@ -113,6 +137,12 @@ def missing_files(opt: dict[str, Any]) -> list[str]:
     from basicsr_m2trans.options.files import find_missing_files
 
     return grouped(find_missing_files(opt))
+
+
+def _drop_empty_val(opt: dict[str, Any]) -> None:
+    """BasicSR takes any `val` for a section where `name` holds `debug`."""
+    if opt.get("val") is None:
+        opt.pop("val", None)
 
 
 def _refuse(file: OptionFile, problems: list[Problem]) -> None:
