@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.errors import InputError, Problem
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PatchDegradation:
             bits.
 
     Raises:
-        InputError: a value is out of its range; the message names the key.
+        InputError: values are out of their ranges; the message names the keys.
     """
 
     probability: float = 1.0
@@ -41,15 +41,17 @@ class PatchDegradation:
     jpeg_quality: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.probability) and 0 <= self.probability <= 1):
-            raise InputError(
-                f"degradation: probability is {self.probability!r}; write a number from 0 to 1"
-            )
-        _check_range("gain", self.gain, 1e-3, 1e3)
-        _check_range("blur_sigma", self.blur_sigma, 0, 100)
-        _check_range("noise_sigma", self.noise_sigma, 0, 1)
+        problems = [
+            *_range_problems("gain", self.gain, 1e-3, 1e3),
+            *_range_problems("blur_sigma", self.blur_sigma, 0, 100),
+            *_range_problems("noise_sigma", self.noise_sigma, 0, 1),
+        ]
         if self.jpeg_quality is not None:
-            _check_range("jpeg_quality", self.jpeg_quality, 1, 100, whole=True)
+            problems += _range_problems("jpeg_quality", self.jpeg_quality, 1, 100, whole=True)
+        if not (_is_number(self.probability) and 0 <= self.probability <= 1):
+            problems.append(_problem("probability", self.probability, "a number from 0 to 1"))
+        if problems:
+            raise InputError(problems=problems)
 
     def __call__(
         self, lq: np.ndarray, gt: np.ndarray, rng: np.random.Generator
@@ -102,11 +104,16 @@ def _is_number(value: Any, whole: bool = False) -> bool:
     return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
 
 
-def _check_range(key: str, values: Any, least: float, greatest: float, whole: bool = False) -> None:
+def _range_problems(
+    key: str, values: Any, least: float, greatest: float, whole: bool = False
+) -> list[Problem]:
     numbers = isinstance(values, list | tuple) and all(_is_number(value, whole) for value in values)
-    if not numbers or len(values) != 2 or not least <= values[0] <= values[1] <= greatest:
-        kind = "whole numbers" if whole else "numbers"
-        raise InputError(
-            f"degradation: {key} is {values!r}; write a list of two {kind} from {least:g} to "
-            f"{greatest:g}, the smaller one first"
-        )
+    if numbers and len(values) == 2 and least <= values[0] <= values[1] <= greatest:
+        return []
+    kind = "whole numbers" if whole else "numbers"
+    wanted = f"a list of two {kind} from {least:g} to {greatest:g}, the smaller one first"
+    return [_problem(key, values, wanted)]
+
+
+def _problem(key: str, value: Any, wanted: str) -> Problem:
+    return Problem(("degradation", key), f"is {value!r}", f"write {wanted}")

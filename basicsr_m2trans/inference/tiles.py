@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import enlarge_padded
 from basicsr_m2trans.inference.regions import Region, with_margin
-from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.errors import InputError, Problem
 
 # Width in low-resolution pixels over which one tile fades into the next.
 SEAM = 8
@@ -33,7 +33,9 @@ class TilingDifference:
 def check_tile(tile: object) -> None:
     """Refuse, as an `InputError`, what can be no `tile` of `enlarge_tiled`."""
     if not isinstance(tile, int) or tile < 2 * SEAM:
-        raise InputError(f"tile must be a whole number of at least {2 * SEAM}, but is {tile!r}")
+        text = f"must be a whole number of at least {2 * SEAM}, but is {tile!r}"
+        problem = Problem(("tile",), text, "raise it, or remove it for whole images")
+        raise InputError(problem.statement, [problem])
 
 
 @torch.no_grad()

@@ -1,19 +1,16 @@
-"""Options of the training loop, apart from what is learned: how a step is computed, what is kept
-(docs/training.md).
-"""
+"""Options of the training loop: how a step is computed, what is kept (docs/training.md)."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.errors import InputError, Problem
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """Keys of the section `train:` that `M2TransModel` knows beside `SRModel`'s; every default is
-    plain training.
+    """What `M2TransModel` reads under `train:` beside `SRModel`'s keys; defaults change nothing.
 
     Args:
         amp: 'bf16' runs the network under autocast to bfloat16; weights, losses and the optimizer
@@ -42,28 +39,24 @@ class TrainingOptions:
     grad_clip_norm: float = math.inf
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.amp not in (None, "bf16"):
-            problems.append(f"train: amp is {self.amp!r}; write bf16, or ~ for float32")
-        if self.tf32 is not None and not isinstance(self.tf32, bool):
-            problems.append(
-                f"train: tf32 is {self.tf32!r}; write true or false, or ~ for PyTorch's own setting"
-            )
-        for key in ("channels_last", "checkpointing"):
-            if not isinstance(getattr(self, key), bool):
-                problems.append(f"train: {key} is {getattr(self, key)!r}; write true or false")
-        if not _is_number(self.accumulate, int) or self.accumulate < 1:
-            problems.append(
-                f"train: accumulate is {self.accumulate!r}; write a whole number of at least 1"
-            )
-        if not _is_number(self.grad_clip_norm, int | float) or not self.grad_clip_norm > 0:
-            problems.append(
-                f"train: grad_clip_norm is {self.grad_clip_norm!r}; write a number above 0, or ~ "
-                "for none"
-            )
-        problems += self._compile_problems()
+        clip = self.grad_clip_norm
+        wanted = {
+            "amp": (self.amp in (None, "bf16"), "bf16, or ~ for float32"),
+            "tf32": (
+                isinstance(self.tf32, bool | None),
+                "true or false, or ~ for PyTorch's own setting",
+            ),
+            "channels_last": (isinstance(self.channels_last, bool), "true or false"),
+            "checkpointing": (isinstance(self.checkpointing, bool), "true or false"),
+            "accumulate": (_is_count(self.accumulate), "a whole number of at least 1"),
+            "grad_clip_norm": (
+                isinstance(clip, int | float) and not isinstance(clip, bool) and clip > 0,
+                "a number above 0, or ~ for none",
+            ),
+        }
+        problems = _problems("train", self, wanted) + self._compile_problems()
         if problems:
-            raise InputError("\n  ".join(problems))
+            raise InputError(problems=problems)
 
     @classmethod
     def from_section(cls, section: Mapping[str, Any]) -> "TrainingOptions":
@@ -81,41 +74,34 @@ class TrainingOptions:
             InputError: the parts would not be equal.
         """
         if batch_size % self.accumulate:
-            raise InputError(
-                f"a batch of {batch_size} does not divide into train: accumulate {self.accumulate} "
-                "equal parts; change it or datasets: train: batch_size_per_gpu"
-            )
+            text = f"a batch of {batch_size} does not divide into train: accumulate "
+            text += f"{self.accumulate} equal parts"
+            remedy = "change it or datasets: train: batch_size_per_gpu"
+            problem = Problem(("train", "accumulate"), f"does not fit: {text}", remedy)
+            raise InputError(f"{text}; {remedy}", [problem])
         return batch_size // self.accumulate
 
-    def _compile_problems(self) -> list[str]:
-        if self.compile is True:
-            import torch
+    def _compile_problems(self) -> list[Problem]:
+        if self.compile is False:
+            return []
+        import torch
 
+        if self.compile is True:
             from basicsr_m2trans.inference.compiled import missing_for_compiling
 
             missing = missing_for_compiling("cuda" if torch.cuda.is_available() else "cpu")
-            if missing:
-                return [
-                    f"train: compile needs {missing}, which is not here; install it, or write false"
-                ]
-        elif isinstance(self.compile, str):
-            import torch
-
-            backends = torch.compiler.list_backends(exclude_tags=())
-            if self.compile not in backends:
-                return [
-                    f"train: compile is {self.compile!r}; write true, false or one of "
-                    f"{', '.join(backends)}"
-                ]
-        elif self.compile is not False:
-            return [f"train: compile is {self.compile!r}; write true or false"]
-        return []
+            text = f"needs {missing}, which is not here"
+            remedy = "install it, or write false"
+            return [Problem(("train", "compile"), text, remedy)] if missing else []
+        backends, wanted = torch.compiler.list_backends(exclude_tags=()), "true or false"
+        if isinstance(self.compile, str):
+            wanted = f"true, false or one of {', '.join(backends)}"
+        return _problems("train", self, {"compile": (self.compile in backends, wanted)})
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
-    """Keys of the section `logger:` that `M2TransModel` knows beside BasicSR's; the defaults keep
-    every checkpoint.
+    """What `M2TransModel` reads under `logger:` beside BasicSR's keys; defaults keep everything.
 
     Args:
         keep_last: how many of the newest checkpoints (network and state) stay; None for all.
@@ -132,27 +118,17 @@ class CheckpointOptions:
     metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.keep_last is not None and (
-            not _is_number(self.keep_last, int) or self.keep_last < 1
-        ):
-            problems.append(
-                f"logger: keep_last is {self.keep_last!r}; write a whole number of at least 1, or "
-                "~ for all"
-            )
+        kept = self.keep_last is None or _is_count(self.keep_last)
+        wanted = {"keep_last": (kept, "a whole number of at least 1, or ~ for all")}
+        if not isinstance(self.keep_best, bool) and self.metrics:
+            names = f"true, false or one of val: metrics: {', '.join(self.metrics)}"
+            wanted["keep_best"] = self.keep_best in self.metrics, names
+        problems = _problems("logger", self, wanted)
         if self.keep_best is not False and not self.metrics:
-            problems.append(
-                "logger: keep_best needs metrics to compare; add some to val: metrics, or write "
-                "false"
-            )
-        elif not isinstance(self.keep_best, bool) and self.keep_best not in self.metrics:
-            known = ", ".join(self.metrics)
-            problems.append(
-                f"logger: keep_best is {self.keep_best!r}; write true, false or one of val: "
-                f"metrics: {known}"
-            )
+            text, remedy = "needs metrics to compare", "add some to val: metrics, or write false"
+            problems.append(Problem(("logger", "keep_best"), text, remedy))
         if problems:
-            raise InputError("\n  ".join(problems))
+            raise InputError(problems=problems)
 
     @classmethod
     def from_options(cls, opt: Mapping[str, Any]) -> "CheckpointOptions":
@@ -176,6 +152,15 @@ class CheckpointOptions:
 OPTION_KEYS = tuple(field.name for field in dataclasses.fields(TrainingOptions))
 
 
-def _is_number(value: Any, kind: Any) -> bool:
+def _problems(section: str, options: Any, wanted: Mapping[str, tuple[bool, str]]) -> list[Problem]:
+    """A problem for each key with a wrong value; `wanted` says whether it is right, and what is."""
+    return [
+        Problem((section, key), f"is {getattr(options, key)!r}", f"write {text}")
+        for key, (right, text) in wanted.items()
+        if not right
+    ]
+
+
+def _is_count(value: Any) -> bool:
     """YAML's true and false are whole numbers to Python, but not to the user."""
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

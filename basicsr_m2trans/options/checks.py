@@ -9,6 +9,33 @@ from basicsr_m2trans.utils.errors import InputError, Problem, grouped
 from basicsr_m2trans.utils.yaml_file import OptionFile, without
 
 
+def resolve(
+    path: str | Path,
+    mode: str,
+    overrides: Sequence[str] = (),
+    *,
+    resume_state: str | Path | None = None,
+) -> OptionFile:
+    """The options that a run goes by, checked together with what they ask of this machine.
+
+    Args:
+        path: the yml file.
+        mode: 'train' or 'test'.
+        overrides: entries of `--force_yml`, each `key:key=value`.
+        resume_state: takes the place of `path: resume_state`; None leaves what is there.
+
+    Raises:
+        InputError: the options cannot be used, or files or GPUs that they ask for are missing; one
+            message lists all that is wrong.
+    """
+    file = OptionFile.read(path, overrides)
+    if resume_state is not None and isinstance(file.opt.get("path"), dict):
+        file.opt["path"]["resume_state"] = str(resume_state)
+    file.refuse(find_problems(file, mode, files=True))
+    _drop_empty_val(file.opt)
+    return file
+
+
 def check_options(mode: str, root_path: str) -> Path | None:
     """Check the option file of the command line and all that it needs; nothing is written.
 
@@ -16,8 +43,7 @@ def check_options(mode: str, root_path: str) -> Path | None:
         The folder that BasicSR will write; None without an option file, where it prints its usage.
 
     Raises:
-        InputError: the option file cannot be used, or files or GPUs that it asks for are missing;
-            one message lists all that is wrong.
+        InputError: as `resolve`, or the option file lies where the run writes its copy.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-opt")
@@ -41,20 +67,18 @@ def check_options(mode: str, root_path: str) -> Path | None:
 
         state = latest_training_state(folder / "training_states")
         paths["resume_state"] = state and str(state)
-    _refuse(file, find_problems(file, mode, files=True))
+    file.refuse(find_problems(file, mode, files=True))
     return folder
 
 
 def check_file(path: str | Path, files: bool = True) -> str | None:
-    """Check an option file for the run that it is made for: a training if it has a section `train`,
-    else a test.
+    """The report of all that is wrong with an option file; None if nothing is.
+
+    It is checked as one of a training if it has a section `train`, else as one of a test.
 
     Args:
         path: the yml file.
         files: check also what it asks of this machine: data, weights and GPUs.
-
-    Returns:
-        The report of all that is wrong; None if nothing is.
 
     Raises:
         InputError: the file cannot be read or holds no options.
@@ -72,7 +96,28 @@ def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
         mode: 'train' or 'test'.
         files: check also what it asks of this machine.
     """
-    return file.problems + _problems_of(file.opt, mode, files)
+    from basicsr_m2trans.options import building
+    from basicsr_m2trans.options.files import find_missing_files, find_missing_gpus
+    from basicsr_m2trans.options.relations import find_contradictions
+
+    opt, problems = file.opt, _differences(file.opt, mode)
+    # What is known to be wrong is left out, so that the other checks meet only values of the right
+    # type.
+    known = {problem.key for problem in problems}
+    sound = without(opt, known)
+    later = list(find_contradictions(sound, mode))
+    if files:
+        later += [*find_missing_files(sound), *find_missing_gpus(sound)]
+    problems += [
+        problem for problem in later if not any(problem.key[: len(key)] == key for key in known)
+    ]
+    # Nothing can be built of a section that has a problem.
+    problems += building.find_refused_values(without(opt, _sections(problems)))
+    if files:
+        faultless = without(opt, _sections(problems))
+        problems += building.find_unfit_images(faultless)
+        problems += building.find_unfit_weights(faultless)
+    return file.problems + problems
 
 
 def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
@@ -98,42 +143,13 @@ def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ())
         for problem in _differences(file.opt, mode)
         if len(problem.key) == 1 or (len(problem.key) == 2 and problem.key[0] == "datasets")
     ]
-    _refuse(file, file.problems + sections)
-    _drop_empty_val(file.opt)
-    return file
-
-
-def resolve(
-    path: str | Path,
-    mode: str,
-    overrides: Sequence[str] = (),
-    *,
-    resume_state: str | Path | None = None,
-) -> OptionFile:
-    """The options that a run goes by, checked together with what they ask of this machine.
-
-    Args:
-        path: the yml file.
-        mode: 'train' or 'test'.
-        overrides: entries of `--force_yml`, each `key:key=value`.
-        resume_state: takes the place of `path: resume_state`; None leaves what is there.
-
-    Raises:
-        InputError: the options cannot be used, or files or GPUs that they ask for are missing; one
-            message lists all that is wrong.
-    """
-    file = OptionFile.read(path, overrides)
-    if resume_state is not None and isinstance(file.opt.get("path"), dict):
-        file.opt["path"]["resume_state"] = str(resume_state)
-    _refuse(file, find_problems(file, mode, files=True))
+    file.refuse(file.problems + sections)
     _drop_empty_val(file.opt)
     return file
 
 
 def missing_files(opt: dict[str, Any]) -> list[str]:
-    """What options name and the disk does not hold: one text for each remedy, with a line for each
-    missing file.
-    """
+    """What the disk does not hold of what options name: for each remedy a text, a line per file."""
     from basicsr_m2trans.options.files import find_missing_files
 
     return grouped(find_missing_files(opt))
@@ -145,51 +161,14 @@ def _drop_empty_val(opt: dict[str, Any]) -> None:
         opt.pop("val", None)
 
 
-def _refuse(file: OptionFile, problems: list[Problem]) -> None:
-    if problems:
-        raise InputError(file.report(problems))
-
-
 def _differences(opt: dict[str, Any], mode: str) -> list[Problem]:
     """Where options differ from the table of keys."""
-    from basicsr_m2trans.options import walk
     from basicsr_m2trans.options.sections import option_file
 
-    return list(walk.find_problems(opt, option_file(mode, opt.get("model_type"))))
+    return list(option_file(mode, opt.get("model_type")).problems(opt))
 
 
-def _problems_of(opt: dict[str, Any], mode: str, files: bool) -> list[Problem]:
-    from basicsr_m2trans.options import files as on_disk
-    from basicsr_m2trans.options.building import find_refused_values
-    from basicsr_m2trans.options.images import find_unfit_images
-    from basicsr_m2trans.options.relations import find_contradictions
-
-    problems = _differences(opt, mode)
-    known = {problem.key for problem in problems}
-    # What is known to be wrong is left out, so that the other checks meet only values of the right
-    # type.
-    sound = without(opt, known)
-    later = list(find_contradictions(sound, mode))
-    if files:
-        later += on_disk.find_missing_files(sound)
-        later += on_disk.find_missing_gpus(sound)
-    problems += [
-        problem for problem in later if not any(problem.key[: len(key)] == key for key in known)
-    ]
-    problems += find_refused_values(_faultless(opt, problems))
-    if files:
-        faultless = _faultless(opt, problems)
-        problems += find_unfit_images(faultless)
-        problems += on_disk.find_unfit_weights(faultless)
-    return problems
-
-
-def _faultless(opt: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """A copy of `opt` without the sections that have a problem, of which nothing can be built."""
-    return without(
-        opt,
-        {
-            key[:1] if key[0] in ("network_g", "path") else key[:2]
-            for key in (p.key for p in problems)
-        },
-    )
+def _sections(problems: list[Problem]) -> set[tuple[str, ...]]:
+    """The sections that have a problem."""
+    keys = [problem.key for problem in problems]
+    return {key[:1] if key[0] in ("network_g", "path") else key[:2] for key in keys}

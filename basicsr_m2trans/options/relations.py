@@ -1,8 +1,8 @@
 """What the keys of an option file say about each other."""
 
-import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from basicsr_m2trans.data.patch_degradation import PatchDegradation
 from basicsr_m2trans.inference.tiles import check_tile
 from basicsr_m2trans.models.training_options import OPTION_KEYS, CheckpointOptions, TrainingOptions
 from basicsr_m2trans.options.sections import DESCRIBED_MODELS, MAKES_A_FOLDER, networks
+from basicsr_m2trans.options.values import Section, Value
 from basicsr_m2trans.utils.errors import InputError, Problem
 
 PAIRED = ("PairedImageTextDataset", "PairedImageDataset")
 # Names of folders that tell the scale: LR_bicubic/X2, LR_bicubic_X2.lmdb, and BasicSR's X2_sub.
 SCALE_IN_NAME = re.compile(r"(?:^|_)X(\d+)(?:_sub)?(?:\.lmdb)?$")
-
 # Parts of the names of those keys under `path` of which BasicSR's `make_exp_dirs` makes no folder.
 NO_FOLDERS = ("strict_load", "pretrain_network", "resume", "param_key")
 
@@ -38,9 +38,8 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
     """
     name = opt.get("name")
     if name is not None and (name in ("", "..") or Path(name).name != name):
-        yield Problem(
-            ("name",), f"is {name!r}", "it becomes a folder, so write one word without slashes"
-        )
+        remedy = "it becomes a folder, so write one word without slashes"
+        yield Problem(("name",), f"is {name!r}", remedy)
     for phase, dataset in section(opt, "datasets").items():
         yield from _dataset_contradictions(opt, phase, dataset, mode)
     for key in section(opt, "path"):
@@ -58,28 +57,18 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
 def _scale_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
     scale, network = opt.get("scale"), section(opt, "network_g")
     if scale is None:
-        paired = [
-            phase
-            for phase, dataset in section(opt, "datasets").items()
-            if dataset.get("type") in PAIRED
-        ]
+        sets = section(opt, "datasets").items()
+        paired = [phase for phase, dataset in sets if dataset.get("type") in PAIRED]
         if paired:
-            yield Problem(
-                ("scale",),
-                "is missing",
-                f"add it; datasets: {paired[0]} needs it to pair its images",
-            )
+            remedy = f"add it; datasets: {paired[0]} needs it to pair its images"
+            yield Problem(("scale",), "is missing", remedy)
         return
-    arguments = networks().types
+    arguments = networks().types.get(network.get("type", ""), Section({}))
     for key in ("upscale", "scale"):
-        known = (
-            arguments[network["type"]].keys.get(key) if network.get("type") in arguments else None
-        )
-        upscale = network.get(key, known.default if known else None)
+        upscale = network.get(key, arguments.keys.get(key, Value()).default)
         if upscale not in (None, scale):
-            yield Problem(
-                ("network_g", key), f"is {upscale}, but scale is {scale}", "write the same in both"
-            )
+            text = f"is {upscale}, but scale is {scale}"
+            yield Problem(("network_g", key), text, "write the same in both")
 
 
 def _dataset_contradictions(
@@ -92,18 +81,12 @@ def _dataset_contradictions(
         yield Problem(key, f"is no name of a data set for a {mode} run", remedy)
     told = SCALE_IN_NAME.search(Path(str(dataset.get("dataroot_lq"))).name)
     if scale and told and int(told[1]) != scale:
+        text = f"names images of scale {told[1]}, but scale is {scale}"
         remedy = "name the images of the scale, or change scale and network_g"
-        yield Problem(
-            (*key, "dataroot_lq"), f"names images of scale {told[1]}, but scale is {scale}", remedy
-        )
+        yield Problem((*key, "dataroot_lq"), text, remedy)
     if dataset.get("type") == "PairedImageTextDataset":
-        for name, value in section(dataset, "degradation").items():
-            try:
-                PatchDegradation(**{name: value})
-            except InputError as error:
-                yield from (
-                    dataclasses.replace(each, key=(*key, *each.key)) for each in _refused(error)
-                )
+        flaws = section(dataset, "degradation")
+        yield from _refusals(lambda: PatchDegradation(**flaws), *key)
     if phase != "train":
         return
     patch = dataset.get("gt_size")
@@ -111,36 +94,20 @@ def _dataset_contradictions(
         remedy = f"write {max(patch // scale, 1) * scale}, say"
         yield Problem((*key, "gt_size"), f"is {patch}, no multiple of scale {scale}", remedy)
     if dataset.get("prefetch_mode") == "cuda" and not dataset.get("pin_memory"):
-        yield Problem(
-            (*key, "prefetch_mode"),
-            "is cuda, which needs pinned memory",
-            "add pin_memory: true beside it",
-        )
+        text = "is cuda, which needs pinned memory"
+        yield Problem((*key, "prefetch_mode"), text, "add pin_memory: true beside it")
 
 
 def _validation_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
-    val = section(opt, "val")
-    if (
-        mode == "test"
-        and val.get("save_img")
-        and "suffix" not in val
-        and opt.get("model_type") in DESCRIBED_MODELS
-    ):
-        yield Problem(
-            ("val", "suffix"), "is missing", "add suffix: ~, which names saved images after the run"
-        )
-    if val.get("tile") is None:
-        return
-    if opt.get("model_type") in DESCRIBED_MODELS[1:]:
-        yield _meaningless("val", "tile", opt["model_type"])
-    try:
-        check_tile(val["tile"])
-    except InputError as error:
-        yield Problem(
-            ("val", "tile"),
-            str(error).removeprefix("tile "),
-            "raise it, or remove it for whole images",
-        )
+    val, model_type = section(opt, "val"), opt.get("model_type")
+    saved = mode == "test" and val.get("save_img") and model_type in DESCRIBED_MODELS
+    if saved and "suffix" not in val:
+        remedy = "add suffix: ~, which names saved images after the run"
+        yield Problem(("val", "suffix"), "is missing", remedy)
+    if val.get("tile") is not None:
+        if model_type in DESCRIBED_MODELS[1:]:
+            yield _meaningless("val", "tile", model_type)
+        yield from _refusals(lambda: check_tile(val["tile"]), "val")
 
 
 def _schedule_contradictions(train: dict[str, Any]) -> Iterator[Problem]:
@@ -160,10 +127,8 @@ def _schedule_contradictions(train: dict[str, Any]) -> Iterator[Problem]:
 
 def _logger_contradictions(logger: dict[str, Any]) -> Iterator[Problem]:
     if section(logger, "wandb").get("project") and not logger.get("use_tb_logger"):
-        remedy = "write true, or project: ~"
-        yield Problem(
-            ("logger", "use_tb_logger"), "is not true, but wandb: project needs TensorBoard", remedy
-        )
+        text = "is not true, but wandb: project needs TensorBoard"
+        yield Problem(("logger", "use_tb_logger"), text, "write true, or project: ~")
 
 
 def _model_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
@@ -173,61 +138,39 @@ def _model_contradictions(opt: dict[str, Any]) -> Iterator[Problem]:
     else:
         ours = {"train": (*OPTION_KEYS, "semantic_opt"), "logger": ("keep_last", "keep_best")}
         for name, keys in ours.items():
-            yield from (
-                _meaningless(name, key, opt["model_type"])
-                for key in keys
-                if section(opt, name).get(key)
-            )
+            given = filter(section(opt, name).get, keys)
+            yield from (_meaningless(name, key, opt["model_type"]) for key in given)
     perceptual = opt["model_type"] != "M2TransModel" and train.get("perceptual_opt")
     if not train.get("pixel_opt") and not perceptual:
-        yield Problem(
-            ("train", "pixel_opt"), "is missing", "add a fidelity loss, such as type: L1Loss"
-        )
+        remedy = "add a fidelity loss, such as type: L1Loss"
+        yield Problem(("train", "pixel_opt"), "is missing", remedy)
 
 
 def _m2trans_contradictions(opt: dict[str, Any], train: dict[str, Any]) -> Iterator[Problem]:
     if train.get("perceptual_opt"):
-        yield Problem(
-            ("train", "perceptual_opt"),
-            "has no effect on M2TransModel",
-            "remove it, or use SRModel",
-        )
+        text = "has no effect on M2TransModel"
+        yield Problem(("train", "perceptual_opt"), text, "remove it, or use SRModel")
     dataset = section(opt, "datasets", "train")
-    texts = dataset.get("type") != "PairedImageTextDataset" or any(
-        map(dataset.get, ("captions", "default_caption"))
-    )
-    if train.get("semantic_opt") and not texts:
+    texts = any(map(dataset.get, ("captions", "default_caption")))
+    if train.get("semantic_opt") and dataset.get("type") == "PairedImageTextDataset" and not texts:
+        text = "needs captions, which datasets: train does not give"
         remedy = "add captions or default_caption to datasets: train, or write semantic_opt: ~"
-        yield Problem(
-            ("train", "semantic_opt"), "needs captions, which datasets: train does not give", remedy
-        )
+        yield Problem(("train", "semantic_opt"), text, remedy)
     validated = any(phase.startswith("val") for phase in section(opt, "datasets"))
     if section(opt, "logger").get("keep_best") and not validated:
         remedy = "add datasets: val, or write false"
         yield Problem(("logger", "keep_best"), "needs images to compare networks on", remedy)
-    try:
-        CheckpointOptions.from_options(opt)
-    except InputError as error:
-        yield from _refused(error)
-    try:
-        options = TrainingOptions.from_section(train)
-    except InputError as error:
-        yield from _refused(error)
-        return
-    try:
-        options.part_size(dataset.get("batch_size_per_gpu") or options.accumulate)
-    except InputError as error:
-        text, _, remedy = str(error).rpartition("; ")
-        yield Problem(("train", "accumulate"), f"does not fit: {text}", remedy)
+    yield from _refusals(lambda: CheckpointOptions.from_options(opt))
+    batch = dataset.get("batch_size_per_gpu")
+    yield from _refusals(lambda: TrainingOptions.from_section(train).part_size(batch or 0))
 
 
-def _refused(error: InputError) -> Iterator[Problem]:
-    """The problems that the classes of options tell, each in a line `SECTION: KEY TEXT; REMEDY`."""
-    for line in str(error).splitlines():
-        name, _, rest = line.strip().partition(": ")
-        key, _, rest = rest.partition(" ")
-        text, _, remedy = rest.rpartition("; ")
-        yield Problem((name, key), text, remedy)
+def _refusals(use: Callable[[], object], *key: str) -> Iterator[Problem]:
+    """What a class or a function refuses, with the path of the section that holds the values."""
+    try:
+        use()
+    except InputError as error:
+        yield from (replace(each, key=(*key, *each.key)) for each in error.problems)
 
 
 def _meaningless(name: str, key: str, model_type: str) -> Problem:

@@ -6,12 +6,13 @@ take their keys from the signatures of the classes and functions that option fil
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import Any
 
 from basicsr_m2trans.archs.global_skip_arch import NOT_WRAPPED
 from basicsr_m2trans.data.patch_degradation import PatchDegradation
+from basicsr_m2trans.models.training_options import CheckpointOptions, TrainingOptions
 from basicsr_m2trans.options.signatures import from_signature
 from basicsr_m2trans.options.values import Section, TypedSection, Value
 from basicsr_m2trans.registration import register
@@ -24,37 +25,36 @@ FLAG = Value((bool, NoneType))
 TEXT = Value((str, NoneType))
 ITERATIONS = Value((float,), required=True, minimum=1, whole=True)
 COUNT = Value((int,), minimum=1)
-# NumPy's seeds end at 2**32 - 1; BasicSR adds the numbers of the process and of its loader to this
-# one.
+# NumPy's seeds end at 2**32 - 1; BasicSR adds the numbers of the process and of its loader.
 SEED = Value((int, NoneType), minimum=0, maximum=2**32 - 2**16)
 REQUIRED_TEXT = Value((str,), required=True)
-REQUIRED_NUMBERS = Value((list,), required=True, items=Value((float,)))
 NUMBERS = Value((list,), items=Value((float,)))
+REQUIRED_NUMBERS = Value((list,), required=True, items=Value((float,)))
 
 # What becomes of an unknown key under `path`.
 MAKES_A_FOLDER = "BasicSR would make a folder of its value"
 
 # What is known of arguments beyond their signatures.
 REDUCTION = {"reduction": Value((str,), choices=("none", "mean", "sum"))}
+STEPS = {"milestones": REQUIRED_NUMBERS, "restarts": NUMBERS, "restart_weights": NUMBERS}
 KNOWN_ARGUMENTS: dict[str, dict[str, Value]] = {
     "Adam": {"lr": Value((float,), required=True, minimum=0)},
     "CosineAnnealingRestartLR": {"periods": REQUIRED_NUMBERS, "restart_weights": NUMBERS},
-    "MultiStepLR": {
-        "milestones": REQUIRED_NUMBERS,
-        "restarts": NUMBERS,
-        "restart_weights": NUMBERS,
-    },
-    "MultiStepRestartLR": {
-        "milestones": REQUIRED_NUMBERS,
-        "restarts": NUMBERS,
-        "restart_weights": NUMBERS,
-    },
+    "MultiStepLR": STEPS,
+    "MultiStepRestartLR": STEPS,
     "MedCLIPEncoder": {"checkpoint": REQUIRED_TEXT},
     "L1Loss": REDUCTION,
     "MSELoss": REDUCTION,
     "CharbonnierLoss": REDUCTION,
 }
 
+
+def _section(content: Section | TypedSection, required: bool = False) -> Value:
+    return Value((dict,), required=required, section=content)
+
+
+# The keys that each data set reads by itself; data sets take their options as one argument, so no
+# signature has them.
 DISK_OR_LMDB = Value((str,), required=True, choices=("disk", "lmdb"))
 PAIRS = {
     "dataroot_gt": REQUIRED_TEXT,
@@ -62,12 +62,10 @@ PAIRS = {
     "meta_info_file": TEXT,
     "filename_tmpl": TEXT,
 }
-# The keys that each data set reads by itself; data sets take their options as one argument, so no
-# signature has them.
 DATA_SETS = {
     "PairedImageTextDataset": PAIRS
     | {
-        "io_backend": Value((dict,), required=True, section=Section({"type": DISK_OR_LMDB})),
+        "io_backend": _section(Section({"type": DISK_OR_LMDB}), required=True),
         "captions": TEXT,
         "default_caption": TEXT,
         "seed": Value((int, NoneType), minimum=0),
@@ -75,9 +73,7 @@ DATA_SETS = {
     },
     "PairedImageDataset": PAIRS
     | {
-        "io_backend": Value(
-            (dict,), required=True, section=Section({"type": REQUIRED_TEXT}, others=ANYTHING)
-        ),
+        "io_backend": _section(Section({"type": REQUIRED_TEXT}, others=ANYTHING), required=True),
         "mean": Value((list, NoneType)),
         "std": Value((list, NoneType)),
         "color": TEXT,
@@ -93,97 +89,91 @@ def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
         model_type: the file's `model_type`; sections of models that are not among
             `DESCRIBED_MODELS` may have keys of any name.
     """
-    register()
-    from basicsr.utils.registry import MODEL_REGISTRY
-
-    training = mode == "train"
-    others = None if model_type in DESCRIBED_MODELS else ANYTHING
+    training, described = mode == "train", model_type in DESCRIBED_MODELS
+    others = None if described else ANYTHING
     keys = {
         "name": REQUIRED_TEXT,
-        "model_type": Value((str,), required=True, choices=tuple(_registered(MODEL_REGISTRY))),
-        "scale": Value((int,), minimum=1),
+        "model_type": Value((str,), required=True, choices=tuple(_registered("MODEL"))),
+        "scale": COUNT,
         "num_gpu": Value((int, str), required=True, choices=("auto",), minimum=0),
         "manual_seed": SEED,
-        "datasets": Value((dict,), required=True, section=_datasets(training)),
-        "network_g": Value((dict,), required=others is None, section=networks()),
-        "path": Value((dict,), required=True, section=_path(others)),
-        "train": Value((dict,), required=training, section=_train(others)),
-        "val": Value((dict,), required=not training, section=_val(training, others)),
-        "logger": Value((dict,), required=training, section=_logger()),
+        "datasets": _section(_datasets(training), required=True),
+        "network_g": _section(networks(), required=described),
+        "path": _section(_path(others), required=True),
+        "train": _section(_train(others), required=training),
+        "val": _section(_val(training, others), required=not training),
+        "logger": _section(_logger(), required=training),
         "find_unused_parameters": FLAG,
-        "dist_params": Value((dict,), section=Section({}, others=ANYTHING)),
+        "dist_params": _section(Section({}, others=ANYTHING)),
     }
-    return Value((dict,), required=True, section=Section(keys, others))
+    return _section(Section(keys, others), required=True)
 
 
-def _registered(registry: Any) -> dict[str, Any]:
-    """Classes and functions by the names that BasicSR finds them under, which may leave out the
-    suffix `_basicsr`.
+def _registered(registry: str) -> dict[str, Any]:
+    """The classes or functions of one of BasicSR's registries by all names that it finds them by.
+
+    Names may leave out the suffix `_basicsr`.
     """
-    return {name.removesuffix("_basicsr"): obj for name, obj in registry} | dict(iter(registry))
+    register()
+    from basicsr.utils import registry as registries
+
+    entries = dict(iter(getattr(registries, f"{registry}_REGISTRY")))
+    return {name.removesuffix("_basicsr"): each for name, each in entries.items()} | entries
+
+
+def _typed(
+    name: str,
+    classes: Mapping[str, Any],
+    given: Iterable[str] = (),
+    known: Mapping[str, Any] = KNOWN_ARGUMENTS,
+    refused: Mapping[str, str] = {},
+) -> TypedSection:
+    """The section of a class with its arguments, but for those that the caller gives."""
+    sections = {
+        key: from_signature(each, given, known.get(key, {})) for key, each in classes.items()
+    }
+    return TypedSection(name, sections, refused)
 
 
 @functools.cache
 def networks() -> TypedSection:
     """Every registered network with its arguments."""
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    classes = _registered(ARCH_REGISTRY)
+    classes = _registered("ARCH")
     # GlobalSkip gives its own scale to what it wraps.
     fitting = {
-        name: obj
-        for name, obj in classes.items()
+        name: each
+        for name, each in classes.items()
         if name.removesuffix("_basicsr") not in NOT_WRAPPED
-        and "upscale" in from_signature(obj).keys
+        and "upscale" in from_signature(each).keys
     }
-    wrapped = _with_arguments("network for GlobalSkip", fitting, ("upscale",), refused=NOT_WRAPPED)
-    known = {"GlobalSkip": {"network": Value((dict,), required=True, section=wrapped)}}
-    return _with_arguments("network", classes, known=known)
+    wrapped = _typed("network for GlobalSkip", fitting, ("upscale",), refused=NOT_WRAPPED)
+    return _typed(
+        "network", classes, known={"GlobalSkip": {"network": _section(wrapped, required=True)}}
+    )
 
 
 @functools.cache
 def _losses() -> TypedSection:
-    from basicsr.utils.registry import LOSS_REGISTRY
+    from basicsr_m2trans.encoders import ENCODERS
 
-    encoder = Value((str, dict), required=True, section=_encoders())
+    encoders = {
+        name: getattr(importlib.import_module(module), name) for name, module in ENCODERS.items()
+    }
     semantic = {
-        "encoder": encoder,
+        "encoder": Value((str, dict), required=True, section=_typed("encoder", encoders)),
         "num_patches": COUNT,
         "patch_size": COUNT,
         "reduction": Value((str,), choices=("sum", "mean")),
     }
     known = KNOWN_ARGUMENTS | {"ImageTextSemanticLoss": semantic}
-    return _with_arguments("loss", _registered(LOSS_REGISTRY), known=known)
-
-
-@functools.cache
-def _encoders() -> TypedSection:
-    from basicsr_m2trans.encoders import ENCODERS
-
-    classes = {
-        name: getattr(importlib.import_module(module), name) for name, module in ENCODERS.items()
-    }
-    return _with_arguments("encoder", classes)
-
-
-def _with_arguments(
-    name: str,
-    classes: Mapping[str, Any],
-    given: tuple[str, ...] = (),
-    known: Mapping[str, Any] = KNOWN_ARGUMENTS,
-    refused: Mapping[str, str] = {},
-) -> TypedSection:
-    sections = {key: from_signature(obj, given, known.get(key, {})) for key, obj in classes.items()}
-    return TypedSection(name, sections, refused)
+    return _typed("loss", _registered("LOSS"), known=known)
 
 
 @functools.cache
 def _metrics() -> TypedSection:
-    from basicsr.utils.registry import METRIC_REGISTRY
-
+    metrics = _registered("METRIC")
     better = {"better": Value((str,), choices=("higher", "lower"))}
-    known = dict.fromkeys(_registered(METRIC_REGISTRY), better)
-    return _with_arguments("metric", _registered(METRIC_REGISTRY), ("img", "img2"), known)
+    return _typed("metric", metrics, ("img", "img2"), dict.fromkeys(metrics, better))
 
 
 def optimizer_classes() -> dict[str, Any]:
@@ -204,25 +194,13 @@ def scheduler_classes() -> dict[str, Any]:
     }
 
 
-@functools.cache
-def _optimizers() -> TypedSection:
-    return _with_arguments("optimizer", optimizer_classes(), ("params",))
-
-
-@functools.cache
-def _schedulers() -> TypedSection:
-    return _with_arguments("scheduler", scheduler_classes(), ("optimizer", "last_epoch"))
-
-
 def _datasets(training: bool) -> Section:
-    keys = {"train": Value((dict,), required=training, section=_dataset(training))}
-    return Section(keys, others=Value((dict,), required=True, section=_dataset(False)))
+    keys = {"train": _section(_dataset(training), required=training)}
+    return Section(keys, others=_section(_dataset(False), required=True))
 
 
 def _dataset(training: bool) -> TypedSection:
     """Every registered data set; `training` requires what only a training set needs."""
-    from basicsr.utils.registry import DATASET_REGISTRY
-
     loader = {
         "name": REQUIRED_TEXT,
         "num_worker_per_gpu": Value((int,), required=training, minimum=0),
@@ -231,7 +209,7 @@ def _dataset(training: bool) -> TypedSection:
         "persistent_workers": FLAG,
         "pin_memory": FLAG,
         "prefetch_mode": Value((str, NoneType), choices=("cpu", "cuda")),
-        "num_prefetch_queue": Value((int,), minimum=1),
+        "num_prefetch_queue": COUNT,
         "use_shuffle": FLAG,  # in many of BasicSR's own files, though nothing reads it
     }
     patches = {
@@ -239,7 +217,7 @@ def _dataset(training: bool) -> TypedSection:
         "use_hflip": Value((bool,), required=training),
         "use_rot": Value((bool,), required=training),
     }
-    sections = {name: Section(loader, others=ANYTHING) for name in _registered(DATASET_REGISTRY)}
+    sections = {name: Section(loader, others=ANYTHING) for name in _registered("DATASET")}
     described = {name: Section(loader | patches | keys) for name, keys in DATA_SETS.items()}
     return TypedSection("training data set" if training else "data set", sections | described)
 
@@ -256,18 +234,18 @@ def _path(others: Value | None) -> Section:
 
 
 def _train(others: Value | None) -> Section:
-    from basicsr_m2trans.models.training_options import TrainingOptions
-
     described = others is None
+    optimizers = _typed("optimizer", optimizer_classes(), ("params",))
+    schedulers = _typed("scheduler", scheduler_classes(), ("optimizer", "last_epoch"))
     keys = {
-        "optim_g": Value((dict,), required=described, section=_optimizers()),
-        "scheduler": Value((dict,), required=described, section=_schedulers()),
+        "optim_g": _section(optimizers, required=described),
+        "scheduler": _section(schedulers, required=described),
         "total_iter": ITERATIONS,
         "warmup_iter": Value((float,), minimum=-1),
         "ema_decay": Value((float,), minimum=0, maximum=1),
-        "pixel_opt": Value((dict,), section=_losses()),
-        "perceptual_opt": Value((dict,), section=_losses()),
-        "semantic_opt": Value((dict,), section=_losses()),
+        "pixel_opt": _section(_losses()),
+        "perceptual_opt": _section(_losses()),
+        "semantic_opt": _section(_losses()),
     }
     return Section(keys | _nullable(from_signature(TrainingOptions)), others)
 
@@ -278,23 +256,18 @@ def _val(training: bool, others: Value | None) -> Section:
         "save_img": Value((bool,), required=True),
         "suffix": TEXT,
         "pbar": FLAG,
-        "metrics": Value(
-            (dict,), section=Section({}, others=Value((dict,), required=True, section=_metrics()))
-        ),
+        "metrics": _section(Section({}, others=_section(_metrics(), required=True))),
         "tile": Value((int, NoneType)),
     }
     return Section(keys, others)
 
 
 def _logger() -> Section:
-    from basicsr_m2trans.models.training_options import CheckpointOptions
-
-    wandb = Section({"project": TEXT, "resume_id": TEXT})
     keys = {
         "print_freq": ITERATIONS,
         "save_checkpoint_freq": ITERATIONS,
         "use_tb_logger": Value((bool, NoneType), required=True),
-        "wandb": Value((dict,), section=wandb),
+        "wandb": _section(Section({"project": TEXT, "resume_id": TEXT})),
     }
     return Section(keys | _nullable(from_signature(CheckpointOptions, given=("metrics",))))
 
@@ -302,6 +275,6 @@ def _logger() -> Section:
 def _nullable(section: Section) -> dict[str, Value]:
     """Keys of which `~` stands for the default."""
     return {
-        key: Value(tuple(dict.fromkeys((*value.kinds, NoneType))))
-        for key, value in section.keys.items()
+        key: Value(tuple(dict.fromkeys((*each.kinds, NoneType))))
+        for key, each in section.keys.items()
     }

@@ -4,6 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from basicsr_m2trans.options.values import Section, Value
 
 KINDS = {bool: bool, int: int, float: float, str: str, NoneType: NoneType, Path: str}
-# Where nothing but the default tells the type. A number may stand for a list and a list for a
-# number, as where SwinIR takes `img_size: 64` as well as `img_size: [64, 64]`.
+# Where only the default tells the type. A number may stand for a list and a list for a number:
+# SwinIR takes `img_size: 64` as well as `img_size: [64, 64]`.
 KINDS_OF_DEFAULTS = {
     bool: (bool,),
     int: (float, list),
@@ -32,8 +33,8 @@ def from_signature(
     """The section that has the arguments of `function` as keys.
 
     Arguments under `**kwargs` are taken to go to the base class, as BasicSR's and PyTorch's classes
-    do; what is no argument there either would be lost without a word, so it is no key. Arguments
-    that YAML cannot express, such as modules, are no keys.
+    do; what is no argument there either would be silently lost, so it is no key. Arguments that
+    YAML cannot express, such as modules, are no keys.
 
     Args:
         function: class or function.
@@ -52,9 +53,8 @@ def from_signature(
                 value = _value(parameter)
                 if value is not None:
                     keys[parameter.name] = value
-    return Section(
-        {key: value for key, value in (keys | dict(known)).items() if key not in set(given)}
-    )
+    excluded = set(given)
+    return Section({key: each for key, each in (keys | {**known}).items() if key not in excluded})
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -68,38 +68,31 @@ def _value(parameter: inspect.Parameter) -> Value | None:
     """What the argument may be; None where only code can give it."""
     required = parameter.default is parameter.empty
     default = None if required else parameter.default
-    if parameter.annotation is parameter.empty or isinstance(parameter.annotation, str):
-        if required:
-            return Value(required=True)
-        kinds = KINDS_OF_DEFAULTS.get(type(default))
-        if kinds is None:
-            return None
-        items = (
-            Value((float,))
-            if isinstance(default, tuple) and isinstance(default[0], int | float)
-            else None
-        )
-        return Value(kinds, items=items, default=default)
-    kinds, choices, items = _annotated(parameter.annotation)
-    return Value(kinds, required, choices, items=items, default=default) if kinds else None
+    if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
+        value = _annotated(parameter.annotation)
+        return replace(value, required=required, default=default) if value.kinds else None
+    if required:
+        return Value(required=True)
+    kinds = KINDS_OF_DEFAULTS.get(type(default))
+    numbers = isinstance(default, tuple) and isinstance(default[0], int | float)
+    items = Value((float,)) if numbers else None
+    return None if kinds is None else Value(kinds, items=items, default=default)
 
 
-def _annotated(annotation: Any) -> tuple[tuple[type, ...], tuple[str, ...], Value | None]:
-    """Kinds, texts to choose from and members of lists; no kinds for what is in no option file."""
-    if annotation in KINDS:
-        return (KINDS[annotation],), (), None
+def _annotated(annotation: Any) -> Value:
+    """What an annotation allows; without kinds where that can be in no option file."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in KINDS:
+        return Value((KINDS[annotation],))
     if origin is typing.Literal:
-        return (str,), arguments, None
+        return Value((str,), choices=arguments)
     if origin in (typing.Union, types.UnionType):
         parts = [_annotated(argument) for argument in arguments]
-        kinds = tuple(dict.fromkeys(kind for part in parts for kind in part[0]))
-        return (
-            kinds,
-            sum((part[1] for part in parts), ()),
-            next((part[2] for part in parts if part[2]), None),
+        kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
+        choices = tuple(choice for part in parts for choice in part.choices)
+        return Value(
+            kinds, choices=choices, items=next(filter(None, (p.items for p in parts)), None)
         )
     if origin in (tuple, list, Sequence):
-        members, choices, _ = _annotated(arguments[0])
-        return (list,), (), Value(members, choices=choices)
-    return ((dict,), (), None) if origin in (dict, Mapping) else ((), (), None)
+        return Value((list,), items=_annotated(arguments[0]))
+    return Value((dict,)) if origin in (dict, Mapping) else Value()

@@ -5,14 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
-class InputError(ValueError):
-    """A file, key or option given by the user cannot be used.
-
-    The message names the file, key or option and says what to do. The launchers and the
-    `m2trans` command print it without a traceback and exit with status 2.
-    """
-
-
 @dataclass(frozen=True)
 class Problem:
     """Something that is wrong with an option file.
@@ -39,10 +31,24 @@ class Problem:
         return f"{': '.join(self.key)} {self.text}".strip()
 
 
-def reported(subject: str, problems: Sequence[Problem]) -> str:
-    """One text with all problems: how many `subject` (`option file x.yml has`) there are, then the
-    groups of them.
+class InputError(ValueError):
+    """A file, key or option given by the user cannot be used.
+
+    The message names the file, key or option and says what to do. The launchers and the
+    `m2trans` command print it without a traceback and exit with status 2.
+
+    Args:
+        message: without one, it lists the problems.
+        problems: what is wrong with single keys, for reports that give their places.
     """
+
+    def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
+        self.problems = list(problems)
+        super().__init__(message or "\n  ".join(map(str, self.problems)))
+
+
+def reported(subject: str, problems: Sequence[Problem]) -> str:
+    """How many problems `subject` (`option file x.yml has`) there are, then the groups of them."""
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
     return "\n".join([f"{subject} {count}", *grouped(problems)])
 
@@ -51,8 +57,6 @@ def grouped(problems: Iterable[Problem]) -> list[str]:
     """One text for each remedy: a line for each problem that it mends, then the remedy."""
     texts = []
     for remedy, group in itertools.groupby(problems, key=lambda problem: problem.remedy):
-        lines = [
-            f"  {problem.place}: {problem.statement}".replace("  : ", "  ") for problem in group
-        ]
+        lines = [f"  {each.place}: {each.statement}".replace("  : ", "  ") for each in group]
         texts.append("\n".join([*lines, f"    -> {remedy}"]))
     return texts

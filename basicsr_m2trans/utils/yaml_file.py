@@ -1,7 +1,7 @@
 """A file of options with the places of its keys, and the report of all that is wrong with it."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,17 @@ class OptionFile:
 
     def placed(self, problems: Sequence[Problem]) -> list[Problem]:
         """Problems with their places, in the order of the file; the arguments come first."""
-        places = [
-            problem.place or self.place(problem.key) or f"{self.path}:1" for problem in problems
-        ]
         placed = [
-            replace(problem, place=place) for problem, place in zip(problems, places, strict=True)
+            replace(each, place=each.place or self.place(each.key) or f"{self.path}:1")
+            for each in problems
         ]
         order = {place: number for number, place in reversed(list(enumerate(self.places.values())))}
         return sorted(placed, key=lambda problem: order.get(problem.place, -1))
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Raise an `InputError` with the report of the problems, if there are any."""
+        if problems:
+            raise InputError(self.report(problems), problems)
 
     def put(
         self,
@@ -257,14 +260,9 @@ def _forced_value(value: str) -> Any:
 def without(
     opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """A copy of `opt` that lacks some keys, given by their paths."""
-    return dict(_remaining(opt, keys, key))
-
-
-def _remaining(
-    opt: dict[str, Any], keys: set[tuple[str, ...]], key: tuple[str, ...]
-) -> Iterator[tuple[Any, Any]]:
-    for name, value in opt.items():
-        path = (*key, str(name))
-        if path not in keys:
-            yield name, without(value, keys, path) if isinstance(value, dict) else value
+    """A copy of `opt`, the section at `key`, that lacks some keys, given by their paths."""
+    return {
+        name: without(value, keys, (*key, str(name))) if isinstance(value, dict) else value
+        for name, value in opt.items()
+        if (*key, str(name)) not in keys
+    }

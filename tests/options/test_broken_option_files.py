@@ -417,7 +417,7 @@ def test_a_broken_file_gets_its_message(old, new, line, text, remedy, tmp_path):
             "write global_skip: true among its own options",
         ),
         ("{type: ESRT}", "type 'ESRT' cannot stand here", "it adds up several outputs"),
-        ("{type: VGG}", "type 'VGG' is unknown", "choose one of EDSR, ELAN, HAT, RCAN, SwinIR"),
+        ("{type: VGG}", "type 'VGG' is unknown", "choose one of EDSR, ELAN, HAT, Pad"),
         (
             "{type: ELAN, num_out_ch: 1}",
             "cannot be used: GlobalSkip says: network: ELAN makes 1 channels of 3",

@@ -1,7 +1,12 @@
+import cv2
+import numpy as np
+import pytest
 import torch
+import yaml
 
 from basicsr_m2trans import register
 from basicsr_m2trans.options import building
+from basicsr_m2trans.options.checks import check_file
 
 register()
 
@@ -61,3 +66,84 @@ def test_what_the_machine_lacks_is_no_refusal(monkeypatch):
 
     monkeypatch.setattr(building, "build_network", absent)
     assert list(building.find_refused_values({"network_g": SWINIR})) == []
+
+
+@pytest.fixture
+def on_disk(stored, tmp_path):
+    """Writes pairs of 3 images, HR 72x96, as files, and an option file for them with a data set of
+    a type.
+    """
+
+    def write(data_set, **changes):
+        for folder, shape in (("gt", (72, 96, 3)), ("lq", (36, 48, 3))):
+            (tmp_path / folder).mkdir()
+            for number in range(3):
+                cv2.imwrite(str(tmp_path / folder / f"i{number}.png"), np.zeros(shape, np.uint8))
+        path = stored([(64, 64)] * 3)
+        opt = yaml.safe_load(path.read_text())
+        train = opt["datasets"]["train"]
+        train |= {
+            "type": data_set,
+            "io_backend": {"type": "disk"},
+            "batch_size_per_gpu": 2,
+            **changes,
+        }
+        train |= {"dataroot_gt": str(tmp_path / "gt"), "dataroot_lq": str(tmp_path / "lq")}
+        if data_set == "PairedImageDataset":
+            train.pop("captions")
+            opt["train"].pop("semantic_opt")
+        path.write_text(yaml.safe_dump(opt))
+        return path
+
+    return write
+
+
+@pytest.fixture(params=["PairedImageTextDataset", "PairedImageDataset"])
+def data_set(request):
+    return request.param
+
+
+def test_images_smaller_than_the_patch_are_told(stored):
+    statement, remedy = check_file(stored([(64, 64), (96, 60), (64, 80)])).splitlines()[1:]
+    assert "train: gt_size is 64, but 1 of 3 images are smaller, such as i1 (60x96)" in statement
+    assert remedy.endswith("m2trans prepare --min-side 64")
+
+
+def test_files_are_compared_with_patch_and_batch(data_set, on_disk):
+    report = check_file(on_disk(data_set, gt_size=128, batch_size_per_gpu=500))
+    assert "train: gt_size is 128, but 3 of 3 images are smaller, such as " in report
+    assert "gt/i0.png (96x72)" in report
+    assert (
+        "train: batch_size_per_gpu makes a batch of 500, but an epoch has only 60 images" in report
+    )
+
+
+def test_what_the_data_set_refuses_is_told_at_its_line(data_set, on_disk, tmp_path):
+    path = on_disk(data_set)
+    assert check_file(path) is None
+    (tmp_path / "lq/i1.png").unlink()
+    statement = check_file(path).splitlines()[1]
+    assert ": datasets: train cannot be used: " in statement
+    number = int(statement.split(":")[1])
+    assert path.read_text().splitlines()[number - 1] == "  train:"
+
+
+def test_a_batch_that_an_epoch_does_not_fill_is_told(stored, monkeypatch):
+    path = stored([(64, 64)] * 3)
+    path.write_text(
+        path.read_text().replace("dataset_enlarge_ratio: 20", "dataset_enlarge_ratio: 3")
+    )
+    assert check_file(path) is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert (
+        "makes a batch of 8, but an epoch has only 4 images for each of 2 processes"
+        in check_file(path)
+    )
+
+
+def test_an_lmdb_without_its_list_is_told(stored, tmp_path):
+    path = stored([(64, 64)])
+    (tmp_path / "HR.lmdb/meta_info.txt").unlink()
+    assert (
+        check_file(path).count("HR.lmdb, which is no LMDB, it holds no meta_info.txt") == 2
+    )  # train and val

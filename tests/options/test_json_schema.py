@@ -36,7 +36,14 @@ def test_a_class_decides_about_the_keys_of_its_section():
     assert keys["M2Trans"]["properties"]["num_feat"] == {"type": "integer"}
     assert "kwargs" not in keys["SwinIR"]["properties"]
     wrapped = json_schema()["$defs"]["network for GlobalSkip"]
-    assert wrapped["properties"]["type"]["enum"] == ["EDSR", "ELAN", "HAT", "RCAN", "SwinIR"]
+    assert wrapped["properties"]["type"]["enum"] == [
+        "EDSR",
+        "ELAN",
+        "HAT",
+        "PaddedSwinIR",
+        "RCAN",
+        "SwinIR",
+    ]
     assert not any("upscale" in each["then"]["properties"] for each in wrapped["allOf"])
 
 

@@ -94,7 +94,7 @@ class Comparison:
 
     def _check_files(self, files: Mapping[str, OptionFile]) -> None:
         from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
-        from basicsr_m2trans.options.files import find_unfit_weights
+        from basicsr_m2trans.options.building import find_unfit_weights
 
         refuse(
             {

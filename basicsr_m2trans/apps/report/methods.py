@@ -15,7 +15,7 @@ from basicsr_m2trans.checkpoints.networks import network_section
 from basicsr_m2trans.evaluation.set_folders import set_options
 from basicsr_m2trans.options.checks import find_problems, read_option_file
 from basicsr_m2trans.options.relations import section
-from basicsr_m2trans.options.walk import guess
+from basicsr_m2trans.options.values import guess
 from basicsr_m2trans.utils.errors import InputError, Problem, reported
 from basicsr_m2trans.utils.names import first_few
 from basicsr_m2trans.utils.yaml_file import OptionFile

@@ -11,7 +11,6 @@ from typing import Any
 from basicsr_m2trans.apps.report.methods import deciding_keys
 from basicsr_m2trans.apps.report.plan_keys import KEYS, NUMBER_ABOVE_0, PLAN, SCALES, scale_key
 from basicsr_m2trans.apps.report.settings import BICUBIC, Method, Settings, method_name
-from basicsr_m2trans.options.walk import find_problems
 from basicsr_m2trans.utils.errors import InputError, Problem
 from basicsr_m2trans.utils.names import first_few
 from basicsr_m2trans.utils.yaml_file import OptionFile
@@ -58,7 +57,7 @@ def read_plan(
     for name, number in (lengths or {}).items():
         _set_length(file, method_name(name), number)
     # What values mean can be said only of those that have the right type.
-    problems = file.problems + (list(find_problems(file.opt, PLAN)) or list(_contradictions(file)))
+    problems = file.problems + (list(PLAN.problems(file.opt)) or list(_contradictions(file)))
     if problems and path:
         raise InputError(file.report(problems))
     if problems:
