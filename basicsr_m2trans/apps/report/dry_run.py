@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from basicsr_m2trans.apps.report.comparison_state import ComparisonState, check_folder
+from basicsr_m2trans.apps.report.comparison_state import ComparisonState, refuse_others
 from basicsr_m2trans.apps.report.methods import SET_KEYS, make_paths_absolute, option_file
 from basicsr_m2trans.apps.report.settings import Run
 from basicsr_m2trans.options.checks import read_option_file
@@ -27,7 +27,7 @@ def describe(comparison: "Comparison") -> str:
         InputError: the folder to write to holds something else, or a comparison with other
             settings.
     """
-    check_folder(comparison.out)
+    refuse_others(comparison.out)
     settings, state = comparison.settings, comparison.open_state(keep=False)
     header = ["run", "option file", "parameters (M)", "GMACs", "length", "state"]
     rows = [_row(comparison, state, run) for run in comparison.runs]
