@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from basicsr_m2trans.apps.report.training import Trained
+from basicsr_m2trans.apps.report.work import Work
+from basicsr_m2trans.evaluation.prepared_set import set_digest
+from basicsr_m2trans.evaluation.set_folders import is_prepared
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.locking import locked
 from basicsr_m2trans.utils.names import first_few
@@ -111,3 +114,37 @@ def held(out: Path) -> AbstractContextManager[int]:
         "for it or stop it"
     )
     return locked(out / LOCK_NAME, refusal)
+
+
+def open_state(work: Work, keep: bool = True) -> ComparisonState:
+    """What is finished in a comparison's folder.
+
+    Args:
+        work: the comparison.
+        keep: write the settings to the folder.
+
+    Raises:
+        InputError: the folder holds a comparison with other settings.
+    """
+    settings = work.settings
+    return ComparisonState(
+        work.out,
+        {
+            "data": str(settings.data.resolve()),
+            "minutes": settings.minutes,
+            "validations": settings.validations,
+            "tests": {
+                f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
+                for name, folder in settings.tests.items()
+                for scale in settings.scales
+                if is_prepared(folder, scale)
+            },
+            "options": work.bases,
+            "lengths": {
+                f"iterations of {run.setting}": work.length(run)
+                for run in work.runs
+                if run.seed is not None
+            },
+        },
+        keep,
+    )
