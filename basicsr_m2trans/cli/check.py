@@ -68,14 +68,14 @@ def check_plan(path: Path, files: bool) -> str | None:
         InputError: something is wrong with the plan, or with its methods; one message lists all of
             the first or of the second.
     """
-    from basicsr_m2trans.apps.report.comparison import Comparison
     from basicsr_m2trans.apps.report.methods import base_files
     from basicsr_m2trans.apps.report.plan import read_plan
     from basicsr_m2trans.apps.report.settings import plan_runs
+    from basicsr_m2trans.apps.report.work import find_work
 
     settings, out = read_plan(path)
     if not files:
         base_files(settings, plan_runs(settings.methods.values(), settings.scales))
         return None
-    missing = Comparison(settings, out).missing
+    missing = find_work(settings, out).missing
     return "\n  ".join([f"plan {path} lacks", *missing]) if missing else None

@@ -117,18 +117,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run or continue the comparison; status 1 if a method failed."""
-    from basicsr_m2trans.apps.report.comparison import Comparison
+    from basicsr_m2trans.apps.report.comparison import run_comparison
     from basicsr_m2trans.apps.report.dry_run import describe
     from basicsr_m2trans.apps.report.plan import read_plan
+    from basicsr_m2trans.apps.report.work import find_work
 
     settings, out = read_plan(args.plan, given(args), args.iters[1], args.overrides)
-    comparison = Comparison(settings, out)
+    work = find_work(settings, out)
     if args.dry_run:
-        print(describe(comparison))
+        print(describe(work))
         return 0
     # As Ctrl-C does, end the trainer too: it would go on without its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    failures = comparison.run()
+    failures = run_comparison(work)
     if (out / "tables.md").is_file():
         print(f"{out}: tables.md, tables.csv, tables.tex and figures/")
     if failures:

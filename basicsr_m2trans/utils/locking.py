@@ -1,6 +1,4 @@
-"""One process at a time in a folder or file: locks that the kernel releases when their holder ends,
-however it ends.
-"""
+"""One process at a time in a folder or file: locks that end with their holder, however it ends."""
 
 import contextlib
 import errno
@@ -11,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from basicsr_m2trans.utils.errors import InputError
 
@@ -22,23 +19,46 @@ _POLL_SECONDS = 0.2
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> None:
-    """Lock an open file or folder until it is closed; where the file system has no locks, say so
-    and go on.
+@contextmanager
+def locked(path: Path, refusal: str, patience: float | None = None) -> Iterator[int]:
+    """Hold a lock; where the file system has no locks, say so and go on.
+
+    Yields the file's number for child processes to inherit: one that survives its killed parent
+    keeps the lock.
 
     Args:
-        file: open file or its number.
-        refusal: message of the error.
-        patience: seconds to wait for another holder.
+        path: a folder, or a file that is created if absent and stays behind.
+        refusal: message of the error where another process holds it.
+        patience: seconds to wait for another holder; default `PATIENCE`.
 
     Raises:
-        InputError: another process holds the lock.
+        InputError: another process holds it for so long, or the file cannot be made.
     """
+    try:
+        # Another user's file is as good: a lock needs no leave to write.
+        descriptor = os.open(path, os.O_RDONLY | (0 if path.is_dir() else os.O_CREAT), 0o666)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); make its folder writable"
+        ) from error
+    try:
+        _take_lock(descriptor, refusal, PATIENCE if patience is None else patience)
+        try:
+            yield descriptor
+        finally:
+            # Closing is not enough where a child process still has the file.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _take_lock(descriptor: int, refusal: str, patience: float) -> None:
     deadline = time.monotonic() + patience
     told = False
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
@@ -50,40 +70,6 @@ def take_lock(file: int | IO[bytes], refusal: str, patience: float = 0.0) -> Non
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            print(
-                f"no protection against a second run here: {error.strerror}",
-                file=sys.stderr,
-                flush=True,
-            )
+            reason = error.strerror
+            print(f"no protection against a second run here: {reason}", file=sys.stderr, flush=True)
             return
-
-
-@contextmanager
-def locked(path: Path, refusal: str) -> Iterator[int]:
-    """Hold a lock file, which is created if absent and stays behind, empty.
-
-    Yields the file's number for child processes to inherit: one that survives its killed parent
-    keeps the lock.
-
-    Args:
-        path: the lock file, in a folder that exists.
-        refusal: message of the error where another process holds it.
-
-    Raises:
-        InputError: another process holds it for `PATIENCE` seconds, or the file cannot be made.
-    """
-    try:
-        # Another user's file is as good: a lock needs no leave to write.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}); make its folder writable"
-        ) from error
-    with open(descriptor, "rb") as file:
-        take_lock(file, refusal, PATIENCE)
-        try:
-            yield descriptor
-        finally:
-            # Closing is not enough where a child process still has the file.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_UN)

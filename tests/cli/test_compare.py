@@ -42,7 +42,7 @@ def test_the_reference_is_always_one_of_the_methods(methods, arguments, referenc
         found.append(settings)
         raise InputError("enough")
 
-    monkeypatch.setattr("basicsr_m2trans.apps.report.comparison.Comparison", comparison)
+    monkeypatch.setattr("basicsr_m2trans.apps.report.work.find_work", comparison)
     command = [
         "compare",
         "--data",
@@ -143,7 +143,7 @@ def test_arguments_stand_for_the_keys_of_a_plan(tmp_path, monkeypatch):
         found.append(arguments)
         raise InputError("enough")
 
-    monkeypatch.setattr("basicsr_m2trans.apps.report.comparison.Comparison", comparison)
+    monkeypatch.setattr("basicsr_m2trans.apps.report.work.find_work", comparison)
     options = [
         "--data",
         "d",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from basicsr_m2trans.apps.annotation.review import Reviewed, review_sheet
 from basicsr_m2trans.apps.annotation.stages import LanguageControls, Region, Stages, VisualControls
-from basicsr_m2trans.apps.annotation.state import AnnotationState, Description
+from basicsr_m2trans.apps.annotation.state import Description, open_state
 from basicsr_m2trans.data.captions import COLUMNS
 from basicsr_m2trans.data.images import decode_image, list_images, to_tensor
 from basicsr_m2trans.utils.atomic import write_atomic
@@ -143,7 +143,7 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
     made, problems = 0, []
     chosen: dict[str, Description] = {}
     reviewed: list[Reviewed] = []
-    with AnnotationState(state_path(out), settings.of_descriptions()) as state:
+    with open_state(state_path(out), settings.of_descriptions()) as state:
         for path in tqdm(files, desc="annotating", unit="image"):
             name = image_name(path.name)
             try:

@@ -1,17 +1,17 @@
-"""What an annotation has done so far, and with which settings: one line of JSON for each finished
-image.
-"""
+"""What an annotation has done so far, and with which settings: a line of JSON for each image."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from basicsr_m2trans.utils.errors import InputError
-from basicsr_m2trans.utils.locking import take_lock
+from basicsr_m2trans.utils.locking import locked
 from basicsr_m2trans.utils.names import first_few
+from basicsr_m2trans.utils.resumable import differences, reading
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,9 @@ class Description:
     area: float
 
 
-class AnnotationState:
-    """The file that makes an annotation resumable; its first line holds the settings.
-
-    A finished image is one appended line, on disk before the next image begins. What a kill leaves
-    of a line is cut off. The file is locked while the object is open; use it in a `with` statement.
+@contextmanager
+def open_state(path: Path, settings: dict[str, Any]) -> Iterator["AnnotationState"]:
+    """Hold the file that makes an annotation resumable against other processes.
 
     Args:
         path: the file; created if absent.
@@ -47,58 +45,47 @@ class AnnotationState:
         InputError: the file holds an annotation with other settings, which are named; it is
             damaged; or another process works on it.
     """
+    refusal = f"{path}: another process works on this annotation; wait for it or stop it"
+    with locked(path, refusal, patience=0):
+        yield AnnotationState(path, settings)
+
+
+class AnnotationState:
+    """The state file; its first line holds the settings.
+
+    A finished image is one appended line, on disk before the next image begins. What a kill leaves
+    of a line is cut off. Args and errors as of `open_state`, which makes one.
+    """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self._done: dict[str, tuple[str, list[Description]]] = {}
-        self._stream = path.open("a+b")
-        try:
-            take_lock(
-                self._stream,
-                f"{path}: another process works on this annotation; wait for it or stop it",
-            )
-            self._load(json.loads(json.dumps(settings)))
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def _load(self, settings: dict[str, Any]) -> None:
-        self._stream.seek(0)
-        content = self._stream.read()
+        content = path.read_bytes()
         if not content:
             self._append({"settings": settings})
             return
-        lines = content.split(b"\n")
-        torn = lines.pop()
-        try:
+        *lines, torn = content.split(b"\n")
+        with reading(path, "delete it to start again"):
             before = json.loads(lines[0])["settings"]
-            for line in lines[1:]:
-                record = json.loads(line)
+            for record in map(json.loads, lines[1:]):
                 descriptions = [
                     Description(**fields | {"box": tuple(fields["box"])})
                     for fields in record["found"]
                 ]
                 self._done[record["image"]] = record["sha256"], descriptions
-            differing = [
-                f"{key} was {before.get(key)!r} and is now {settings.get(key)!r}"
-                for key in sorted(before.keys() | settings.keys())
-                if before.get(key) != settings.get(key)
-            ]
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{self.path}: is damaged ({error!r}); delete it to start again"
-            ) from error
+            differing = differences(before, json.loads(json.dumps(settings)))
         if differing:
             raise InputError(
-                f"{self.path}: was made with other settings ({first_few(differing)}); repeat "
-                "those, choose another output file, or delete this file to start again"
+                f"{path}: was made with other settings ({first_few(differing)}); repeat those, "
+                "choose another output file, or delete this file to start again"
             )
-        self._stream.truncate(len(content) - len(torn))
+        os.truncate(path, len(content) - len(torn))
 
     def _append(self, record: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        with self.path.open("ab") as stream:
+            stream.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def get(self, image: str, sha256: str) -> list[Description] | None:
         """The descriptions of an image, or None if it is not done or its file has changed since."""
@@ -106,21 +93,8 @@ class AnnotationState:
         return descriptions if digest == sha256 else None
 
     def add(self, image: str, sha256: str, descriptions: list[Description]) -> None:
-        """Record a finished image by its name and its file's digest; it replaces an earlier record
-        of that name.
-        """
+        """Record a finished image by its name and its file's digest, over an earlier record."""
         self._append(
             {"image": image, "sha256": sha256, "found": [asdict(found) for found in descriptions]}
         )
         self._done[image] = sha256, descriptions
-
-    def __enter__(self) -> "AnnotationState":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stream.close()

@@ -1,6 +1,4 @@
-"""The record that `m2trans prepare` keeps in its output folder, so that it can stop and go on
-anywhere.
-"""
+"""The record that `m2trans prepare` keeps in its output folder, to stop and go on anywhere."""
 
 import hashlib
 import json
@@ -10,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from basicsr_m2trans.data.dicom import is_dicom_file
-from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
+from basicsr_m2trans.utils.resumable import check_folder, differences, reading, write_record
 
 FILE_NAME = "manifest.json"
 
@@ -62,33 +60,19 @@ class Manifest:
         self.lmdbs: dict[str, str] = {}
         if self.path.is_file():
             self._load()
-        elif out.exists() and (
-            not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())
-        ):
-            raise InputError(
-                f"{out}: is not empty and was not made by this command; choose another output "
-                "folder"
-            )
         else:
+            refusal = "is not empty and was not made by this command; choose another output folder"
+            check_folder(out, FILE_NAME, f"{out}: {refusal}")
             out.mkdir(parents=True, exist_ok=True)
             self.save()
 
     def _load(self) -> None:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            before = content["parameters"]
+        with reading(self.path, "delete its folder and prepare it again"):
+            content = json.loads(self.path.read_bytes())
             self.scales = sorted({*self.scales, *content["scales"]})
             self.sources = {path: Source(**record) for path, record in content["sources"].items()}
             self.lmdbs = content["lmdbs"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{self.path}: is damaged ({error!r}); delete its folder and prepare it again"
-            ) from error
-        differing = [
-            f"{key} was {before.get(key)!r} and is now {self.parameters.get(key)!r}"
-            for key in sorted(before.keys() | self.parameters.keys())
-            if before.get(key) != self.parameters.get(key)
-        ]
+            differing = differences(content["parameters"], self.parameters)
         if differing:
             raise InputError(
                 f"{self.path.parent}: was made with other parameters ({'; '.join(differing)}); "
@@ -103,7 +87,7 @@ class Manifest:
             "lmdbs": self.lmdbs,
             "sources": {path: asdict(self.sources[path]) for path in sorted(self.sources)},
         }
-        write_atomic(self.path, json.dumps(content, indent=1).encode())
+        write_record(self.path, content)
 
     def images(self) -> dict[str, tuple[int, int, int]]:
         """(h, w, c) of every HR image by name, sorted by name."""

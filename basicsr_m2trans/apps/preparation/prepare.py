@@ -3,14 +3,13 @@
 `prepare` is the command `m2trans prepare`. Its output folder is described in `datasets/README.md`.
 """
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +24,9 @@ from basicsr_m2trans.apps.preparation.prepare_sources import SourceFile, find_so
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
-from basicsr_m2trans.utils.locking import take_lock
+from basicsr_m2trans.utils.locking import locked
 from basicsr_m2trans.utils.names import first_few
+from basicsr_m2trans.utils.processes import end_with_parent
 
 SCALES = (2, 3, 4)
 
@@ -165,20 +165,11 @@ def _reason(job: Job, file: SourceFile, skipped: str) -> str:
     return f"{job.hr_folder / file.path}: {skipped}" if file.dicom else skipped
 
 
-@contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Hold a lock on the output folder, whose temporary files another run would take
-    for its own.
-    """
+def _alone_in(out: Path) -> AbstractContextManager[int]:
+    """Hold the output folder, whose temporary files another run would take for its own."""
     out.mkdir(parents=True, exist_ok=True)
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        take_lock(
-            folder, f"{out}: another run is writing here; wait for its end or choose another folder"
-        )
-        yield
-    finally:
-        os.close(folder)
+    refusal = "another run is writing here; wait for its end or choose another folder"
+    return locked(out, f"{out}: {refusal}", patience=0)
 
 
 def _check_arguments(
@@ -274,18 +265,11 @@ def _records(job: Job, todo: dict[str, SourceFile], workers: int) -> Iterator[tu
 def _start_worker() -> None:
     # Ctrl-C reaches all processes; the main process alone decides what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def _end_with_parent() -> None:
     # A pool's processes outlive a main process that is killed, and would write into the next run's
     # files.
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only workers run this
-    parent.join()
-    os._exit(1)
+    end_with_parent()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 def _write_lists(out: Path, manifest: Manifest, seed: int) -> None:

@@ -1,20 +1,19 @@
-"""What a comparison has done so far, and with which settings: the file comparison.json in its
-folder.
-"""
+"""What a comparison has done so far, and with which settings: comparison.json in its folder."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from basicsr_m2trans.apps.report.training import Trained
-from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.apps.report.work import Work
+from basicsr_m2trans.evaluation.prepared_set import set_digest
+from basicsr_m2trans.evaluation.set_folders import is_prepared
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.locking import locked
 from basicsr_m2trans.utils.names import first_few
+from basicsr_m2trans.utils.resumable import check_folder, differences, reading, write_record
 
 FILE_NAME = "comparison.json"
 LOCK_NAME = ".lock"
@@ -24,8 +23,7 @@ GROWING = ("tests", "options", "lengths")
 
 
 class ComparisonState:
-    """Settings and finished parts of the comparison in a folder; `save` replaces the file as a
-    whole.
+    """Settings and finished parts of the comparison in a folder.
 
     Methods, scales, seeds and test sets may be added later. Everything else must stay as it was, or
     the tables would compare unlike runs.
@@ -55,23 +53,19 @@ class ComparisonState:
             self.save()
 
     def _load(self) -> None:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+        with reading(self.path, "start again in another folder"):
+            content = json.loads(self.path.read_bytes())
             before = content["settings"]
             self.iterations = content["iterations"]
             self.trained = {name: Trained(**record) for name, record in content["trained"].items()}
-            differing = _differences(before, self.settings)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{self.path}: is damaged ({error!r}); start again in another folder"
-            ) from error
+            differing = differences(*_shared(before, self.settings), nested=True)
+            grown = {key: before[key] | self.settings[key] for key in GROWING}
         if differing:
             raise InputError(
                 f"--out {self.path.parent}: holds a comparison with other settings "
                 f"({first_few(differing)}); repeat those, or choose another folder"
             )
-        for key in GROWING:
-            self.settings[key] = before[key] | self.settings[key]
+        self.settings |= grown
 
     def save(self) -> None:
         """Write the file."""
@@ -80,65 +74,77 @@ class ComparisonState:
             "iterations": self.iterations,
             "trained": {name: asdict(record) for name, record in self.trained.items()},
         }
-        write_atomic(self.path, json.dumps(content, indent=1).encode())
+        write_record(self.path, content)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Sentences about the settings that both name and that are not equal."""
-    pairs = [(key, before[key], now[key]) for key in now if key not in GROWING]
+def _shared(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that both name, those of the `GROWING` beside the others."""
+    old = {key: before[key] for key in now if key not in GROWING}
+    new = {key: now[key] for key in old}
     for group in GROWING:
-        pairs += [
-            (key, before[group][key], now[group][key]) for key in now[group] if key in before[group]
-        ]
-    return [sentence for key, old, new in pairs for sentence in _compare(key, old, new)]
+        both = before[group].keys() & now[group].keys()
+        old |= {key: before[group][key] for key in both}
+        new |= {key: now[group][key] for key in both}
+    return old, new
 
 
-def _compare(key: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [
-            sentence
-            for name in keys
-            for sentence in _compare(f"{key}: {name}", old.get(name), new.get(name))
-        ]
-    return [] if old == new else [f"{key} was {old!r} and is now {new!r}"]
-
-
-def check_folder(out: Path) -> None:
+def refuse_others(out: Path) -> None:
     """Refuse a folder that is full of something else than a comparison.
 
     Raises:
         InputError: it is.
     """
-    first_moments = {
-        LOCK_NAME,
-        f"{FILE_NAME}.partial",
-    }  # all that a comparison killed at once leaves behind
-    if (
-        out.exists()
-        and not (out / FILE_NAME).is_file()
-        and (not out.is_dir() or set(os.listdir(out)) - first_moments)
-    ):
-        raise InputError(
-            f"--out {out}: is not empty and holds no comparison; choose another folder"
-        )
+    refusal = f"--out {out}: is not empty and holds no comparison; choose another folder"
+    check_folder(out, FILE_NAME, refusal)
 
 
-@contextmanager
-def held(out: Path) -> Iterator[int]:
+def held(out: Path) -> AbstractContextManager[int]:
     """Hold the folder against other comparisons; it is created if absent.
 
-    Yields the lock's file number for trainers to inherit: one that survives its killed parent keeps
+    Gives the lock's file number for trainers to inherit: one that survives its killed parent keeps
     the lock, so that no second one starts beside it.
 
     Raises:
         InputError: another process holds the folder, or it is full of something else.
     """
-    check_folder(out)
+    refuse_others(out)
     out.mkdir(parents=True, exist_ok=True)
     refusal = (
         f"{out}: another comparison, or a training that one left behind, still works here; wait "
         "for it or stop it"
     )
-    with locked(out / LOCK_NAME, refusal) as descriptor:
-        yield descriptor
+    return locked(out / LOCK_NAME, refusal)
+
+
+def open_state(work: Work, keep: bool = True) -> ComparisonState:
+    """What is finished in a comparison's folder.
+
+    Args:
+        work: the comparison.
+        keep: write the settings to the folder.
+
+    Raises:
+        InputError: the folder holds a comparison with other settings.
+    """
+    settings = work.settings
+    return ComparisonState(
+        work.out,
+        {
+            "data": str(settings.data.resolve()),
+            "minutes": settings.minutes,
+            "validations": settings.validations,
+            "tests": {
+                f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
+                for name, folder in settings.tests.items()
+                for scale in settings.scales
+                if is_prepared(folder, scale)
+            },
+            "options": work.bases,
+            "lengths": {
+                f"iterations of {run.setting}": work.length(run)
+                for run in work.runs
+                if run.seed is not None
+            },
+        },
+        keep,
+    )

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from basicsr_m2trans.archs.channels import input_channels
 from basicsr_m2trans.checkpoints.networks import build_network
+from basicsr_m2trans.utils.processes import end_with_parent
 
 # Side of the HR image (Sec. V-A.4).
 HR_SIDE = 384
@@ -115,7 +116,7 @@ def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
     Runs on the GPU if there is one, in float32.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
         return pool.submit(_measure, network_g, hr_side).result()
 
 

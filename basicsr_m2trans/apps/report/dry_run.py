@@ -3,16 +3,14 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from basicsr_m2trans.apps.report.comparison_state import ComparisonState, check_folder
+from basicsr_m2trans.apps.report.comparison_state import ComparisonState, open_state, refuse_others
 from basicsr_m2trans.apps.report.methods import SET_KEYS, make_paths_absolute, option_file
 from basicsr_m2trans.apps.report.settings import Run
+from basicsr_m2trans.apps.report.work import Work
 from basicsr_m2trans.options.checks import read_option_file
 from basicsr_m2trans.options.relations import section
-
-if TYPE_CHECKING:
-    from basicsr_m2trans.apps.report.comparison import Comparison
 
 # Of the options of a network, those that every comparison gives by itself or that are the same for
 # all.
@@ -20,15 +18,15 @@ COMMON_KEYS = ("type", "upscale", "num_in_ch", "num_out_ch", "in_chans", "img_ra
 WIDTH = 120
 
 
-def describe(comparison: "Comparison") -> str:
+def describe(comparison: Work) -> str:
     """The comparison's runs, methods, data and what it lacks.
 
     Raises:
         InputError: the folder to write to holds something else, or a comparison with other
             settings.
     """
-    check_folder(comparison.out)
-    settings, state = comparison.settings, comparison.open_state(keep=False)
+    refuse_others(comparison.out)
+    settings, state = comparison.settings, open_state(comparison, keep=False)
     header = ["run", "option file", "parameters (M)", "GMACs", "length", "state"]
     rows = [_row(comparison, state, run) for run in comparison.runs]
     first = {run.setting: run for run in comparison.runs if run.seed is not None}
@@ -47,7 +45,7 @@ def describe(comparison: "Comparison") -> str:
     return "\n".join(lines)
 
 
-def _row(comparison: "Comparison", state: ComparisonState, run: Run) -> list[str]:
+def _row(comparison: Work, state: ComparisonState, run: Run) -> list[str]:
     count = comparison.counts[run.method, run.scale]
     size = (
         [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
@@ -70,12 +68,12 @@ def _row(comparison: "Comparison", state: ComparisonState, run: Run) -> list[str
     ]
 
 
-def _option_file(comparison: "Comparison", run: Run) -> Path:
+def _option_file(comparison: Work, run: Run) -> Path:
     method = comparison.settings.methods[run.method]
     return option_file(method.base or method.name, run.scale, comparison.settings.options)
 
 
-def _length(comparison: "Comparison", state: ComparisonState, run: Run) -> str:
+def _length(comparison: Work, state: ComparisonState, run: Run) -> str:
     iterations, minutes = comparison.length(run), comparison.settings.minutes
     known = state.iterations.get(run.setting, iterations)
     texts = [f"{known:,} iterations"] if known else []
@@ -83,7 +81,7 @@ def _length(comparison: "Comparison", state: ComparisonState, run: Run) -> str:
     return ", at most ".join(texts)
 
 
-def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
+def _method(comparison: Work, run: Run) -> Iterator[str]:
     """The network of a method at one scale, how it is trained, and what is changed in its option
     file.
     """

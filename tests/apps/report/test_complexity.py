@@ -107,7 +107,7 @@ def test_attention_and_frozen_parameters(monkeypatch):
             tokens = x.flatten(2).transpose(1, 2)  # (1, side^2, 3)
             return F.scaled_dot_product_attention(tokens, tokens, tokens)
 
-    monkeypatch.setattr(module, "_build", lambda network_g: Attention())  # noqa: ARG005
+    monkeypatch.setattr(module, "build_network", lambda *_: Attention())
     assert complexity({"type": "Attention", "upscale": 2}, 16) == Complexity(0, 5, 2 * 64 * 64 * 3)
 
 
