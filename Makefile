@@ -1,4 +1,5 @@
-# make install | demo | test | coverage | lint | clean. Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# make install | demo | test | coverage | lint | clean
+# Options: PYTHON=python3.12, TORCH_INDEX=https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 
 .PHONY: install demo test coverage test-medclip lint clean

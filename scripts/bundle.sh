@@ -5,7 +5,7 @@
 #   scripts/bundle.sh OUT [--python 3.12] [--extras video,dicom] [--without torch torchvision ...]
 #
 # --python     Python version of the machine that the bundle is for (default: that of PYTHON)
-# --extras     extras of setup.py (default: none)
+# --extras     extras of pyproject.toml (default: none)
 # --without    packages that the machine has already; what only they need stays out too. NAME=SUBSTITUTE where it has
 #              another package with the same modules: opencv-python=opencv-python-headless
 #
@@ -59,7 +59,7 @@ mkdir "$stage/wheels"
 chmod 755 "$stage"
 
 # Built from a copy: setuptools would take what an older build has left in the project.
-cp -r "$PROJECT"/{setup.py,pyproject.toml,README.md,LICENSE,basicsr_m2trans} "$source"
+cp -r "$PROJECT"/{pyproject.toml,README.md,LICENSE,basicsr_m2trans} "$source"
 "$PYTHON" -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir "$stage/wheels" "$source" ||
     fail "the wheel of this package could not be built; pip's messages are above"
 "$PYTHON" "$PROJECT/scripts/collect_wheels.py" "$stage" --constraints "$PROJECT/constraints.txt" --python "$version" \

@@ -28,7 +28,7 @@ find_python() {
 
 # Everything that decides what is installed; another value means that the environment is out of date.
 fingerprint() {
-    { cat constraints.txt setup.py pyproject.toml scripts/install.sh; "$1" --version; pwd; } | sha256sum | cut -d' ' -f1
+    { cat constraints.txt pyproject.toml scripts/install.sh; "$1" --version; pwd; } | sha256sum | cut -d' ' -f1
 }
 
 # Each step's output goes to the log; only a failure is shown.

@@ -19,20 +19,24 @@ import pytest
 ROOT = Path(__file__).parents[1]
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_VERSION = "3.12" if VERSION != "3.12" else "3.11"
-SETUP = """
-from setuptools import setup
-setup(
-    name="basicsr_m2trans", version="7.0", packages=["basicsr_m2trans"],
-    python_requires=">=3.10,<3.13",
-    install_requires=["basicsr==1.4.2", "pip>=20"],
-    extras_require={"old": ["leaf<2"], "video": ["film"]},
-)
+PYPROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "basicsr_m2trans"
+version = "7.0"
+requires-python = ">=3.10,<3.13"
+dependencies = ["basicsr==1.4.2", "pip>=20"]
+[project.optional-dependencies]
+old = ["leaf<2"]
+video = ["film"]
+test = ["basicsr_m2trans[old]"]
+[tool.setuptools]
+packages = ["basicsr_m2trans"]
 """
 PROJECT = {
-    "setup.py": SETUP,
-    "pyproject.toml": (
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-    ),
+    "pyproject.toml": PYPROJECT,
     "README.md": "",
     "LICENSE": "",
     "constraints.txt": (
@@ -238,8 +242,8 @@ def test_wrong_arguments(whole, bundle, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--python", "3.9"], "--python 3.9: this package needs Python >=3.10,<3.13"),
-        (["--extras", "vidoe"], "there is no vidoe; there are old, video"),
+        (["--python", "3.9"], "--python 3.9: this package needs Python <3.13,>=3.10"),
+        (["--extras", "vidoe"], "there is no vidoe; there are old, test, video"),
         (["--without", "pip", "tprch"], "nothing in this bundle needs tprch"),
         (["--without", "basicsr-m2trans"], "nothing in this bundle needs basicsr-m2trans"),
         (
@@ -247,7 +251,7 @@ def test_wrong_arguments(whole, bundle, arguments, message):
             "pip download failed; its messages are above. Needed: film-codec",
         ),
         (
-            ["--extras", "old", "--without", "pip"],
+            ["--extras", "test", "--without", "pip"],
             "leaf 2.0 was collected but <2 is needed; pin it",
         ),
     ],

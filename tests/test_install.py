@@ -19,7 +19,7 @@ def install(tmp_path):
     pip.
     """
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    for name in ("constraints.txt", "setup.py", "pyproject.toml"):
+    for name in ("constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
     offline = {

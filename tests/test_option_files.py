@@ -1,7 +1,7 @@
-"""The option files of the repository: they parse, agree with each other, and build
-what they name.
-"""
+"""The option files of the repository: they parse, agree with each other, build what they name."""
 
+import functools
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,12 @@ import torch
 import yaml
 
 import basicsr_m2trans
+from basicsr_m2trans.archs.wavelet import WaveletTransform
 
 basicsr_m2trans.register()
 
 from basicsr.archs import build_network  # noqa: E402
+from basicsr.models import build_model  # noqa: E402
 from basicsr.utils import registry  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -28,19 +30,11 @@ BASELINES = {
     "ESRT": (2, 48, 2e-4, [0.9, 0.999], [100_000, 200_000, 300_000, 400_000]),
     "HAT": (1, None, 2e-4, [0.9, 0.99], HALVED_LATE),
 }
-# What each ablation changes in the paper's setting, by the key that changes.
-SEMANTIC = ("train", "semantic_opt")
-ABLATIONS = {
-    "without_wavelets": {("network_g", "wavelet"): "none", ("network_g", "num_feat"): 256},
-    "without_semantic_loss": {SEMANTIC: None},
-    "random_encoder": {(*SEMANTIC, "encoder"): {"type": "SeededCLIPEncoder"}},
-    "quality_prior": {(*SEMANTIC, "encoder"): {"type": "QualityCLIPEncoder"}},
-    **{
-        f"beta_{beta}": {(*SEMANTIC, "loss_weight"): beta}
-        for beta in (0.001, 0.005, 0.01, 0.1, 1.0)
-    },
-}
-PATCHES = {f"patches_{number}": {(*SEMANTIC, "num_patches"): number} for number in (1, 2, 3, 4)}
+# scripts/write_ablations.py, which knows what each ablation changes.
+WRITER = runpy.run_path(str(ROOT / "scripts/write_ablations.py"))
+ABLATIONS = [
+    (name, scale) for name, (_, scales, _) in WRITER["ABLATIONS"].items() for scale in scales
+]
 
 
 def read(file):
@@ -113,20 +107,19 @@ def test_paper_setting(scale):
     assert semantic["encoder"]["type"] == "MedCLIPEncoder"
 
 
-def test_all_baselines_and_ablations_are_there():
-    names = [*BASELINES, "EDSR_open"]
-    baselines = {
-        f"options/baselines/train_{name}_x{scale}.yml" for name in names for scale in (2, 3, 4)
-    }
-    ablations = {
-        f"options/ablations/train_M2Trans_{name}_x{scale}.yml"
-        for name in ABLATIONS
+def test_all_baselines_are_there():
+    assert {file for file in FILES if "/baselines/" in file} == {
+        f"options/baselines/train_{name}_x{scale}.yml"
+        for name in (*BASELINES, "EDSR_open")
         for scale in (2, 3, 4)
     }
-    ablations |= {f"options/ablations/train_M2Trans_{name}_x2.yml" for name in PATCHES}
-    assert {
-        file for file in FILES if "/baselines/" in file or "/ablations/" in file
-    } == baselines | ablations
+
+
+def test_ablations_are_as_the_script_writes_them():
+    folder = ROOT / "options/ablations"
+    assert {path: path.read_text(encoding="utf-8") for path in folder.iterdir()} == WRITER[
+        "files"
+    ]()
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -137,7 +130,7 @@ def test_baselines_differ_from_the_paper_setting_in_their_own_alone(name, scale)
         read(f"options/baselines/train_{name}_x{scale}.yml"),
         read(f"options/train_M2Trans_x{scale}.yml"),
     )
-    assert opt["network_g"]["type"] == name
+    assert opt["network_g"]["type"] == {"SwinIR": "PaddedSwinIR"}.get(name, name)
     paper["name"] = f"train_{name}_x{scale}"
     paper["network_g"] = opt["network_g"]
     paper["datasets"]["train"] |= {
@@ -150,25 +143,30 @@ def test_baselines_differ_from_the_paper_setting_in_their_own_alone(name, scale)
     assert opt == paper
 
 
-@pytest.mark.parametrize(
-    ("name", "scale"),
-    [(name, scale) for name in ABLATIONS for scale in (2, 3, 4)] + [(name, 2) for name in PATCHES],
-)
-def test_ablations_change_one_thing(name, scale):
-    opt, expected = (
-        read(f"options/ablations/train_M2Trans_{name}_x{scale}.yml"),
-        read(f"options/train_M2Trans_x{scale}.yml"),
-    )
+@pytest.mark.parametrize(("name", "scale"), ABLATIONS)
+def test_ablations_change_their_own_keys_alone(name, scale):
+    expected = read(f"options/train_M2Trans_x{scale}.yml")
     expected["name"] = f"train_M2Trans_{name}_x{scale}"
-    for (*parents, last), value in (ABLATIONS | PATCHES)[name].items():
-        section = expected
-        for parent in parents:
-            section = section[parent]
+    for key, value in WRITER["ABLATIONS"][name][2].items():
+        *parents, last = key.split(":")
+        section = functools.reduce(dict.__getitem__, parents, expected)
         if value is None:
             del section[last]
         else:
             section[last] = value
-    assert opt == expected
+    assert read(f"options/ablations/train_M2Trans_{name}_x{scale}.yml") == expected
+
+
+def test_a_network_with_another_wavelet_trains(model_options):
+    network_g = read("options/ablations/train_M2Trans_wavelet_db2_x2.yml")["network_g"]
+    model = build_model(
+        model_options() | {"network_g": network_g | {"num_feat": 8, "num_block": 1}}
+    )
+    assert isinstance(model.net_g.body[0].wavelet, WaveletTransform)
+    before = [parameter.clone() for parameter in model.net_g.parameters()]
+    model.feed_data({"lq": torch.rand(2, 3, 32, 32), "gt": torch.rand(2, 3, 64, 64)})
+    model.optimize_parameters(1)
+    assert not any(map(torch.equal, before, model.net_g.parameters()))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -217,7 +215,9 @@ def test_the_baseline_has_the_same_recipe(scale):
 def test_networks_are_built(file):
     network_g = read(file)["network_g"]
     # They take numbers from tensors, which the meta device has none in.
-    with torch.device("cpu" if network_g["type"] in ("SwinIR", "HAT", "GlobalSkip") else "meta"):
+    with torch.device(
+        "cpu" if network_g["type"] in ("PaddedSwinIR", "HAT", "GlobalSkip") else "meta"
+    ):
         net = build_network(network_g)
     assert type(net).__name__ == network_g["type"]
 
