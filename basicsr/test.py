@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Python puts this folder first, where its train.py and test.py would hide other modules of these
-# names.
+# Python puts this folder first, where its train.py and test.py would hide modules of these names.
 sys.path[0] = str(ROOT)
 
 from basicsr_m2trans.training.launch import main  # noqa: E402

@@ -12,7 +12,6 @@ import itertools
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from reporting import Report
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
 from basicsr_m2trans.apps.preparation.prepare import prepare
 from basicsr_m2trans.apps.report.training_log import TrainingLog, read_training_log
+from basicsr_m2trans.training.launch import command
 
 OPTIONS = Path(__file__).parents[1] / "options/demo/train_M2Trans_x2.yml"
 NAME = "soak"
@@ -111,7 +111,7 @@ def train_and_watch(folder: Path, opt: dict[str, Any], threads: int) -> list[Sam
     samples = []
     with (folder / "output.txt").open("w+", encoding="utf-8") as output:
         training = subprocess.Popen(
-            [sys.executable, "-m", "basicsr_m2trans.train", "-opt", "soak.yml"],
+            command("train", str(folder), "-opt", "soak.yml"),
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
             stdout=output,

@@ -61,7 +61,7 @@ train_on() {
         "$PYTHON" -m torch.distributed.run --nnodes 1:2 --nproc-per-node 1 --max-restarts 3 \
         --rdzv-backend c10d --rdzv-endpoint m2trans1:29500 --rdzv-id two_hosts \
         --rdzv-conf last_call_timeout=30 \
-        -m basicsr_m2trans.train -opt "$PROJECT/options/demo/train_M2Trans_x2.yml" --launcher pytorch --auto_resume \
+        -m basicsr_m2trans.cli train "$PROJECT/options/demo/train_M2Trans_x2.yml" --launcher pytorch --auto_resume \
         --force_yml name=two_hosts train:total_iter=40 val:val_freq=20 \
         datasets:train:dataroot_gt=set/HR.lmdb datasets:train:dataroot_lq=set/LR_bicubic_X2.lmdb \
         datasets:train:captions=set/captions.csv datasets:train:batch_size_per_gpu=2 \

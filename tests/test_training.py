@@ -34,7 +34,6 @@ from basicsr_m2trans.checkpoints.training_states import (
 from basicsr_m2trans.cli import demo_run as demo
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
-from basicsr_m2trans.options.checks import check_options
 from basicsr_m2trans.training import launch
 from basicsr_m2trans.utils.errors import InputError
 
@@ -84,12 +83,11 @@ def train(folder, opt, *arguments, processes=1):
 def training_command(folder, opt, *arguments, processes=1):
     file = folder / f"{opt['name']}.yml"
     file.write_text(yaml.safe_dump(opt))
-    torchrun = (
-        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        if "--launcher" in arguments
-        else []
-    )
-    return [sys.executable, *torchrun, "-m", "basicsr_m2trans.train", "-opt", str(file), *arguments]
+    if "--launcher" not in arguments:
+        return launch.command("train", str(folder), "-opt", str(file), *arguments)
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    verb = ["-m", "basicsr_m2trans.cli", "train", str(file)]
+    return [sys.executable, *torchrun, *verb, *arguments]
 
 
 @pytest.fixture
@@ -164,7 +162,13 @@ def start_fork(folder, opt, monkeypatch, *arguments, flushes_left=0):
     (folder / "launcher.py").write_text(LAUNCHER_THAT_DIES_IN_A_SAVE)
     monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(folder / "tiny.yml"), *arguments])
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["basicsr_m2trans.train"])
+    context.set_forkserver_preload(
+        [
+            "basicsr_m2trans.training.loader_processes",
+            "basicsr.train",
+            "basicsr_m2trans.models.m2trans_model",
+        ]
+    )
     settings = {"folder": str(folder), "flushes_left": flushes_left}
     process = context.Process(target=runpy.run_path, args=(str(folder / "launcher.py"), settings))
     process.start()
@@ -726,7 +730,7 @@ def test_converted_weights_are_tested(tmp_path, data):
     opt["network_g"] |= NETWORK
     opt["path"]["pretrain_network_g"] = "out.pth"
     (tmp_path / "test.yml").write_text(yaml.safe_dump(opt))
-    command = [sys.executable, "-m", "basicsr_m2trans.test", "-opt", "test.yml"]
+    command = launch.command("test", str(tmp_path), "-opt", "test.yml")
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "# gmsd" in result.stderr
@@ -812,5 +816,5 @@ def test_options_that_would_fail_later(changes, message, tmp_path, data, monkeyp
     Path("odd.yml").write_text(yaml.safe_dump(opt))
     monkeypatch.setattr(sys, "argv", ["train.py", "-opt", "odd.yml"])
     with pytest.raises(InputError) as error:
-        check_options("train", str(tmp_path))
+        launch.checked("train", str(tmp_path), launch.parse_arguments())
     assert message in str(error.value)

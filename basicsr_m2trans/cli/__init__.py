@@ -15,6 +15,8 @@ from basicsr_m2trans.utils.errors import InputError
 
 VERBS = (
     "demo",
+    "train",
+    "test",
     "upscale",
     "serve",
     "export",

@@ -10,6 +10,7 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from basicsr_m2trans.inference.less_memory import Enlarger
 from basicsr_m2trans.inference.tiles import Tiled
@@ -61,6 +62,10 @@ class M2TransModel(ResumableModel):
             checkpoint_blocks(net)
         if options.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        if self.opt["dist"] and self.device.type == "cpu":
+            # BasicSR gives the number of a GPU.
+            unused = self.opt.get("find_unused_parameters", False)
+            return DistributedDataParallel(net.to(self.device), find_unused_parameters=unused)
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:

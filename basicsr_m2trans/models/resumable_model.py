@@ -18,6 +18,7 @@ from basicsr_m2trans.checkpoints.training_states import (
 from basicsr_m2trans.checkpoints.weights import read_checkpoint
 from basicsr_m2trans.models.shared_validation import SharedValidationModel
 from basicsr_m2trans.models.training_options import CheckpointOptions
+from basicsr_m2trans.models.training_run import current_run, stop_if_asked
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
 
@@ -37,6 +38,9 @@ class ResumableModel(SharedValidationModel):
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        self.run = current_run() if opt["is_train"] else None
+        if self.run:
+            self.run.listen()
         self.checkpoint_options = CheckpointOptions.from_options(opt)
         self._finished_iter = 0
         self._due_state: tuple[int, int] | None = None
@@ -48,6 +52,8 @@ class ResumableModel(SharedValidationModel):
         """
         self._finished_iter = current_iter - 1
         self._write_due_state()
+        if self.run:
+            stop_if_asked(self, self.run, self._finished_iter)
         super().update_learning_rate(current_iter, warmup_iter)
 
     def save(self, epoch: int, current_iter: int) -> None:
@@ -209,7 +215,8 @@ class ResumableModel(SharedValidationModel):
 
     def _save_last_iteration(self) -> None:
         # Without a state of its end, a finished run would be resumed before it, or begun anew.
-        last, position = int(self.opt["train"]["total_iter"]), self.opt.get("training_position")
+        last = int(self.opt["train"]["total_iter"])
+        position = self.run.position if self.run else None
         if position is None or last % self.opt["logger"]["save_checkpoint_freq"] == 0:
             return
         self._save_networks(last)
@@ -227,8 +234,8 @@ class ResumableModel(SharedValidationModel):
             "best_metric_results": self._best_metric_results(),
             "manual_seed": self.opt["manual_seed"],
         }
-        if "training_position" in self.opt:
-            state |= self.opt["training_position"].entries(epoch, iteration)
+        if self.run and self.run.position:
+            state |= self.run.position.entries(epoch, iteration)
         folder = Path(self.opt["path"]["training_states"])
         _write(folder / f"{iteration}.state", state)
         self._due_state = None

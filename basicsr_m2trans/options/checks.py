@@ -1,74 +1,35 @@
 """Checks option files, and the files that they name, before BasicSR makes any folder."""
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from basicsr_m2trans.utils.errors import InputError, Problem, grouped
+from basicsr_m2trans.utils.errors import Problem, grouped
 from basicsr_m2trans.utils.yaml_file import OptionFile, without
 
 
-def resolve(
-    path: str | Path,
-    mode: str,
-    overrides: Sequence[str] = (),
-    *,
-    resume_state: str | Path | None = None,
-) -> OptionFile:
-    """The options that a run goes by, checked together with what they ask of this machine.
+def require_sound(file: OptionFile, mode: str, *, resume_state: str | Path | None = None) -> None:
+    """Check the options that a run goes by, together with what they ask of this machine.
+
+    An empty section `val` is removed: BasicSR writes into it where `name` holds `debug`.
 
     Args:
-        path: the yml file.
+        file: as read, overrides included.
         mode: 'train' or 'test'.
-        overrides: entries of `--force_yml`, each `key:key=value`.
-        resume_state: takes the place of `path: resume_state`; None leaves what is there.
+        resume_state: what `--auto_resume` has found, which goes before `path: resume_state`.
 
     Raises:
         InputError: the options cannot be used, or files or GPUs that they ask for are missing; one
             message lists all that is wrong.
     """
-    file = OptionFile.read(path, overrides)
-    if resume_state is not None and isinstance(file.opt.get("path"), dict):
-        file.opt["path"]["resume_state"] = str(resume_state)
-    file.refuse(find_problems(file, mode, files=True))
+    paths = file.opt.get("path")
+    if resume_state is None or not isinstance(paths, dict):
+        file.refuse(find_problems(file, mode, files=True))
+    else:
+        opt = file.opt | {"path": paths | {"resume_state": str(resume_state)}}
+        file.refuse(find_problems(replace(file, opt=opt), mode, files=True))
     _drop_empty_val(file.opt)
-    return file
-
-
-def check_options(mode: str, root_path: str) -> Path | None:
-    """Check the option file of the command line and all that it needs; nothing is written.
-
-    Returns:
-        The folder that BasicSR will write; None without an option file, where it prints its usage.
-
-    Raises:
-        InputError: as `resolve`, or the option file lies where the run writes its copy.
-    """
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-opt")
-    parser.add_argument("--force_yml", nargs="+", default=[])
-    parser.add_argument("--auto_resume", action="store_true")
-    parser.add_argument("--debug", action="store_true")
-    args, _ = parser.parse_known_args()
-    if args.opt is None:
-        return None
-    file = OptionFile.read(args.opt, args.force_yml)
-    name, paths = str(file.opt.get("name")), file.opt.get("path")
-    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
-    folder = Path(root_path, "experiments" if mode == "train" else "results", prefix + name)
-    if Path(args.opt).resolve().parent == folder.resolve():
-        raise InputError(
-            f"-opt {args.opt}: the run writes its own copy to this place; copy the file elsewhere "
-            "first"
-        )
-    if args.auto_resume and isinstance(paths, dict):
-        from basicsr_m2trans.checkpoints.training_states import latest_training_state
-
-        state = latest_training_state(folder / "training_states")
-        paths["resume_state"] = state and str(state)
-    file.refuse(find_problems(file, mode, files=True))
-    return folder
 
 
 def check_file(path: str | Path, files: bool = True) -> str | None:
@@ -118,11 +79,6 @@ def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
         problems += building.find_unfit_images(faultless)
         problems += building.find_unfit_weights(faultless)
     return file.problems + problems
-
-
-def read_options(path: str, mode: str, overrides: list[str]) -> dict[str, Any]:
-    """The options that a file and `--force_yml` give together; see `read_option_file`."""
-    return read_option_file(path, mode, overrides).opt
 
 
 def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ()) -> OptionFile:

@@ -14,8 +14,9 @@ from basicsr_m2trans.checkpoints.training_states import (
     read_whole_checkpoint,
     training_states,
 )
-from basicsr_m2trans.models.interruption import leave_signals_to_trainer
 from basicsr_m2trans.models.training_position import TrainingPosition
+from basicsr_m2trans.models.training_run import TrainingRun
+from basicsr_m2trans.training.loader_processes import leave_signals_to_trainer
 from basicsr_m2trans.training.start_checks import early_end, kept_settings, require_same_network
 from basicsr_m2trans.utils.errors import InputError
 
@@ -28,17 +29,14 @@ class TrainingStart:
 
     Args:
         stock_dataloaders: BasicSR's own `create_train_val_dataloader`.
-
-    Attributes:
-        sampler: the training sampler, which knows the current epoch; None before the loaders are
-            made.
+        run: gets the sampler and the position at which it begins.
     """
 
-    def __init__(self, stock_dataloaders: Any) -> None:
+    def __init__(self, stock_dataloaders: Any, run: TrainingRun) -> None:
         self.stock_dataloaders = stock_dataloaders
+        self.run = run
         self.epoch = 0
         self.iteration = 0
-        self.sampler: Any = None
         self._samples: dict[str, int] = {}
         self._passed_over: list[str] = []
         self._told: list[str] = []
@@ -101,8 +99,7 @@ class TrainingStart:
         batch size has changed since: the rest of the epoch is dealt anew. Where the data set has
         changed, its epoch restarts.
 
-        From here on, training ends where its log file cannot be written. `opt` gets a
-        `training_position`.
+        From here on, training ends where its log file cannot be written.
 
         Returns:
             Training loader, its sampler, list of validation loaders, total epochs, total
@@ -132,7 +129,6 @@ class TrainingStart:
                 "checkpoint holds: from here on they are others than in an uninterrupted run "
                 "(those of PairedImageTextDataset are the same)."
             )
-        self.sampler = sampler
         leave_signals_to_trainer(loader)
         if len(loader) == 0:
             raise InputError(
@@ -143,7 +139,7 @@ class TrainingStart:
         position = self._position(
             sampler.total_size, loader.batch_size * sampler.num_replicas, logger
         )
-        opt["training_position"] = position
+        self.run.sampler, self.run.position = sampler, position
         sampler.start_at(self.epoch, position.samples_done)
         later_iters = total_iters - self.iteration - position.iters_left
         total_epochs = self.epoch + 1 + math.ceil(later_iters / position.iters_per_epoch)

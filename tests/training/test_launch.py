@@ -2,12 +2,10 @@
 processes.
 """
 
-import contextlib
 import errno
 import logging
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -119,6 +117,11 @@ def set_arguments(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
 
 
+def check(root):
+    """Check the options of the command line as a training's."""
+    return launch.checked("train", str(root), launch.parse_arguments())
+
+
 def run_launcher(folder, *command):
     """Run `command` in `folder`, with copies of the launchers there so that runs are
     written there.
@@ -156,7 +159,7 @@ def test_unusable_option_file_is_refused(tmp_path, content, message):
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        options.read_options(str(path), "train", [])
+        options.read_option_file(path, "train")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_unusable_option_file_is_refused(tmp_path, content, message):
 def test_malformed_section_is_refused(tmp_path, key, value, message):
     path = write_options(tmp_path, {**training_options(tmp_path), key: value})
     with pytest.raises(InputError, match=message):
-        options.read_options(str(path), "train", [])
+        options.read_option_file(path, "train")
 
 
 def test_forced_values_are_those_of_basicsr(tmp_path):
@@ -181,7 +184,7 @@ def test_forced_values_are_those_of_basicsr(tmp_path):
         "datasets:train:dataroot_gt = a b ",
         "path:new=[os.abort()]",
     ]
-    opt = options.read_options(str(path), "train", forced)
+    opt = options.read_option_file(path, "train", forced).opt
     assert opt["num_gpu"] == 0
     assert opt["path"] == {"pretrain_network_g": None, "new": ["os.abort()"]}  # read, not executed
     assert opt["datasets"]["train"]["dataroot_gt"] == "a b"
@@ -189,7 +192,7 @@ def test_forced_values_are_those_of_basicsr(tmp_path):
 
 def test_an_empty_validation_is_left_out_since_debugging_would_write_into_it(tmp_path):
     path = write_options(tmp_path, training_options(tmp_path) | {"val": None})
-    assert "val" not in options.read_options(str(path), "train", [])
+    assert "val" not in options.read_option_file(path, "train").opt
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ def test_an_empty_validation_is_left_out_since_debugging_would_write_into_it(tmp
 def test_unusable_forced_value_is_refused(tmp_path, entry, message):
     path = write_options(tmp_path, training_options(tmp_path))
     with pytest.raises(InputError, match=rf"(?s)--force_yml {entry}: .*{message}"):
-        options.read_options(str(path), "train", [entry])
+        options.read_option_file(path, "train", [entry])
 
 
 def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
@@ -224,7 +227,7 @@ def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
         "!!float 1e-4",
         "bf16",
     ):
-        forced = options.read_options(str(path), "train", [f"train:new={text}"])["train"]["new"]
+        forced = options.read_option_file(path, "train", [f"train:new={text}"]).opt["train"]["new"]
         expected = _postprocess_yml_value(text)
         assert (forced, type(forced)) == (expected, type(expected))
 
@@ -351,9 +354,9 @@ def test_forced_value_mends_a_missing_file(tmp_path, monkeypatch):
         InputError,
         match=r"tiny.yml has 1 problem\n  .*tiny.yml:\d+: path: pretrain_network_g names .*absent",
     ):
-        options.check_options("train", str(tmp_path))
+        check(tmp_path)
     set_arguments(monkeypatch, "--force_yml", "path:pretrain_network_g=~", "-opt", path)
-    options.check_options("train", str(tmp_path))
+    check(tmp_path)
 
 
 def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path, monkeypatch):
@@ -364,9 +367,9 @@ def test_auto_resume_needs_no_pretrained_network_once_there_is_a_state(tmp_path,
     states.mkdir(parents=True)
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt), "--auto_resume", "--debug")
     with pytest.raises(InputError, match="pretrain_network_g"):
-        options.check_options("train", str(tmp_path))
+        check(tmp_path)
     (states / "8.state").touch()
-    options.check_options("train", str(tmp_path))
+    check(tmp_path)
 
 
 def test_the_copy_in_the_folder_of_the_run_is_refused(tmp_path, monkeypatch):
@@ -379,7 +382,7 @@ def test_the_copy_in_the_folder_of_the_run_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match="the run writes its own copy to this place; copy the file elsewhere first"
     ):
-        options.check_options("train", str(tmp_path))
+        check(tmp_path)
 
 
 def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
@@ -390,9 +393,9 @@ def test_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"num_gpu is 1, but PyTorch finds no GPU here\n.*--force_yml num_gpu=0"
     ):
-        options.check_options("train", str(tmp_path))
+        check(tmp_path)
     set_arguments(monkeypatch, "-opt", path, "--force_yml", "num_gpu=0")
-    options.check_options("train", str(tmp_path))
+    check(tmp_path)
 
 
 @pytest.mark.parametrize("rank", [None, "1"])
@@ -409,25 +412,22 @@ def test_mistake_is_printed_without_traceback(tmp_path, monkeypatch, capsys, ran
     )
 
 
-def test_mistake_found_in_a_worker_is_printed_without_traceback(monkeypatch, capsys):
-    def run_pipeline(_mode, _root_path):
+def test_mistake_found_in_a_worker_is_printed_without_traceback(capsys):
+    def fail():
         try:
             raise InputError("image 3 is damaged;\nmake it again")
         except InputError:
             ExceptionWrapper(where="in DataLoader worker process 0").reraise()
 
-    monkeypatch.setattr(launch, "check_options", lambda _mode, _root_path: None)
-    monkeypatch.setattr(launch, "run_pipeline", run_pipeline)
-    assert launch.main("train", "") == 2
+    assert launch.status_of("train", fail) == 2
     assert capsys.readouterr().err == "train: image 3 is damaged;\nmake it again\n"
 
 
-def test_interruption_ends_with_status_130(monkeypatch, capsys):
-    def check_options(_mode, _root_path):
+def test_interruption_ends_with_status_130(capsys):
+    def interrupt():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "check_options", check_options)
-    assert launch.main("test", "") == 130
+    assert launch.status_of("test", interrupt) == 130
     assert capsys.readouterr().err == "test: interrupted\n"
 
 
@@ -441,10 +441,12 @@ def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys)
         torch.distributed.DistBackendError("NCCL error\nncclRemoteError"),
         RuntimeError("shapes"),
     ]
-    monkeypatch.setattr(launch, "check_options", lambda *_: None)
-    monkeypatch.setattr(launch, "run_pipeline", lambda *_: (_ for _ in ()).throw(errors.pop(0)))
+
+    def fail():
+        raise errors.pop(0)
+
     monkeypatch.setenv("RANK", "3")
-    assert [launch.main("train", ""), launch.main("train", "")] == [1, 1]
+    assert [launch.status_of("train", fail), launch.status_of("train", fail)] == [1, 1]
     gloo, nccl = (
         line for line in capsys.readouterr().err.splitlines() if line.startswith("train (rank 3): ")
     )
@@ -455,7 +457,7 @@ def test_a_failed_exchange_of_processes_is_told_in_one_line(monkeypatch, capsys)
     )
     assert "(NCCL error)" in nccl
     with pytest.raises(RuntimeError, match="shapes"):
-        launch.main("train", "")
+        launch.status_of("train", fail)
 
 
 def test_a_full_disk_is_told_though_the_log_is_on_it(monkeypatch, capsys):
@@ -465,10 +467,8 @@ def test_a_full_disk_is_told_though_the_log_is_on_it(monkeypatch, capsys):
     def refuse(*_, **__):
         raise InputError("the log cannot be written")
 
-    monkeypatch.setattr(launch, "check_options", lambda *_: None)
-    monkeypatch.setattr(launch, "run_pipeline", fill)
     monkeypatch.setattr(logging.getLogger("basicsr"), "error", refuse)
-    assert launch.main("train", "") == 1
+    assert launch.status_of("train", fill) == 1
     assert capsys.readouterr().err.startswith("train: a disk or /dev/shm is full; make room there")
 
 
@@ -621,32 +621,23 @@ def test_launcher_names_missing_files_before_it_writes_anything(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
-def test_module_works_like_the_launcher(tmp_path, mode):
-    result = run_launcher(tmp_path, "-m", f"basicsr_m2trans.{mode}", "-opt", "absent.yml")
+def test_verb_works_like_the_launcher(tmp_path, mode):
+    result = run_launcher(tmp_path, "-m", "basicsr_m2trans.cli", mode, "absent.yml")
     assert result.returncode == 2
     assert result.stderr.startswith(f"{mode}: option file absent.yml cannot be read")
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
 def test_launcher_uses_the_package_beside_it(tmp_path, mode):
-    package = tmp_path / "basicsr_m2trans"
-    package.mkdir()
-    (package / "__init__.py").write_text("def register():\n    print('registered')\n")
+    package = tmp_path / "basicsr_m2trans/training"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     (package / "launch.py").write_text(
         "def main(*arguments):\n    print(*arguments)\n    return 7\n"
     )
     result = run_launcher(tmp_path, f"basicsr/{mode}.py")
     assert (result.returncode, result.stdout) == (7, f"{mode} {tmp_path}\n")
-
-
-@pytest.mark.parametrize("module", ["basicsr_m2trans.train", str(ROOT / "basicsr" / "train.py")])
-def test_spawned_worker_registers_on_import(monkeypatch, module):
-    calls = []
-    monkeypatch.setattr("basicsr_m2trans.register", lambda: calls.append(module))
-    monkeypatch.setattr(sys, "path", ["first", *sys.path])
-    run = runpy.run_path if module.endswith(".py") else runpy.run_module
-    run(module, run_name="__mp_main__")
-    assert calls == [module]
 
 
 @pytest.mark.slow
@@ -655,7 +646,7 @@ def test_two_processes_train_like_one(tmp_path):
     one process.
     """
     write_pairs(tmp_path)
-    write_options(tmp_path, training_options(tmp_path))
+    write_options(tmp_path, training_options(tmp_path) | {"model_type": "M2TransModel"})
     dataset = ("batch_size_per_gpu=1", "num_worker_per_gpu=1", "persistent_workers=true")
     force = [
         "--force_yml",
@@ -746,35 +737,63 @@ def test_failing_process_of_torchrun_says_why(tmp_path):
     assert "train (rank " in result.stderr
 
 
-def parse_as_basicsr(monkeypatch, *arguments):
-    register()
+def parse_as_basicsr(monkeypatch, tmp_path, *arguments):
+    """What BasicSR's own `parse_options` makes of the command line that it is handed."""
     from basicsr.utils.options import parse_options
 
-    set_arguments(monkeypatch, *arguments)
-    return parse_options("root")
+    handed_over = []
+
+    def execute(_program, command):
+        handed_over.extend(command)
+        raise SystemExit
+
+    register()
+    monkeypatch.setattr(os, "execv", execute)
+    with pytest.raises(SystemExit):
+        launch.start("train", str(tmp_path), launch.parse_arguments([*map(str, arguments)]))
+    set_arguments(monkeypatch, *handed_over[3:])
+    return parse_options(str(tmp_path))
 
 
 def test_basicsr_gets_the_options_that_are_checked(tmp_path, monkeypatch):
-    """Overrides included; the rest of its command line and what it adds to the options are as
-    before.
-    """
-    path = write_options(tmp_path, training_options(tmp_path))
-    arguments = [
-        "--auto_resume",
-        "--force_yml",
-        "name=other",
-        "train:optim_g:lr=0.5",
-        "-opt",
-        path,
-        "--debug",
-    ]
-    opt, args = parse_as_basicsr(monkeypatch, *arguments)
-    assert sys.argv == ["train.py", *map(str, arguments)]
-    assert (args.opt, args.auto_resume, opt["auto_resume"]) == (str(path), True, True)
+    """Overrides included; the rest of its command line and what it adds are as before."""
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path) | {"manual_seed": None})
+    forced = ["--force_yml", "name=other", "train:optim_g:lr=0.5"]
+    opt, args = parse_as_basicsr(
+        monkeypatch, tmp_path, "--auto_resume", "-opt", path, "--debug", *forced
+    )
+    assert (Path(args.opt).name, args.auto_resume, opt["auto_resume"]) == (path.name, True, True)
     assert opt["train"]["optim_g"] == {"type": "Adam", "lr": 0.5}
-    assert opt["path"]["training_states"] == "root/experiments/debug_other/training_states"
+    assert opt["path"]["training_states"] == f"{tmp_path}/experiments/debug_other/training_states"
     assert (opt["datasets"]["train"]["phase"], opt["datasets"]["train"]["scale"]) == ("train", 2)
     assert (opt["dist"], opt["world_size"], opt["is_train"]) == (False, 1, True)
+    assert 1 <= yaml.safe_load(Path(args.opt).read_text())["manual_seed"] <= 10000
+
+
+def test_a_file_that_is_complete_is_handed_over_as_it_is(tmp_path, monkeypatch):
+    """In this process, with its own command line."""
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path))
+    set_arguments(monkeypatch, "--auto_resume", "-opt", path)
+    runs = []
+    monkeypatch.setattr(launch, "run_pipeline", lambda *arguments: runs.append(arguments))
+    monkeypatch.setattr(os, "execv", None)
+    assert launch.main("train", str(tmp_path)) == 0
+    assert runs == [("train", str(tmp_path))]
+    assert sys.argv == ["train.py", "--auto_resume", "-opt", str(path)]
+
+
+@pytest.mark.slow
+def test_the_resolved_file_is_kept_in_the_folder_of_the_run(tmp_path):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path))
+    forced = ["--force_yml", "train:total_iter=1", "train:optim_g:lr=0.5"]
+    result = run_launcher(tmp_path, "basicsr/train.py", "-opt", path, *forced)
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "experiments/tiny/tiny.yml").read_text()
+    assert yaml.safe_load(text)["train"]["optim_g"]["lr"] == 0.5
+    assert f"basicsr/train.py -opt {path} --force_yml train:total_iter=1" in text
 
 
 @pytest.mark.parametrize(
@@ -787,21 +806,55 @@ def test_basicsr_gets_the_options_that_are_checked(tmp_path, monkeypatch):
 def test_nothing_on_the_command_line_is_executed(tmp_path, monkeypatch, entry):
     monkeypatch.chdir(tmp_path)
     path = write_options(tmp_path, training_options(tmp_path))
-    with contextlib.suppress(InputError):
-        parse_as_basicsr(monkeypatch, "-opt", path, "--force_yml", entry)
+    arguments = launch.parse_arguments(["-opt", str(path), "--force_yml", entry])
+    assert launch.start("train", str(tmp_path), arguments) == 2
     assert not Path("ran").exists()
 
 
-def test_nothing_in_an_option_file_is_executed(tmp_path, monkeypatch):
+def test_nothing_in_an_option_file_is_executed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("evil.yml").write_text("name: !!python/object/apply:os.mkdir [ran]")
-    with pytest.raises(InputError, match=r"evil.yml is not valid YAML"):
-        parse_as_basicsr(monkeypatch, "-opt", "evil.yml")
+    set_arguments(monkeypatch, "-opt", "evil.yml")
+    assert launch.main("train", str(tmp_path)) == 2
+    assert "evil.yml is not valid YAML" in capsys.readouterr().err
     assert not Path("ran").exists()
 
 
 def test_missing_option_file_prints_the_usage(monkeypatch, capsys):
+    set_arguments(monkeypatch, "--debug")
     with pytest.raises(SystemExit) as end:
-        parse_as_basicsr(monkeypatch, "--debug")
+        launch.main("train", "")
     assert end.value.code == 2
     assert "--force_yml" in capsys.readouterr().err
+
+
+def test_processes_that_torchrun_has_not_started_need_a_seed(tmp_path, monkeypatch, capsys):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path) | {"manual_seed": None})
+    set_arguments(monkeypatch, "-opt", path, "--launcher", "slurm")
+    assert launch.main("train", str(tmp_path)) == 2
+    assert "manual_seed is missing: the processes of a run need the same" in capsys.readouterr().err
+
+
+def test_processes_of_torchrun_agree_on_a_seed(tmp_path):
+    (tmp_path / "draw.py").write_text(
+        "from basicsr_m2trans.training import launch\n"
+        "print(f'seed {launch._draw_seed(\"pytorch\")}.')\n"
+    )
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "draw.py"]
+    result = run_launcher(tmp_path, *torchrun)
+    first, second = re.findall(r"seed (\d+)\.", result.stdout)
+    assert first == second
+
+
+def test_older_folders_are_kept_whatever_the_clock(tmp_path, monkeypatch, capsys):
+    """Three starts in one second of the clock."""
+    monkeypatch.setattr(launch.time, "strftime", lambda _format: "20260102_030405")
+    for content in ("first", "second", "third"):
+        launch.keep_earlier_run(tmp_path / "run")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run/file").write_text(content)
+    kept = {path.name: (path / "file").read_text() for path in tmp_path.iterdir()}
+    archived = "run_archived_20260102_030405"
+    assert kept == {archived: "first", f"{archived}_2": "second", "run": "third"}
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f"renamed to {tmp_path}/{archived}_2")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from basicsr_m2trans import compat
+from basicsr_m2trans.models.training_run import TrainingRun
 
 LOGGER = logging.getLogger("test_sampler")
 
@@ -53,7 +54,9 @@ def train(dataset, batch, until, start=(0, 0), replicas=1, rank=0, ratio=1):
         sampler = make_sampler(dataset, replicas, rank, ratio)
         return DataLoader(dataset, batch, sampler=sampler, drop_last=True), sampler, [], None, until
 
-    run = compat.TrainingStart(stock_dataloaders)
+    from basicsr_m2trans.training.training_start import TrainingStart
+
+    run = TrainingStart(stock_dataloaders, TrainingRun())
     run.epoch, run.iteration = start
     opt = {"manual_seed": 0, "datasets": {"train": {}}}
     loader, sampler, _, total_epochs, _ = run.create_train_val_dataloader(opt, LOGGER)
@@ -190,7 +193,9 @@ def test_training_set_gets_the_seed_of_the_run(seed, expected):
         return DataLoader(sampler.dataset, sampler=sampler, drop_last=True), sampler, [], None, 5
 
     opt = {"manual_seed": 7, "datasets": {"train": seed}}
-    compat.TrainingStart(stock_dataloaders).create_train_val_dataloader(opt, LOGGER)
+    from basicsr_m2trans.training.training_start import TrainingStart
+
+    TrainingStart(stock_dataloaders, TrainingRun()).create_train_val_dataloader(opt, LOGGER)
     assert received == [expected]
 
 

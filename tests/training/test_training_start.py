@@ -11,6 +11,7 @@ import torch
 
 from basicsr_m2trans import register
 from basicsr_m2trans.models.training_position import TrainingPosition
+from basicsr_m2trans.models.training_run import TrainingRun
 from basicsr_m2trans.training.training_start import TrainingStart
 from basicsr_m2trans.utils.errors import InputError
 
@@ -81,7 +82,7 @@ def test_torn_checkpoints_are_passed_over_and_named_in_the_log(tmp_path, monkeyp
     (tmp_path / "models/net_g_15.pth").unlink()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     opt = options(tmp_path)
     assert start.load_resume_state(opt)["iter"] == 10
     assert opt["path"]["resume_state"] == str(tmp_path / "training_states/10.state")
@@ -102,7 +103,7 @@ def test_the_networks_of_a_run_are_resumed_whole_whatever_it_began_with(tmp_path
     """
     write_checkpoint(tmp_path, 5)
     opt = options(tmp_path, param_key_g=None, strict_load_g=False)
-    TrainingStart(None).load_resume_state(opt)
+    TrainingStart(None, TrainingRun()).load_resume_state(opt)
     assert (opt["path"]["param_key_g"], opt["path"]["strict_load_g"]) == ("params", True)
 
 
@@ -115,7 +116,7 @@ def test_the_seed_of_the_interrupted_run_is_kept(saved, seed, tmp_path, caplog):
     file = tmp_path / "training_states/5.state"
     torch.save(torch.load(file) | saved, file)
     opt = options(tmp_path) | LOADER_OPTIONS | {"manual_seed": 7}
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     start.load_resume_state(opt)
     assert opt["manual_seed"] == seed
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
@@ -165,13 +166,13 @@ def test_another_network_is_named_by_its_settings(changes, message, tmp_path):
     if changes.get("type") == "EDSR":
         del opt["network_g"]["bias"]
     with pytest.raises(InputError, match=rf"cannot resume tiny: .*{re.escape(message)}"):
-        TrainingStart(None).load_resume_state(opt)
+        TrainingStart(None, TrainingRun()).load_resume_state(opt)
 
 
 def test_settings_that_change_no_weights_may_change_and_are_told(tmp_path, caplog):
     opt = write_run(tmp_path, periods=[20])
     opt["network_g"] = opt["network_g"] | {"fast": False}
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     assert start.load_resume_state(opt)["iter"] == 5
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
     text = (
@@ -190,7 +191,7 @@ def test_a_run_cannot_go_on_behind_its_schedule(tmp_path):
         "[12, 8]"
     )
     with pytest.raises(InputError, match=re.escape(text)):
-        TrainingStart(None).load_resume_state(opt)
+        TrainingStart(None, TrainingRun()).load_resume_state(opt)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ def test_the_settings_of_the_interrupted_run_are_kept_and_told(
     opt = write_run(tmp_path, periods=[15])
     opt["train"]["total_iter"] = 15
     opt["train"][section] |= changes
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     start.load_resume_state(opt)
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
     told = [message for message in caplog.messages if "with which the run began" in message]
@@ -236,7 +237,7 @@ def test_the_settings_of_the_interrupted_run_are_kept_and_told(
 def test_milestones_of_the_interrupted_run_are_kept_and_told(tmp_path, caplog):
     opt = write_run(tmp_path, milestones=[5, 9])
     opt["train"]["scheduler"] = {"type": "MultiStepRestartLR", "milestones": [7]}
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     start.load_resume_state(opt)
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
     text = "train: scheduler: milestones stays [5, 9], with which the run began; [7] has no effect."
@@ -257,7 +258,7 @@ def test_another_scheduler_or_an_earlier_end_is_refused(changes, message, tmp_pa
     opt = write_run(tmp_path, periods=[20])
     opt["train"] |= changes
     with pytest.raises(InputError, match=f"cannot resume tiny: train: {message}"):
-        TrainingStart(None).load_resume_state(opt)
+        TrainingStart(None, TrainingRun()).load_resume_state(opt)
 
 
 @pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
@@ -266,7 +267,7 @@ def test_a_training_that_ends_before_its_schedule_is_told(total, told, caplog):
     opt = LOADER_OPTIONS | {"train": train}
     logger = logging.getLogger("test_training_start")
     caplog.set_level(logging.INFO, logger.name)
-    TrainingStart(make_loaders).create_train_val_dataloader(opt, logger)
+    TrainingStart(make_loaders, TrainingRun()).create_train_val_dataloader(opt, logger)
     text = (
         "total_iter 12 ends before scheduler: periods [15, 5]: the learning rate does not fall to "
         "its end"
@@ -280,7 +281,7 @@ def test_data_sets_whose_crops_no_checkpoint_holds_are_told(
 ):
     monkeypatch.setattr(NumberedImages, "numbered_draws", numbered)
     write_checkpoint(tmp_path, 5)
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     start.load_resume_state(options(tmp_path))
     opt = dict(LOADER_OPTIONS)
     start.create_train_val_dataloader(opt, logging.getLogger("test_training_start"))
@@ -295,27 +296,32 @@ def test_without_any_whole_checkpoint_nothing_is_begun_anew(tmp_path):
     with pytest.raises(
         InputError, match=r"(?s)no checkpoint of tiny can be resumed; .*10\.state.*/5\.state"
     ):
-        TrainingStart(None).load_resume_state(options(tmp_path))
+        TrainingStart(None, TrainingRun()).load_resume_state(options(tmp_path))
 
 
 def test_a_state_given_by_hand_needs_a_whole_network(tmp_path):
     write_checkpoint(tmp_path, 5)
     state = str(tmp_path / "training_states/5.state")
-    assert TrainingStart(None).load_resume_state(options(tmp_path, resume_state=state))["iter"] == 5
+    assert (
+        TrainingStart(None, TrainingRun()).load_resume_state(options(tmp_path, resume_state=state))[
+            "iter"
+        ]
+        == 5
+    )
     change(tmp_path / "models/net_g_5.pth")
     with pytest.raises(
         InputError, match=r"cannot resume tiny from .*5\.state: .*net_g_5\.pth cannot be read"
     ):
-        TrainingStart(None).load_resume_state(options(tmp_path, resume_state=state))
+        TrainingStart(None, TrainingRun()).load_resume_state(options(tmp_path, resume_state=state))
 
 
 def test_networks_that_are_not_resumed_are_not_needed(tmp_path):
     write_checkpoint(tmp_path, 5)
     opt = options(tmp_path) | {"network_d": {}}
     with pytest.raises(InputError, match=r"net_d_5\.pth does not exist"):
-        TrainingStart(None).load_resume_state(opt)
+        TrainingStart(None, TrainingRun()).load_resume_state(opt)
     opt["path"]["ignore_resume_networks"] = "network_d"
-    assert TrainingStart(None).load_resume_state(opt)["iter"] == 5
+    assert TrainingStart(None, TrainingRun()).load_resume_state(opt)["iter"] == 5
 
 
 def test_processes_that_find_different_states_do_not_start(tmp_path, monkeypatch):
@@ -331,7 +337,7 @@ def test_processes_that_find_different_states_do_not_start(tmp_path, monkeypatch
         InputError,
         match=rf"rank 0: 5, rank 1: 0\); make {tmp_path}/training_states and .* the same",
     ):
-        TrainingStart(None).load_resume_state(opt)
+        TrainingStart(None, TrainingRun()).load_resume_state(opt)
 
 
 @pytest.mark.parametrize(
@@ -355,13 +361,13 @@ def test_position_of_a_state_in_another_run(saved, done, warning, tmp_path, capl
     file = tmp_path / "training_states/5.state"
     position = {"samples_done": 3, "samples_per_epoch": 8, "samples_per_iteration": 1}
     torch.save(torch.load(file) | position | saved, file)
-    start = TrainingStart(make_loaders)
+    start = TrainingStart(make_loaders, TrainingRun())
     start.load_resume_state(options(tmp_path))
     opt = dict(LOADER_OPTIONS)
     *_, total_epochs, _ = start.create_train_val_dataloader(
         opt, logging.getLogger("test_training_start")
     )
-    assert opt["training_position"] == TrainingPosition(1, 5, done, 8, 1)
+    assert start.run.position == TrainingPosition(1, 5, done, 8, 1)
     # 15 iterations are left: the rest of epoch 1, and what BasicSR's loop needs to see that they
     # are over.
     assert total_epochs == {3: 4, 0: 3}[done]
@@ -381,7 +387,9 @@ def test_a_state_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"5\.state cannot be read: .*could run code and are refused"
     ):
-        TrainingStart(None).load_resume_state(options(tmp_path, resume_state=str(state)))
+        TrainingStart(None, TrainingRun()).load_resume_state(
+            options(tmp_path, resume_state=str(state))
+        )
     assert not (tmp_path / "made by the pickle").exists()
 
 
@@ -389,7 +397,7 @@ def test_a_log_that_cannot_be_written_stops_training():
     logger = logging.Logger("full")
     handler = logging.FileHandler("/dev/full")
     logger.addHandler(handler)
-    TrainingStart(make_loaders).create_train_val_dataloader(LOADER_OPTIONS, logger)
+    TrainingStart(make_loaders, TrainingRun()).create_train_val_dataloader(LOADER_OPTIONS, logger)
     with pytest.raises(
         InputError, match=r"the log /dev/full cannot be written \(.*No space left on device\)"
     ):

@@ -6,7 +6,6 @@ import itertools
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from basicsr_m2trans.apps.report.methods import write_options
 from basicsr_m2trans.apps.report.training_log import TrainingLog, read_training_log
 from basicsr_m2trans.checkpoints.training_states import latest_training_state
+from basicsr_m2trans.training import launch
 
 POLL_SECONDS = 0.5
 # A probe ends after so many iterations or so many seconds of them, whichever comes first.
@@ -132,14 +132,9 @@ class Trainer:
         write_options(self.out / "options" / f"{name}.yml", opt)
         output = self.out / "logs" / f"{name}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "basicsr_m2trans.train",
-            "-opt",
-            f"options/{name}.yml",
-            "--auto_resume",
-        ]
+        command = launch.command(
+            "train", str(self.out), "-opt", f"options/{name}.yml", "--auto_resume"
+        )
         with output.open("ab") as stream:
             process = subprocess.Popen(
                 command,

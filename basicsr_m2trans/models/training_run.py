@@ -1,24 +1,19 @@
-"""SIGTERM and Ctrl-C during training: the iteration is finished, a checkpoint is saved, and
-training ends.
-"""
+"""A training under way: where it began, and the signals that stop it with a checkpoint."""
 
 import contextlib
-import functools
-import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkContext, ForkProcess, SpawnContext, SpawnProcess
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from basicsr_m2trans.checkpoints.training_states import latest_training_state
+from basicsr_m2trans.models.training_position import TrainingPosition
+
 # Of a scheduler or `kill`, and of Ctrl-C.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# How often a loader process looks whether its trainer lives, as PyTorch's own watch.
-_LOOK_SECONDS = 5.0
 
 
 class TrainingStopped(Exception):
@@ -92,22 +87,56 @@ class StopRequest:
         os.write(2, f"\n{message}\n".encode())
 
 
-# A process has one set of signal handlers and trains one model.
-STOP_REQUEST = StopRequest()
+class TrainingRun:
+    """What the parts of one training know of each other, which BasicSR builds one by one.
+
+    Attributes:
+        request: the signal that has asked it to stop.
+        position: where it began; None before its loaders are made.
+        sampler: the training sampler, which knows the epoch; None before.
+    """
+
+    def __init__(self) -> None:
+        self.request = StopRequest()
+        self.position: TrainingPosition | None = None
+        self.sampler: Any = None
+        self._handlers = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator["TrainingRun"]:
+        """Be the run that `current_run` gives; at the end the process handles signals as before."""
+        token = _current.set(self)
+        try:
+            with self._handlers:
+                yield self
+        finally:
+            _current.reset(token)
+
+    def listen(self) -> None:
+        """Take signals as requests from now on, for a model that will ask `stop_if_asked`."""
+        self._handlers.enter_context(self.request.listening())
 
 
-def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
+_current: ContextVar[TrainingRun | None] = ContextVar("current training run", default=None)
+
+
+def current_run() -> TrainingRun | None:
+    """The run that the launcher has begun; None in a program that trains by itself."""
+    return _current.get()
+
+
+def stop_if_asked(model: Any, run: TrainingRun, iteration: int) -> None:
     """End training where a signal has asked any of its processes for it.
 
     Args:
         model: the BasicSR model, between two iterations.
-        start: the run's `TrainingStart`.
+        run: the model's.
         iteration: the one that has ended, with its log, checkpoint and validation.
 
     Raises:
         TrainingStopped: a signal has asked for it, and the checkpoint is saved.
     """
-    number = STOP_REQUEST.number
+    number = run.request.number
     if model.opt["dist"]:
         import torch
 
@@ -117,83 +146,15 @@ def stop_if_asked(model: Any, start: Any, iteration: int) -> None:
         number = int(highest)
     if not number:
         return
-    progress = iteration > start.iteration
+    assert run.position is not None  # BasicSR makes the loaders before it trains
+    progress = iteration > run.position.iteration
     if progress:
-        model.save(start.sampler.epoch, iteration)
+        model.save(run.sampler.epoch, iteration)
         if model.opt["dist"]:
-            # torchrun ends all processes as soon as one has ended, and the first one is still
-            # saving.
+            # torchrun ends all processes as soon as one has ended, and the first is still saving.
             torch.distributed.barrier()
-    from basicsr_m2trans.checkpoints.training_states import latest_training_state
-
     folder = Path(model.opt["path"]["training_states"])
     newest = latest_training_state(folder)
     later = newest is not None and int(newest.stem) > iteration
-    raise TrainingStopped(
-        number, iteration, progress, folder / f"{iteration}.state" if later else None
-    )
-
-
-class _StartedBlocked(BaseProcess):
-    def start(self) -> None:
-        # All threads of a new process inherit the mask of the thread that starts it. In
-        # `_start_worker` it is too late: a spawned process has imported NumPy, whose pool of
-        # threads would take the signal.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _ForkedBlocked(_StartedBlocked, ForkProcess):
-    pass
-
-
-class _SpawnedBlocked(_StartedBlocked, SpawnProcess):
-    pass
-
-
-class _ForkContextBlocked(ForkContext):
-    Process = _ForkedBlocked
-
-
-class _SpawnContextBlocked(SpawnContext):
-    Process = _SpawnedBlocked
-
-
-def leave_signals_to_trainer(loader: Any) -> None:
-    """Let a loader's processes work until the trainer ends them, because it needs their images to
-    end its iteration.
-
-    Terminals, schedulers and torchrun send a signal to all processes of a run.
-
-    Args:
-        loader: a PyTorch `DataLoader` that has not been iterated over, with or without processes.
-    """
-    if loader.num_workers:
-        # Trainings of several processes spawn theirs (`init_dist` of BasicSR).
-        spawn = multiprocessing.get_start_method() == "spawn"
-        loader.multiprocessing_context = _SpawnContextBlocked() if spawn else _ForkContextBlocked()
-        loader.worker_init_fn = functools.partial(_start_worker, loader.worker_init_fn)
-
-
-def _start_worker(initialise: Callable[[int], None] | None, worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # First of all, because a trainer whose loader process fails to start ends it, too.
-    threading.Thread(target=_end_with_the_trainer, daemon=True).start()
-    if initialise is not None:
-        initialise(worker)
-
-
-def _end_with_the_trainer() -> None:
-    trainer = multiprocessing.parent_process().pid  # type: ignore[union-attr]  # loader processes have a parent
-    # A killed trainer sends nothing, and PyTorch's own watch begins after this and takes any parent
-    # for the trainer.
-    while os.getppid() == trainer:
-        # A trainer that fails sends SIGTERM, and waits. A signal handler of Python does not learn
-        # who has sent it.
-        received = signal.sigtimedwait([signal.SIGTERM], _LOOK_SECONDS)
-        if received is not None and received.si_pid == trainer:
-            break
-    os._exit(0)
+    state = folder / f"{iteration}.state" if later else None
+    raise TrainingStopped(number, iteration, progress, state)
