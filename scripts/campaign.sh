@@ -5,8 +5,8 @@
 #   scripts/campaign.sh MINUTES
 #
 # Works for at most ten minutes and is then repeated with the same number until it says that it is
-# complete. What counts afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN,
-# WORK; for rehearsals QUICK and LEAST.
+# complete. What counts afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES,
+# PLAN, WORK; for rehearsals QUICK and LEAST.
 set -u
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains on two hosts that are network namespaces of one machine, one process on each, with a virtual
-# cable between them; then one host dies, and the other goes on alone from the last checkpoint. See
-# docs/distributed.md.
+# Trains on two hosts that are network namespaces of one machine, one process on each, with a
+# virtual cable between them; then one host dies, and the other goes on alone from the last checkpoint.
+# See docs/distributed.md.
 #
 #   sudo scripts/two_hosts.sh [FOLDER]    keeps the experiment in FOLDER; without it, all is removed
 #
