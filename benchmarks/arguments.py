@@ -99,9 +99,7 @@ def parse_arguments(
 
 
 def _limit_memory() -> None:
-    """Let an allocation beyond the free memory fail, so that one network too large does not end the
-    whole run.
-    """
+    """Let an allocation beyond the free memory fail instead of ending the whole run."""
     import resource
 
     free = 1024 * int(re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())[1])

@@ -1,5 +1,4 @@
-"""Implementations of the window attention at the sizes of the networks: forward, and forward with
-backward.
+"""Implementations of the window attention at the networks' sizes, forward and backward.
 
 One branch of each level (0, 1 and 2 Haar transforms) of the paper's network and of the searched
 one, for two LR images of 192x192, in each precision. The reference is the literal `HaloAttention`
@@ -66,9 +65,7 @@ def folded(x: Tensor, attention: HaloAttention, haar: Tensor, attend: WindowAtte
 
 
 def projected(x: Tensor, attention: HaloAttention, haar: Tensor) -> Tensor:
-    """The same by queries, keys with positions, and values of d channels, and
-    `scaled_dot_product_attention`.
-    """
+    """The same by `scaled_dot_product_attention` on queries, keys with positions and values."""
     n, channels, height, width = x.shape
     block, size, halo, dim = (
         math.isqrt(len(haar)),
@@ -108,8 +105,7 @@ def projected(x: Tensor, attention: HaloAttention, haar: Tensor) -> Tensor:
 def flex(
     query: Tensor, windows: Tensor, halo: int, attend: Callable[..., Tensor] = flex_attention
 ) -> Tensor:
-    """`window_attention` by `flex_attention`, each window of queries against the nine windows of
-    keys around it.
+    """`window_attention` by `flex_attention`, each window against the nine around it.
 
     Args:
         query, windows, halo: see `window_attention`.
@@ -191,9 +187,7 @@ def neighbours(
 
 
 def implementations(device: torch.device, quick: bool) -> dict[str, Branch]:
-    """By name; `flex` where it can run in reasonable time: compiled on a GPU, and not compiled on
-    tiny maps.
-    """
+    """By name; `flex` only compiled on a GPU or on tiny maps, because others take too long."""
     branches: dict[str, Branch] = {"literal": literal}
     branches |= {
         name: functools.partial(folded, attend=attend) for name, attend in ATTENTIONS.items()

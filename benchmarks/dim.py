@@ -1,5 +1,4 @@
-"""PSNR of networks minus that of bicubic interpolation on dim images: contrast times c, the result
-divided by c.
+"""PSNR of networks minus bicubic's on dim images: contrast times c, the result divided by c.
 
 Arithmetic is that of floating-point numbers throughout, so that nothing but the network depends on
 c: bicubic interpolation has the same PSNR for every c. PSNR is that of the protocol 'paper', of the

@@ -173,9 +173,7 @@ def main() -> None:
 
 
 def crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """(h, w, 1 or 3) -> (h', w', 3), without what is left over at the right and below after
-    division by `scale`.
-    """
+    """(h, w, 1 or 3) -> (h', w', 3), cropped right and below to multiples of `scale`."""
     height, width = (side // scale * scale for side in image.shape[:2])
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))[:height, :width])
 

@@ -1,5 +1,4 @@
-"""How fast a computation could be at best on a device: two floors under its time, from rates of the
-same run.
+"""Two floors under a computation's time on a device, from rates of the same run.
 
 The first floor is the bytes that its convolutions and matrix products read and write, each operand
 and each result once, over the rate at which the device copies memory. The second is their
@@ -74,9 +73,7 @@ class Rates(NamedTuple):
     products: Mapping[str, float]
 
     def floors(self, work: Work, tf32: bool) -> tuple[float, float]:
-        """Seconds by bytes and seconds by operations; `tf32`: products of float32 are computed in
-        TF32.
-        """
+        """Seconds by bytes and by operations; `tf32`: of products of float32 in TF32."""
         names = {torch.bfloat16: "bfloat16", torch.float32: "TF32" if tf32 else "float32"}
         seconds = sum(
             count / self.products[names[dtype]] for dtype, count in work.operations.items()
@@ -117,9 +114,7 @@ def measure_rates(device: torch.device, quick: bool) -> Rates:
 
 
 def count_work(compute: Callable[[], object]) -> Work:
-    """Operations and bytes of a computation, by computing it once; not for what `torch.compile` has
-    made.
-    """
+    """Operations and bytes of a computation, counted in one run; not of compiled networks."""
     with _Counter() as counter:
         compute()
     return Work(dict(counter.operations), counter.bytes)

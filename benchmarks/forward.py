@@ -1,5 +1,4 @@
-"""Inference by the fast path, in each precision, against the literal computation in float32 and
-against rivals.
+"""Inference by the fast path in each precision, against the literal path and rivals.
 
 The literal computation (`fast: false`) has the operations of the authors' released code; both paths
 have the same weights and input. Rivals are the literal path compiled by `torch.compile`, the fast

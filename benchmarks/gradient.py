@@ -1,5 +1,4 @@
-"""How large the gradient of each term of the loss is at the network's output, and where it points
-(Eq. 14, Eq. 20).
+"""Size and direction of each loss term's gradient at the network's output (Eq. 14, Eq. 20).
 
 For each image the network enlarges a patch, and the gradients of L_fid (L1) and of L_sem (beta = 1)
 with respect to the result are compared: their norms, the beta at which both would be equal, and the
@@ -83,9 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def patches(
     folder: Path | None, scale: int, side: int, count: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Middle patches LR (1, 3, side / scale, side / scale) and HR (1, 3, side, side) of up to
-    `count` images.
-    """
+    """Middle patches LR (1, 3, side / scale, same) and HR (1, 3, side, side) of `count` images."""
     for lr, hr in evenly_chosen(folder, scale, count, phantom_side=side):
         rows, columns = (min(side // scale, length) for length in lr.shape[-2:])
         top, left = (

@@ -1,5 +1,4 @@
-"""Pairs per second of the training data set from image files, PNG LMDB and raw LMDB, and what the
-network consumes.
+"""Pairs per second from image files, PNG LMDB and raw LMDB, and what the network consumes.
 
 One process reads, as each loader process does; images are phantoms of 1024x768, patches the paper's
 384 at x2. Then the network's step with patches that are on its device already, against one that

@@ -76,8 +76,7 @@ def time_in_turn(
 def peak_memory(
     device: torch.device, make_run: Callable[..., Callable[[], object]], *arguments: object
 ) -> float:
-    """MiB by which one run raises the memory in use at its peak: the allocator's on a GPU, a
-    process's on a CPU.
+    """MiB that one run adds to the peak: of the allocator on a GPU, of a process on a CPU.
 
     Args:
         device: that computes the run.

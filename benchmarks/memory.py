@@ -1,5 +1,4 @@
-"""Peak memory and time of M2Trans x4 in strips (`inference.enlarge`), against the forward of the
-whole image.
+"""Peak memory and time of M2Trans x4 in strips (`inference.enlarge`) and on the whole image.
 
 Both take turns; on a CPU each run has a process of its own, whose libraries are loaded but which is
 not warm; on a GPU it is warm. Peak memory is what the run adds to the network and its input; the
@@ -68,9 +67,7 @@ def make_run(
 
 
 def measure(report: Report, paths: Sequence[str], quick: bool, case: tuple[int, int, int]) -> None:
-    """Peak memory and time of each path, the first being the reference, and how far their results
-    are apart.
-    """
+    """Peak memory and time of each path against the first, and the difference of results."""
     peaks: dict[str, list[float]] = {path: [] for path in paths}
     times: dict[str, list[float]] = {path: [] for path in paths}
     width, height, max_memory = case

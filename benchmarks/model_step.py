@@ -1,6 +1,4 @@
-"""The training step of BasicSR's model that option files describe, on made-up patches
-and captions.
-"""
+"""The training step of the model that option files describe, on made-up patches and captions."""
 
 import logging
 from collections.abc import Callable

@@ -41,9 +41,7 @@ class NetworkRun:
 
 
 def networks(upscale: int, quick: bool, device: torch.device) -> tuple[M2Trans, M2Trans]:
-    """The literal and the fast network with the same weights; the literal one computes what the
-    released code does.
-    """
+    """The literal network, which computes what the released code does, and the fast one."""
     settings = QUICK_NETWORK if quick else {}
     literal, fast = M2Trans(upscale, fast=False, **settings), M2Trans(upscale, **settings)
     fast.load_state_dict(literal.state_dict())
@@ -83,9 +81,7 @@ def forward(
 
 
 def forward_in_bfloat16(network: nn.Module, x: torch.Tensor) -> NetworkRun:
-    """One inference where weights and maps are bfloat16 throughout, which autocast leaves to the
-    single layers.
-    """
+    """One inference in bfloat16 throughout, which autocast leaves to the single layers."""
     reduced = copy.deepcopy(network).to(torch.bfloat16)
     return NetworkRun(forward(reduced, x.to(torch.bfloat16)).compute, "bfloat16")
 
@@ -97,8 +93,7 @@ def training_step(
     semantic_loss: SemanticLoss | None = None,
     counted: nn.Module | None = None,
 ) -> NetworkRun:
-    """One step on the same patches: forward, L1 loss and where given the semantic loss of SR and
-    HR, backward, Adam.
+    """One step on the same patches: forward, L1 loss, semantic loss if given, backward, Adam.
 
     Args:
         network, x, precision, counted: see `forward`.

@@ -1,5 +1,4 @@
-"""A training step with each option of the training loop (docs/training.md) against the plain step:
-time and memory.
+"""Time and memory of a training step with each option of docs/training.md.
 
 M2Trans x2, LR 64x64, batch 2, L1 alone. `compile` is measured on a GPU alone: on a CPU compiling
 takes longer than all the rest. Peak memory is what the first step adds, gradients and the state of

@@ -1,5 +1,4 @@
-"""Training step and forward pass of every method of a plan of `m2trans compare`, on random patches
-of its size.
+"""Training step and forward pass of every method of a plan, on random patches of its size.
 
 What equal training time is: a ratio times the first method's iterations is how many another one
 does in its time. Steps are those of the methods' options: model, losses, optimizer and precision;

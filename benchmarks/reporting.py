@@ -111,8 +111,7 @@ class Report:
         items: int = 0,
         unit: str = "s",
     ) -> None:
-        """Make, time and forget one run after the other; one that fails is reported and stops
-        nothing.
+        """Make, time and forget one run after the other; a failure is reported and stops nothing.
 
         Args:
             case, items, unit: see `compare`.
@@ -188,9 +187,7 @@ class Report:
         )
 
     def floors(self, run: Run, items: int = 0) -> dict[str, float]:
-        """The floors of a network's run, in the unit of its figure: least seconds, or most items
-        per second.
-        """
+        """A network's floors in the unit of its figure: least seconds, or most items per second."""
         if not self.rates or not isinstance(run, NetworkRun) or not run.floors:
             return {}
         floors = self.rates.floors(count_work(run.counted or run), run.precision == "TF32")
@@ -259,8 +256,7 @@ class Report:
     def missed(
         self, case: str, name: str, least: float, unit: str, reference: str | None = None
     ) -> bool:
-        """Print whether a figure reaches its goal, which is one for a GPU; True if it was measured
-        on one and does not.
+        """Print whether a figure reaches its goal for GPUs; True if measured on one and missed.
 
         Args:
             case, name: of the figure.
@@ -301,9 +297,7 @@ class Report:
 
 
 def reached(value: float, by_bytes: float, by_operations: float, seconds: bool) -> float:
-    """The share of the nearer limit that a figure reaches: of the larger floor of seconds, of the
-    smaller rate.
-    """
+    """The share reached of the nearer limit: the larger floor of seconds, the smaller rate."""
     return max(by_bytes, by_operations) / value if seconds else value / min(by_bytes, by_operations)
 
 

@@ -1,5 +1,4 @@
-"""The networks that M2Trans is measured against: the baselines of the paper and the project's own
-searched network.
+"""The networks that M2Trans is measured against: the paper's baselines and the searched one.
 
 Their settings are those of the option files, so that there is one place for them.
 """
@@ -33,9 +32,7 @@ MakeRun = Callable[..., NetworkRun]
 
 
 def build(method: str, upscale: int, quick: bool, device: torch.device) -> nn.Module:
-    """The network of `options/**/train_METHOD_xSCALE.yml` with random weights, smaller
-    for `quick`.
-    """
+    """`options/**/train_METHOD_xSCALE.yml`'s network with random weights, smaller for `quick`."""
     register()
     from basicsr.archs import build_network
 
@@ -57,8 +54,7 @@ def rivals(
     device: torch.device,
     published: bool = True,
 ) -> dict[str, Callable[[], NetworkRun]]:
-    """By name, what makes each rival's run: the literal path compiled, the searched network and the
-    published ones.
+    """What makes each rival's run: the compiled literal path, the searched and published networks.
 
     Args:
         make_run: makes the run of a network in a precision.

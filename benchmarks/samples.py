@@ -1,6 +1,4 @@
-"""Images of a prepared set, or phantoms, for the benchmarks that need images rather than numbers of
-any kind.
-"""
+"""Images of a prepared set, or phantoms, for benchmarks that need real structure."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,7 @@ import torch
 def evenly_chosen(
     folder: Path | None, scale: int, count: int, phantom_side: int = 256
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """LR (1, 3, h, w) and HR (1, 3, scale * h, scale * w), RGB in [0, 1], of up to `count` images
-    of a prepared set.
+    """LR (1, 3, h, w) and HR (1, 3, scale * h, scale * w) in [0, 1] of a prepared set's images.
 
     Args:
         folder: what `m2trans prepare` wrote; None for phantoms.

@@ -1,5 +1,4 @@
-"""Time and peak memory of the forward pass against image area and against batch, with the log-log
-slope.
+"""Time and peak memory of the forward pass by image area and batch, with log-log slopes.
 
 A slope of 1 is proportional growth. Ratios compare time or memory per pixel with that of the
 smallest size.

@@ -78,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(
     report: Report, encoders: dict[str, Callable[[], ImageTextEncoder]], quick: bool
 ) -> int:
-    """The loss alone, captions, and training steps; `encoders` are made by their
-    names' functions.
-    """
+    """The loss alone, captions, and training steps; `encoders` holds what makes each encoder."""
     patch, device = 64 if quick else 384, report.device
     losses = {name: ImageTextSemanticLoss(make()).to(device) for name, make in encoders.items()}
     shape = (len(CAPTIONS), 3, patch, patch)
@@ -141,8 +139,7 @@ def literal_semantic_loss(
     captions: Sequence[str],
     corners: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`ImageTextSemanticLoss` by Eq. 11-14 as they stand: patch by patch, the captions encoded
-    anew.
+    """Eq. 11-14 as they stand: patch by patch, the captions encoded anew.
 
     Args:
         encoder: of images and captions.
@@ -185,9 +182,7 @@ def loss_alone(
 def make_loss_alone(
     make_encoder: Callable[[], ImageTextEncoder], shape: tuple[int, ...], device: torch.device
 ) -> NetworkRun:
-    """The same in a fresh process, with the captions' features in memory, as they are after the
-    first step.
-    """
+    """The same in a fresh process, with the captions' features known as after the first step."""
     loss = ImageTextSemanticLoss(make_encoder()).to(device)
     loss._encode_captions(CAPTIONS, device)
     return loss_alone(loss, shape, device)

@@ -1,5 +1,4 @@
-"""A long training watched from outside: memory and open files of its processes, and its speed,
-against iterations.
+"""A long training from outside: memory, open files and speed of its processes by iteration.
 
 The demo's training with both losses, a loader process and validation, on patches of 32 pixels. The
 exit status is 1 where memory or open files grow. Speed is only reported, because other work on the
@@ -76,9 +75,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_options(folder: Path, iterations: int) -> dict[str, Any]:
-    """Prepare phantoms in `folder`; returns the demo's options on small patches of them, validated
-    20 times.
-    """
+    """Prepare phantoms in `folder`; returns the demo's options on small patches of them."""
     write_phantoms(folder / "images", 8, height=72, width=96)
     prepare(folder / "images", folder / "data", scales=(2,), workers=1)
     opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8")) | {"name": NAME}
@@ -132,9 +129,7 @@ def train_and_watch(folder: Path, opt: dict[str, Any], threads: int) -> list[Sam
 
 
 def usage(root: int) -> tuple[float, int, float]:
-    """Resident memory in MiB, number of open files and processor seconds of a process and all that
-    descend from it.
-    """
+    """Resident MiB, open files and processor seconds of a process and its descendants."""
     parents, ticks = {}, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with _gone():
@@ -215,9 +210,7 @@ def judge(
 
 
 def processor_times(samples: Sequence[Sample]) -> dict[int, float]:
-    """Processor seconds of an iteration in ten parts of the training, by the iteration at which
-    each part ends.
-    """
+    """Processor seconds of an iteration in ten parts of the training, by each part's end."""
     bounds = [samples[round(part * (len(samples) - 1) / 10)] for part in range(11)]
     return {
         after.iteration: (after.processor - before.processor) / (after.iteration - before.iteration)

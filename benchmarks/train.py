@@ -1,5 +1,4 @@
-"""A training step (forward, loss, backward, Adam) on the fast path, in each precision, against the
-literal computation.
+"""A training step on the fast path in each precision, against the literal path.
 
 The literal computation (`fast: false`) has the operations of the authors' released code; ratios are
 to it in float32. The first case, on a GPU, has the paper's patches and both losses, MedCLIP with

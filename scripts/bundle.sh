@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Collects the wheels of this package and of all that it needs into a folder, for machines without internet
-# (docs/offline.md):
+# Collects the wheels of this package and of all that it needs into a folder, for machines without
+# internet (docs/offline.md):
 #
 #   scripts/bundle.sh OUT [--python 3.12] [--extras video,dicom] [--without torch torchvision ...]
 #
 # --python     Python version of the machine that the bundle is for (default: that of PYTHON)
 # --extras     extras of pyproject.toml (default: none)
-# --without    packages that the machine has already; what only they need stays out too. NAME=SUBSTITUTE where it has
-#              another package with the same modules: opencv-python=opencv-python-headless
+# --without    packages that the machine has already; what only they need stays out too.
+#              NAME=SUBSTITUTE where it has another package with the same modules:
+#              opencv-python=opencv-python-headless
 #
-# PYTHON is the Python that has the package installed (default: .venv/bin/python): building BasicSR imports torch.
+# PYTHON is the Python that has the package installed (default: .venv/bin/python): building BasicSR
+# imports torch.
 set -euo pipefail
 PROJECT=$(realpath "$(dirname "$0")/..")
 PYTHON=${PYTHON:-$PROJECT/.venv/bin/python}

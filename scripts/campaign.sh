@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# What to do with MINUTES on a GPU: prepare images, run the tests for GPUs, measure, then train (docs/campaign.md).
+# What to do with MINUTES on a GPU: prepare images, run the tests for GPUs, measure, then train
+# (docs/campaign.md).
 #
 #   scripts/campaign.sh MINUTES
 #
-# Works for at most ten minutes and is then repeated with the same number until it says that it is complete. What counts
-# afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES, PLAN, WORK; for rehearsals QUICK and LEAST.
+# Works for at most ten minutes and is then repeated with the same number until it says that it is
+# complete. What counts afterwards lies in campaign/results. Variables: PYTHON, DEVICE, IMAGES,
+# PLAN, WORK; for rehearsals QUICK and LEAST.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -73,9 +75,9 @@ interrupt() {
 }
 trap interrupt INT TERM
 
-# Runs a step that is not done yet: its name, the most seconds that it may take, and the command. Steps that would not
-# fit into this piece are left to the next one, or given up in the last; trainings, which have no limit, go on where they
-# were.
+# Runs a step that is not done yet: its name, the most seconds that it may take, and the command.
+# Steps that would not fit into this piece are left to the next one, or given up in the last;
+# trainings, which have no limit, go on where they were.
 step() {
     local name=$1 limit=$2 status
     shift 2
@@ -90,8 +92,8 @@ step() {
         return
     fi
     printf 'campaign: %s, %d s used\n' "$name" $((used + SECONDS))
-    # In the background, because a shell hears no signal while it waits for a command; without the lock, which processes
-    # that outlive this one would keep.
+    # In the background, because a shell hears no signal while it waits for a command; without the
+    # lock, which processes that outlive this one would keep.
     timeout --signal=TERM --kill-after=45 $((limit ? limit : remaining)) "$@" \
         >>"$RESULTS/logs/$name.txt" 2>&1 9>&- </dev/null &
     child=$!
@@ -116,7 +118,8 @@ leave_out() {
     rm "$1"
 }
 
-# Copies what shall be kept to results: tables and values, and the weights of finished trainings in half precision.
+# Copies what shall be kept to results: tables and values, and the weights of finished trainings in
+# half precision.
 collect() {
     local run weights file
     (cd "$WORK/comparison" 2>/dev/null && find . -path ./experiments -prune -o -type f \

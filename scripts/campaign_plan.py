@@ -87,9 +87,7 @@ def lengths(
 
 
 def with_lengths(plan: dict[str, Any], found: Mapping[Group, int], work: Path) -> dict[str, Any]:
-    """The plan with the lengths of its trainings and its files in `work`; methods without a length
-    are left out.
-    """
+    """The plan with its trainings' lengths and files in `work`; without those that have none."""
     methods: dict[str, Any] = {"bicubic": None}
     for group, number in found.items():
         for method in group.methods:

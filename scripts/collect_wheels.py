@@ -1,5 +1,4 @@
-"""Completes a bundle of wheels: `bundle.sh` calls it once the wheel of this package is in
-FOLDER/wheels.
+"""Completes a bundle of wheels; `bundle.sh` has put this package's into FOLDER/wheels.
 
 `pip download` alone cannot. It evaluates environment markers for the Python that it runs on,
 whichever `--python-version` it is given, and it stops where a package is left out on purpose. So
@@ -60,9 +59,7 @@ def main() -> None:
 
 
 def check_root(root: importlib.metadata.Distribution, python: str, extras: set[str]) -> None:
-    """Refuse a Python version that this package does not support, and extras that it
-    does not have.
-    """
+    """Refuse Python versions and extras that this package does not have."""
     supported = root.metadata["Requires-Python"]
     if not SpecifierSet(supported).contains(f"{python}.0"):
         fail(f"--python {python}: this package needs Python {supported}")
@@ -103,9 +100,7 @@ def collect(
 
 
 def pins_for(constraints: Path, environment: dict[str, str]) -> list[str]:
-    """Those lines of constraints.txt that hold for the other Python version, without
-    their markers.
-    """
+    """Pins of constraints.txt for the other Python version, without their markers."""
     lines = (line.partition("#")[0].strip() for line in constraints.read_text().splitlines())
     pins = [Requirement(line) for line in lines if line]
     return [
@@ -118,9 +113,7 @@ def pins_for(constraints: Path, environment: dict[str, str]) -> list[str]:
 def follow(
     wheels: Wheels, extras: set[str], without: set[str], environment: dict[str, str]
 ) -> dict[str, SpecifierSet]:
-    """Follow the requirements from this package as far as there are wheels, and not into packages
-    left out.
-    """
+    """Follow requirements from this package as far as there are wheels, not into `without`."""
     needed = {ROOT_PACKAGE: SpecifierSet()}
     waiting = [(ROOT_PACKAGE, frozenset(extras))]
     seen = set()
@@ -167,9 +160,7 @@ def download(requirements: list[str], folder: Path, pins: Path, python: str) -> 
 
 
 def build(requirements: list[str], folder: Path, pins: Path) -> None:
-    """Build wheels of packages that have none and hold no compiled code, so that any Python version
-    can use them.
-    """
+    """Build pure-Python packages that have no wheel; any Python version can use them."""
     if requirements:
         # BasicSR's setup imports torch and numpy, which an isolated build would download again.
         run_pip(
@@ -187,9 +178,7 @@ def run_pip(command: str, requirements: list[str], pins: Path, options: list[str
 
 
 def check_versions(wheels: Wheels, needed: dict[str, SpecifierSet]) -> None:
-    """Refuse wheels that do not suit each other: the first to ask for a package has chosen its
-    version.
-    """
+    """Refuse wheels that do not suit each other: the first to ask has chosen the version."""
     for name, wheel in wheels.items():
         if not needed[name].contains(wheel.version, prereleases=True):
             fail(

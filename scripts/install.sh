@@ -26,7 +26,7 @@ find_python() {
     return 1
 }
 
-# Everything that decides what is installed; another value means that the environment is out of date.
+# Everything that decides what is installed; with another value the environment is out of date.
 fingerprint() {
     { cat constraints.txt pyproject.toml scripts/install.sh; "$1" --version; pwd; } | sha256sum | cut -d' ' -f1
 }

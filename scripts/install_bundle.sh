@@ -2,7 +2,7 @@
 # Installs a bundle made by bundle.sh, without internet (docs/offline.md):
 #
 #   install_bundle.sh --python PYTHON [--bundle DIR]                  into the environment of PYTHON
-#   install_bundle.sh --target DIR [--python PYTHON] [--bundle DIR]   into a new folder, used by PYTHONPATH=DIR
+#   install_bundle.sh --target DIR [--python PYTHON] [--bundle DIR]   into a new folder, DIR
 #
 # --python     Python to install for (with --target by default python3)
 # --bundle     folder of the bundle (default: the one that holds this script)

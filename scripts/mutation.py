@@ -1,5 +1,4 @@
-"""Mutation testing of `archs`, `losses` and `metrics` with mutmut, on a sample of the mutants
-(docs/mutation.md).
+"""Mutation testing with mutmut, on a sample of the mutants (docs/mutation.md).
 
     pip install mutmut==3.8.1
     python scripts/mutation.py --share 0.08 --at-least 10
@@ -71,9 +70,7 @@ def make_mutants(path: Path) -> list[str]:
 
 
 def results(path: Path) -> dict[str, str]:
-    """How the mutants of a module ended: 'killed', 'survived', 'timeout', 'not checked' and others
-    of mutmut's.
-    """
+    """How a module's mutants ended, by mutmut's words: 'killed', 'survived', 'timeout', ..."""
     codes = json.loads(Path("mutants", f"{path}.meta").read_text(encoding="utf-8"))[
         "exit_code_by_key"
     ]

@@ -30,9 +30,7 @@ ROUNDING_TOLERANCE = 1e-3
 
 
 def make_images() -> dict[str, np.ndarray]:
-    """Name -> (H, W, 3) uint8 image with structure at several scales, square as the semantic loss
-    hands them over.
-    """
+    """Name -> (H, W, 3) uint8 image with structure at several scales, square like the patches."""
     generator = np.random.default_rng(0)
 
     def texture(side: int, channels: int) -> np.ndarray:
@@ -93,9 +91,7 @@ def run_package(folder: Path) -> None:
 
 
 def compare(folder: Path) -> int:
-    """Load the checkpoint strictly, compute the same and print the largest differences; 1 if one is
-    too large.
-    """
+    """Load the checkpoint strictly and print the largest differences; 1 if one is too large."""
     import transformers
 
     from basicsr_m2trans.encoders.medclip import MedCLIPEncoder

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compare MedCLIPEncoder with the package medclip 0.0.3. Called by `make test-medclip`, which has made .venv.
-# The package needs an old transformers: it gets an environment of its own, which takes everything else from .venv.
+# Compare MedCLIPEncoder with the package medclip 0.0.3. Called by `make test-medclip`, which has
+# made .venv. The package needs an old transformers: it gets an environment of its own, which takes
+# everything else from .venv.
 set -eu
 cd "$(dirname "$0")/.."
 

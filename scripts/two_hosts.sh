@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Trains on two hosts that are network namespaces of one machine, one process on each, with a virtual cable between
-# them; then one host dies, and the other goes on alone from the last checkpoint. See docs/distributed.md.
+# Trains on two hosts that are network namespaces of one machine, one process on each, with a
+# virtual cable between them; then one host dies, and the other goes on alone from the last checkpoint.
+# See docs/distributed.md.
 #
-#   sudo scripts/two_hosts.sh [FOLDER]    keeps the experiment in FOLDER; without it, everything is removed at the end
+#   sudo scripts/two_hosts.sh [FOLDER]    keeps the experiment in FOLDER; without it, all is removed
 #
-# Needs root and iproute2. PYTHON is the Python that has the package installed (default: .venv/bin/python).
+# Needs root and iproute2. PYTHON is the Python that has the package installed (default:
+# .venv/bin/python).
 set -eu
 cd "$(dirname "$0")/.."
 PROJECT=$PWD
@@ -37,7 +39,7 @@ clean_up() {
 }
 if [ $# = 0 ]; then trap 'clean_up "$folder"' EXIT; else trap clean_up EXIT; fi
 
-# Each host has a name that both can resolve; `ip netns exec` shows it /etc/netns/NAME/hosts as /etc/hosts.
+# Each host has a name that both can resolve: `ip netns exec` shows it /etc/netns/NAME/hosts.
 for number in 1 2; do
     host=m2trans$number
     ip netns add "$host"

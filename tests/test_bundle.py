@@ -1,6 +1,4 @@
-"""scripts/bundle.sh and scripts/install_bundle.sh on a small project with small wheels; neither
-touches a network.
-"""
+"""scripts/bundle.sh and install_bundle.sh on a small project, without a network."""
 
 import base64
 import hashlib

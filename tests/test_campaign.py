@@ -1,6 +1,4 @@
-"""The campaign on a GPU: how time is shared out, and its pieces, with a stand-in for Python that
-records its calls.
-"""
+"""The campaign on a GPU: shares of its time, and its pieces with a stand-in for Python."""
 
 import importlib.util
 import json

@@ -1,6 +1,4 @@
-"""scripts/install.sh where it must refuse or fail; that it succeeds is shown by the environment the
-tests run in.
-"""
+"""scripts/install.sh where it must refuse or fail; this environment shows that it succeeds."""
 
 import os
 import shutil
@@ -15,9 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def install(tmp_path):
-    """Run the script in a copy of the files that it reads, without network and with no settings of
-    pip.
-    """
+    """Run the script in a copy of the files it reads, without network or settings of pip."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     for name in ("constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -81,9 +81,7 @@ def test_paper_network(mode, scale):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_paper_setting(scale):
-    """Sec. V-A: HR patch 384, batch 2, Adam 1e-4 to 1e-6 by cosine, 500,000 iterations, beta 0.01,
-    K 3.
-    """
+    """Sec. V-A: HR patch 384, batch 2, Adam 1e-4 to 1e-6, 500,000 iterations, beta 0.01, K 3."""
     opt = read(f"options/train_M2Trans_x{scale}.yml")
     data, train = opt["datasets"]["train"], opt["train"]
     assert (data["gt_size"], data["batch_size_per_gpu"]) == (384, 2)

@@ -175,11 +175,10 @@ def test_memory(tmp_path):
 
 def test_validate(tmp_path):
     figures = figures_of("validate", tmp_path)
-    for metric in ("PSNR", "SSIM", "FSIM", "GMSD"):
+    for metric in ("FSIM", "GMSD"):
         case = f"{metric}, 128x96"
         check_ratios(figures, case, "library", "here")
         assert figures[case, "difference of values"]["max"] < 1e-6
-    check_ratios(figures, "all four, 128x96", "library", "here")
 
 
 def test_gradient(tmp_path):
