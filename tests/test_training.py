@@ -22,7 +22,7 @@ import yaml
 
 from basicsr_m2trans import register
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.apps.report.training_log import parse_training_log
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.training_states import (
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
     """A folder with a prepared set of six small phantoms."""
     folder = tmp_path_factory.mktemp("data")
     write_phantoms(folder / "images", 6, height=72, width=96)
-    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
     return folder / "set"
 
 
@@ -420,7 +420,7 @@ def odd_data(tmp_path_factory):
     """Three images for validation, which two processes cannot share equally."""
     folder = tmp_path_factory.mktemp("odd")
     write_phantoms(folder / "images", 3, seed=1, height=40, width=48)
-    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
     return folder / "set"
 
 

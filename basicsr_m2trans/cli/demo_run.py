@@ -87,14 +87,14 @@ def _title(text: str) -> None:
 
 def _make_data(scale: int) -> None:
     from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-    from basicsr_m2trans.apps.preparation.prepare import prepare
+    from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 
     _title(f"Making phantoms, LR images, captions and LMDB in {DATA}")
     for split, (count, seed) in SPLITS.items():
         images = DATA / "images" / split
         if len(list(images.glob("*.png"))) != count:
             write_phantoms(images, count, seed=seed)
-        prepare(images, DATA / split, scales=(scale,))
+        prepare(images, DATA / split, Preparation(scales=(scale,)))
 
 
 def _launch(title: str, mode: str, options: Path, *arguments: str) -> None:

@@ -94,21 +94,12 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the data and print what was done and the options that use it."""
     if args.preset:
         return _run_preset(args)
-    from basicsr_m2trans.apps.preparation.prepare import prepare
+    from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 
-    summary = prepare(
-        args.hr_folder,
-        args.out,
-        args.scales,
-        args.seed,
-        args.sub_image,
-        args.step,
-        args.lmdb,
-        args.workers,
-        args.min_side,
-        args.frame_step,
-        args.whole_frames,
+    settings = Preparation(
+        **{name: getattr(args, name) for name in (*_OWN_IMAGES, "scales", "lmdb")}
     )
+    summary = prepare(args.hr_folder, args.out, settings)
     if summary.made or summary.removed or summary.lmdbs or summary.lmdbs_removed:
         print(f"{args.out}: {summary.images} HR images; {summary.made} sources read in this run")
     else:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 
 ROOT = Path(__file__).parents[3]
 NETWORKS = {
@@ -28,7 +28,9 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     for split, count, seed in (("train", 4, 0), ("val", 3, 100)):
         write_phantoms(folder / "images" / split, count, height=72, width=96, seed=seed)
-        prepare(folder / "images" / split, folder / "data" / split, scales=(2,), workers=1)
+        prepare(
+            folder / "images" / split, folder / "data" / split, Preparation(scales=(2,), workers=1)
+        )
     return folder / "data"
 
 
