@@ -21,9 +21,7 @@ def numbers(text: str) -> list[int]:
 
 
 def lengths(text: str) -> tuple[int, dict[str, int]]:
-    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their
-    names.
-    """
+    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones."""
     try:
         first, *others = names(text)
         pairs = [(name, int(number)) for name, number in (entry.split("=") for entry in others)]
@@ -144,8 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
-    """The arguments that stand for keys of a plan, each with its value and the wording for
-    messages.
+    """The arguments that stand for keys of a plan, each with its value and its wording.
 
     Raises:
         InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.

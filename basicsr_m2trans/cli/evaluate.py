@@ -71,8 +71,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def result_name(checkpoint: Path) -> str:
-    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the
-    file's own name.
-    """
+    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the file's name."""
     folder = checkpoint.resolve().parent
     return f"{folder.parent.name}_{checkpoint.stem}" if folder.name == "models" else checkpoint.stem

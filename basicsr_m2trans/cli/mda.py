@@ -1,6 +1,4 @@
-"""`m2trans mda`: how networks' features follow their output from layer to layer (the paper's Fig.
-6).
-"""
+"""`m2trans mda`: how networks' features follow their output from layer to layer (Fig. 6)."""
 
 import argparse
 from pathlib import Path

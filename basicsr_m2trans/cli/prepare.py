@@ -1,6 +1,4 @@
-"""`m2trans prepare`: training data from a folder of images and DICOM files, or from a published
-data set.
-"""
+"""`m2trans prepare`: training data from images and DICOM files, or from a published data set."""
 
 import argparse
 from typing import Any

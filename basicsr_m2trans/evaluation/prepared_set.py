@@ -32,9 +32,7 @@ class Scores:
     values: dict[tuple[str, str], np.ndarray]
 
     def write(self, path: Path) -> None:
-        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in
-        full.
-        """
+        """Write the scores as CSV, one line for each image and protocol; numbers in full."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", "protocol", *METRICS])
@@ -76,8 +74,7 @@ class Scores:
 
 
 def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """Build a network and load trained weights: their average `params_ema` where the file has one,
-    as BasicSR does.
+    """Build a network and load trained weights, averaged ones (`params_ema`) where there are any.
 
     Args:
         network_g: the section of that name of the option file.
@@ -121,9 +118,7 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are
-    the same.
-    """
+    """SHA-256 of the names and pixels of a prepared set at a scale, to tell sets apart."""
     digest = hashlib.sha256()
     dataset = build_set(folder, scale)
     for pair, item in zip(dataset.pairs, dataset, strict=True):

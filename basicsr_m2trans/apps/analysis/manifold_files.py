@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
-    """Write mda.png, coordinates.csv and trustworthiness.csv; numbers in full, each file complete
-    or not at all.
+    """Write mda.png, coordinates.csv and trustworthiness.csv, with numbers in full.
 
     Args:
         manifolds: of one or several networks.
@@ -47,9 +46,7 @@ def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
 
 
 def manifold_figure(manifolds: Sequence[Manifold]) -> "Figure":
-    """A row of scatter plots for each network, a column for each CFTM, points coloured by
-    pseudo-label.
-    """
+    """Scatter plots: a row for each network, a column for each CFTM, coloured by pseudo-label."""
     from matplotlib.figure import Figure
 
     columns = max(len(manifold.layers) for manifold in manifolds)

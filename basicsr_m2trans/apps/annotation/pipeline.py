@@ -52,9 +52,7 @@ class Settings:
             raise InputError(f"margin must be 0 or more, but is {self.margin}")
 
     def of_descriptions(self) -> dict[str, Any]:
-        """What a run must have in common with the earlier one that it continues: all but the
-        margin.
-        """
+        """What a run must share with the earlier one that it continues: all but the margin."""
         settings = asdict(self)
         del settings["margin"]
         return settings
@@ -212,9 +210,7 @@ def state_path(out: Path) -> Path:
 
 
 def _seed(seed: int, name: str, region: int, repeat: int) -> int:
-    """A seed that depends on no other image, so that an interrupted run goes on as if it had not
-    been.
-    """
+    """A seed that depends on no other image, so that interruptions change nothing."""
     digest = hashlib.sha256(f"{seed}:{region}:{repeat}:{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 

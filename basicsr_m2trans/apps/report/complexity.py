@@ -83,8 +83,7 @@ class Cost:
 
 
 def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
-    """Count parameters and multiply-adds of a network, on PyTorch's meta device, so that nothing is
-    computed.
+    """Count a network's parameters and multiply-adds on the meta device, computing nothing.
 
     M2Trans is counted as the paper's equations say (`fast: false`). Its fast path multiplies
     transforms into the weights and does without copies; the work on the image is the same.
@@ -110,8 +109,7 @@ def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
 
 
 def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
-    """Time a network as its option file describes it, in a fresh process: 2 warm-up runs, then the
-    median of 7.
+    """Time a network in a fresh process: 2 warm-up runs, then the median of 7.
 
     Runs on the GPU if there is one, in float32.
     """
@@ -121,9 +119,7 @@ def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
 
 
 def device_name() -> str:
-    """What `measure_cost` runs on: the GPU's name, or the CPU's architecture and
-    number of threads.
-    """
+    """What `measure_cost` runs on: the GPU, or the CPU and its number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"the CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
@@ -173,8 +169,7 @@ def _peak_memory(device: str) -> int:
 
 
 def complexity_table(rows: list[tuple[str, int, Complexity, Cost | None]]) -> str:
-    """Markdown table of methods by scale, the paper's figures beside ours; times and memory only
-    where measured.
+    """Markdown table of methods by scale beside the paper's figures; costs only where measured.
 
     Args:
         rows: method, scale, counts and measured cost.

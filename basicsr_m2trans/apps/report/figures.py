@@ -1,6 +1,4 @@
-"""Figures of a comparison: PSNR while training, PSNR against size and work, and enlarged details
-(Figs. 3-5).
-"""
+"""Figures of a comparison: PSNR in training, PSNR against size and work, details (Figs. 3-5)."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,9 +24,7 @@ LEGEND_ROW = 0.23
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line style of each method, as matplotlib's `plot` takes them; 40 methods
-    all differ.
-    """
+    """Colour, marker and line style of each method for matplotlib's `plot`; 40 differ."""
     styles = (
         {"color": colour, "marker": marker, "linestyle": line}
         for marker, line in SHAPES
@@ -128,8 +124,7 @@ def trade_off(
 
 
 def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
-    """Row and column of the square of `side` pixels in which bicubic interpolation is furthest from
-    the HR image.
+    """Row and column of the square of `side` pixels in which bicubic differs most from HR.
 
     So the detail is chosen by the image alone, not by any of the compared networks.
     """
@@ -143,8 +138,7 @@ def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
 def detail_panel(
     hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Mapping[str, str], title: str
 ) -> "Figure":
-    """The whole HR image with a box, and beside it the box of every image with its absolute error
-    below.
+    """The whole HR image with a box; beside it the box of every image, its absolute error below.
 
     Args:
         hr: (H, W, 3) RGB, 8 bits.

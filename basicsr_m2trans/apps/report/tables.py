@@ -1,6 +1,4 @@
-"""Writes the results as tables: Markdown and LaTeX as in the paper (Tables I and II), CSV for
-further computing.
-"""
+"""Results as tables: Markdown and LaTeX as in the paper (Tables I and II), and CSV."""
 
 import csv
 import io
@@ -91,8 +89,7 @@ def result_tables(
     trained: Mapping[tuple[str, int, int], Trained],
     reference: str,
 ) -> list[Table]:
-    """All tables of a comparison: values and paired differences under each protocol, then the
-    trainings.
+    """All tables of a comparison: values and differences under each protocol, then trainings.
 
     Args:
         cells: as `summary.summarise` returns them; scales, methods and test sets keep their order.
@@ -190,9 +187,7 @@ def _difference_text(difference: Difference, metric: str) -> str:
 
 
 def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
-    """One line for each scale, method, test set, protocol and metric; numbers in full, empty where
-    there is none.
-    """
+    """One line for each scale, method, test set, protocol and metric; numbers in full."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = [
