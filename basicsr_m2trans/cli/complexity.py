@@ -31,11 +31,10 @@ def run(args: argparse.Namespace) -> int:
     """Print one table for all methods and scales."""
     from basicsr_m2trans.apps.report import complexity, methods
 
-    default = dict.fromkeys(method for method, _ in complexity.PAPER_FIGURES)
     networks = {
         (method, scale): methods.network_options(method, scale, args.options)
         for scale in args.scales
-        for method in args.methods or default
+        for method in args.methods or complexity.PAPER_FIGURES
     }
     rows = []
     for (method, scale), network_g in networks.items():

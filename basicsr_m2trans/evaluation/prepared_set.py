@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from basicsr_m2trans.checkpoints import networks
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.evaluation.set_folders import prepared_dataset
 from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_text import csv_text
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -33,20 +33,13 @@ class Scores:
 
     def write(self, path: Path) -> None:
         """Write the scores as CSV, one line for each image and protocol; numbers in full."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image", "protocol", *METRICS])
-        for index, image in enumerate(self.images):
-            for protocol in PROTOCOLS:
-                writer.writerow(
-                    [
-                        image,
-                        protocol,
-                        *(float(self.values[protocol, name][index]) for name in METRICS),
-                    ]
-                )
+        rows = (
+            (image, protocol, *(float(self.values[protocol, name][index]) for name in METRICS))
+            for index, image in enumerate(self.images)
+            for protocol in PROTOCOLS
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, stream.getvalue().encode())
+        write_atomic(path, csv_text(("image", "protocol", *METRICS), rows).encode())
 
     @classmethod
     def read(cls, path: Path) -> "Scores":

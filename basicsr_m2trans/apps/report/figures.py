@@ -10,7 +10,6 @@ from basicsr_m2trans.apps.report.complexity import Complexity
 from basicsr_m2trans.apps.report.training_log import TrainingLog
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Columns of details beside the whole image before another pair of rows begins.
@@ -170,8 +169,7 @@ def detail_panel(
             (column - 0.5, row - 0.5), side, side, fill=False, edgecolor="gold", linewidth=1.5
         )
     )
-    whole.set_xlabel("HR")
-    _hide_ticks(whole)
+    whole.set(xlabel="HR", xticks=[], yticks=[])
 
     grid = detail_figure.subplots(2 * blocks, DETAIL_COLUMNS, squeeze=False)
     for axes in grid.flat:
@@ -184,20 +182,15 @@ def detail_panel(
         above.imshow(image[box], interpolation="nearest")
         above.set_title(name, fontsize=9)
         above.set_xlabel(captions.get(name, "PSNR/SSIM"), fontsize=8)
-        _hide_ticks(above)
+        above.set(xticks=[], yticks=[])
         if name in errors:
             below.set_axis_on()
             shown = below.imshow(
                 errors[name], cmap="inferno", vmin=0, vmax=largest, interpolation="nearest"
             )
-            _hide_ticks(below)
+            below.set(xticks=[], yticks=[])
     detail_figure.colorbar(
         shown, ax=grid, location="right", shrink=0.5, label="absolute error (grey levels)"
     )
     figure.suptitle(title)
     return figure
-
-
-def _hide_ticks(axes: "Axes") -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])

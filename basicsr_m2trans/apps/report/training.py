@@ -130,14 +130,8 @@ class Trainer:
         write_options(self.out / "options" / f"{name}.yml", opt)
         output = self.out / "logs" / f"{name}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "basicsr_m2trans.train",
-            "-opt",
-            f"options/{name}.yml",
-            "--auto_resume",
-        ]
+        launcher = [sys.executable, "-m", "basicsr_m2trans.train"]
+        command = [*launcher, "-opt", f"options/{name}.yml", "--auto_resume"]
         with output.open("ab") as stream:
             process = subprocess.Popen(
                 command,
