@@ -5,10 +5,7 @@ from pathlib import Path
 
 from basicsr_m2trans.cli.compare import names, numbers
 
-HELP = (
-    "print parameters, multiply-adds, latency and peak memory of networks beside the paper's "
-    "figures"
-)
+HELP = "print parameters, multiply-adds, latency and memory of networks beside the paper's"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from basicsr_m2trans.utils.errors import InputError
 
-HELP = (
-    "train, resume, test and compare a small M2Trans on synthetic phantoms, in the project's folder"
-)
+HELP = "train, resume, test and compare a small M2Trans on phantoms, in the project's folder"
 
 TRAIN_OPTIONS = Path("options/demo/train_M2Trans_x2.yml")
 TEST_OPTIONS = Path("options/demo/test_M2Trans_x2.yml")

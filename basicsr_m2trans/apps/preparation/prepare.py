@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -155,26 +156,16 @@ def _prepare(
     step = settings.step
     if settings.sub_image is not None and step is None:
         step = settings.sub_image // 2
-    parameters = {
-        "hr_folder": str(hr_folder.resolve()),
-        "seed": settings.seed,
+    own: dict[str, Any] = {
         "sub_image": settings.sub_image,
         "step": step,
         "min_side": settings.min_side,
         "frame_step": settings.frame_step,
         "whole_frames": settings.whole_frames,
     }
+    parameters = {"hr_folder": str(hr_folder.resolve()), "seed": settings.seed, **own}
     manifest = Manifest(out, parameters, settings.scales)
-    job = Job(
-        hr_folder,
-        out,
-        tuple(manifest.scales),
-        settings.sub_image,
-        step,
-        settings.min_side,
-        settings.frame_step,
-        settings.whole_frames,
-    )
+    job = Job(hr_folder, out, tuple(manifest.scales), **own)
 
     gone = [key for key in manifest.sources if key not in files]
     for key in gone:
