@@ -18,7 +18,7 @@ from reporting import Report
 from torch.utils.data import DataLoader
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 from basicsr_m2trans.models.precision import float32_products
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sources, data = Path(folder, "images"), Path(folder, "data")
         write_phantoms(sources, images, height=height, width=width)
         for lmdb in ("png", "raw"):
-            prepare(sources, data, scales=(SCALE,), lmdb=lmdb, workers=1)
+            prepare(sources, data, Preparation(scales=(SCALE,), lmdb=lmdb, workers=1))
         report.compare(
             f"pairs x{SCALE}, HR patch {patch} of {width}x{height}",
             {

@@ -22,7 +22,7 @@ from arguments import parse_arguments, run_script
 from reporting import Report
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.apps.report.training_log import TrainingLog, read_training_log
 from basicsr_m2trans.training.launch import command
 
@@ -77,7 +77,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def make_options(folder: Path, iterations: int) -> dict[str, Any]:
     """Prepare phantoms in `folder`; returns the demo's options on small patches of them."""
     write_phantoms(folder / "images", 8, height=72, width=96)
-    prepare(folder / "images", folder / "data", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "data", Preparation(scales=(2,), workers=1))
     opt = yaml.safe_load(OPTIONS.read_text(encoding="utf-8")) | {"name": NAME}
     for dataset in opt["datasets"].values():
         dataset["dataroot_gt"], dataset["dataroot_lq"] = "data/HR.lmdb", "data/LR_bicubic_X2.lmdb"

@@ -21,8 +21,9 @@ import torch
 import yaml
 
 from basicsr_m2trans import register
+from basicsr_m2trans.apps.preparation import demo_data
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.apps.report.training_log import parse_training_log
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.training_states import (
@@ -31,8 +32,7 @@ from basicsr_m2trans.checkpoints.training_states import (
     read_whole_checkpoint,
     training_states,
 )
-from basicsr_m2trans.cli import demo_run as demo
-from basicsr_m2trans.cli import main
+from basicsr_m2trans.cli import demo, main
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
 from basicsr_m2trans.training import launch
 from basicsr_m2trans.utils.errors import InputError
@@ -46,7 +46,7 @@ def data(tmp_path_factory):
     """A folder with a prepared set of six small phantoms."""
     folder = tmp_path_factory.mktemp("data")
     write_phantoms(folder / "images", 6, height=72, width=96)
-    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
     return folder / "set"
 
 
@@ -424,7 +424,7 @@ def odd_data(tmp_path_factory):
     """Three images for validation, which two processes cannot share equally."""
     folder = tmp_path_factory.mktemp("odd")
     write_phantoms(folder / "images", 3, seed=1, height=40, width=48)
-    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
     return folder / "set"
 
 
@@ -764,7 +764,7 @@ def test_the_demo_runs_and_ends_with_its_figures(tmp_path, monkeypatch, capfd):
     opt["logger"] |= {"print_freq": 2, "save_checkpoint_freq": 2}
     file.write_text(yaml.safe_dump(opt))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "SPLITS", {"train": (2, 0), "val": (1, 1000)})
+    monkeypatch.setattr(demo_data, "SPLITS", {"train": (2, 0), "val": (1, 1000)})
     assert main(["demo"]) == 0
     out, err = capfd.readouterr()
     assert "Resuming training from epoch: 0, iter: 4" in err
@@ -787,7 +787,7 @@ def test_the_demo_names_a_step_that_fails(tmp_path, monkeypatch):
 def test_the_demo_needs_the_project_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="run the demo in the project's folder"):
-        demo.run_demo()
+        demo.run(None)
 
 
 @pytest.mark.parametrize(

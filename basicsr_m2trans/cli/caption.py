@@ -4,15 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from basicsr_m2trans.utils.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
     from basicsr_m2trans.apps.annotation.stages import Refiner, Stages
 
-HELP = (
-    "write captions for a folder of images, from the paper's templates or by its annotation "
-    "pipeline"
-)
+HELP = "write captions for a folder of images by the paper's templates or annotation pipeline"
 
 KEY_VARIABLE = "M2TRANS_LLM_KEY"
 ENCODER = (
@@ -31,9 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("template", "pipeline"),
         default="template",
         help="template: one of the paper's sentences with random quality words (default); "
-        "pipeline: segmentation, "
-        "captioning, refinement and scoring by the models below, with an HTML sheet to review; it "
-        "goes on where an earlier run was interrupted",
+        "pipeline: segmentation, captioning, refinement and scoring by the models below, with an "
+        "HTML sheet to review; it goes on where an earlier run was interrupted",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="start of all random numbers (default: 0)"
@@ -129,8 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         metavar="D",
         help="of the descriptions whose score is within D of the highest, the one of the largest "
-        "region becomes the "
-        "caption (default: 0.01)",
+        "region becomes the caption (default: 0.01)",
     )
 
 
@@ -186,7 +183,6 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     from basicsr_m2trans.apps.annotation.segmentation import SamSegmenter
     from basicsr_m2trans.apps.annotation.stages import Stages
     from basicsr_m2trans.encoders import build_encoder
-    from basicsr_m2trans.utils.errors import InputError
 
     compat.declare_torchvision_operators()  # transformers imports torchvision
     try:

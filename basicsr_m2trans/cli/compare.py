@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from basicsr_m2trans.utils.errors import InputError
+
 HELP = "train methods on the same data with the same budget, and write tables and figures"
 
 
@@ -21,9 +23,7 @@ def numbers(text: str) -> list[int]:
 
 
 def lengths(text: str) -> tuple[int, dict[str, int]]:
-    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones by their
-    names.
-    """
+    """`1500` or `1500,EDSR=2100`: the number for all methods, and those of single ones."""
     try:
         first, *others = names(text)
         pairs = [(name, int(number)) for name, number in (entry.split("=") for entry in others)]
@@ -71,11 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-budget",
         type=float,
         metavar="MIN",
-        help="minutes in training steps for each training, validations not counted; the number "
-        "of iterations "
-        "(N at most) follows from a short run that measures each method's speed, and the schedule "
-        "of the learning rate is fitted to it, so that every method anneals fully; a run that "
-        "turns out slower is stopped at its next checkpoint",
+        help="minutes in training steps for each training, validations not counted; the number of "
+        "iterations (N at most) follows from a short run that measures each method's speed, and "
+        "the schedule of the learning rate is fitted to it, so that every method anneals fully; a "
+        "run that turns out slower is stopped at its next checkpoint",
     )
     parser.add_argument("--seeds", type=numbers, metavar="0,1,...", help="default: 0")
     parser.add_argument("--out", metavar="DIR", help="folder for all that is written")
@@ -109,9 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         metavar="METHOD",
-        help="the tables show its differences to the other methods (default: the first M2Trans "
-        "of --methods, or else "
-        "the last method)",
+        help="the tables show its differences to the other methods (default: the first M2Trans of "
+        "--methods, or else the last method)",
     )
 
 
@@ -144,14 +142,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
-    """The arguments that stand for keys of a plan, each with its value and the wording for
-    messages.
+    """The arguments that stand for keys of a plan, each with its value and its wording.
 
     Raises:
         InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.
     """
-    from basicsr_m2trans.utils.errors import InputError
-
     tests = {name: str(folder) for name, folder in named_folders(args.test).items()}
     values = {
         "data": ("--data", args.data),
@@ -183,8 +178,6 @@ def named_folders(entries: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: an entry is of another form, or a name is given twice or is no file name.
     """
-    from basicsr_m2trans.utils.errors import InputError
-
     found: dict[str, Path] = {}
     for entry in entries:
         name, equals, folder = entry.partition("=")

@@ -5,10 +5,7 @@ from pathlib import Path
 
 from basicsr_m2trans.cli.compare import names, numbers
 
-HELP = (
-    "print parameters, multiply-adds, latency and peak memory of networks beside the paper's "
-    "figures"
-)
+HELP = "print parameters, multiply-adds, latency and memory of networks beside the paper's"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +28,10 @@ def run(args: argparse.Namespace) -> int:
     """Print one table for all methods and scales."""
     from basicsr_m2trans.apps.report import complexity, methods
 
-    default = dict.fromkeys(method for method, _ in complexity.PAPER_FIGURES)
     networks = {
         (method, scale): methods.network_options(method, scale, args.options)
         for scale in args.scales
-        for method in args.methods or default
+        for method in args.methods or complexity.PAPER_FIGURES
     }
     rows = []
     for (method, scale), network_g in networks.items():

@@ -34,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=40,
         metavar="BITS",
-        help="leave out a crop whose perceptual hash of 256 bits differs in so many bits or "
-        "fewer from that of an "
-        "earlier one (default: 40)",
+        help="leave out a crop whose perceptual hash of 256 bits differs in so many bits or fewer "
+        "from that of an earlier one (default: 40)",
     )
 
 

@@ -3,21 +3,14 @@
 import argparse
 from pathlib import Path
 
-HELP = (
-    "measure trained networks (PSNR, SSIM, FSIM, GMSD) on a prepared set of images under both "
-    "protocols"
-)
+from basicsr_m2trans.utils.errors import InputError
+
+HELP = "measure networks (PSNR, SSIM, FSIM, GMSD) on a prepared set under both protocols"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the verb's arguments."""
-    parser.add_argument(
-        "checkpoints",
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="e.g. experiments/NAME/models/net_g_latest.pth, or a network that comes with this "
-        "package: m2trans-x2",
-    )
+def add_network_arguments(parser: argparse.ArgumentParser, checkpoints: str) -> None:
+    """Declare the arguments that name networks and images; `checkpoints` is a help text."""
+    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help=checkpoints)
     parser.add_argument(
         "--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote"
     )
@@ -26,6 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="the networks' option file (default: the settings in the checkpoint)",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_network_arguments(
+        parser,
+        "e.g. experiments/NAME/models/net_g_latest.pth, or a network that comes with this "
+        "package: m2trans-x2",
     )
     parser.add_argument(
         "--tile",
@@ -44,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.evaluation import prepared_set
     from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.inference.tiles import Tiled
-    from basicsr_m2trans.utils.errors import InputError
 
     paths = {model: find_model(model) for model in args.checkpoints}
     files = {model: result_name(path) for model, path in paths.items()}
@@ -71,8 +72,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def result_name(checkpoint: Path) -> str:
-    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the
-    file's own name.
-    """
+    """`NAME_net_g_latest` for experiments/NAME/models/net_g_latest.pth, else the file's name."""
     folder = checkpoint.resolve().parent
     return f"{folder.parent.name}_{checkpoint.stem}" if folder.name == "models" else checkpoint.stem

@@ -1,27 +1,20 @@
-"""`m2trans mda`: how networks' features follow their output from layer to layer (the paper's Fig.
-6).
-"""
+"""`m2trans mda`: how networks' features follow their output from layer to layer (Fig. 6)."""
 
 import argparse
 from pathlib import Path
 
-HELP = (
-    "draw the features of every CFTM of trained networks by manifold discovery and analysis (Fig. "
-    "6)"
-)
+from basicsr_m2trans.cli.evaluate import add_network_arguments, result_name
+from basicsr_m2trans.utils.errors import InputError
+
+HELP = "draw the features of networks' CFTMs by manifold discovery and analysis (Fig. 6)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "checkpoints",
-        nargs="+",
-        metavar="CHECKPOINT",
-        help="of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth or m2trans-x2; one row "
+    add_network_arguments(
+        parser,
+        "of M2Trans, e.g. experiments/NAME/models/net_g_latest.pth or m2trans-x2; one row "
         "of the figure for each",
-    )
-    parser.add_argument(
-        "--data", required=True, type=Path, metavar="DIR", help="what m2trans prepare wrote"
     )
     parser.add_argument(
         "--out",
@@ -29,12 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="folder for the figure and the tables",
-    )
-    parser.add_argument(
-        "--opt",
-        type=Path,
-        metavar="FILE",
-        help="the networks' option file (default: the settings in the checkpoint)",
     )
     parser.add_argument(
         "--crop",
@@ -65,8 +52,6 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.apps.analysis.manifold import MIN_IMAGES, analyse, require_umap
     from basicsr_m2trans.apps.analysis.manifold_files import write_manifolds
     from basicsr_m2trans.checkpoints.networks import find_model
-    from basicsr_m2trans.cli.evaluate import result_name
-    from basicsr_m2trans.utils.errors import InputError
 
     for option, value in (("--crop", args.crop), ("--components", args.components)):
         if value < 1:

@@ -1,34 +1,19 @@
-"""`m2trans prepare`: training data from a folder of images and DICOM files, or from a published
-data set.
-"""
+"""`m2trans prepare`: training data from images and DICOM files, or from a published data set."""
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
-HELP = (
-    "make HR and LR images, LMDB, captions and meta information from a folder of images or "
-    "ultrasound DICOM"
-)
+from basicsr_m2trans.utils.errors import InputError
+
+HELP = "make HR and LR images, LMDB and captions from a folder of images or ultrasound DICOM"
 
 # `m2trans lmdb` has the option too.
 LMDB_OPTION: dict[str, Any] = {
     "choices": ("png", "raw"),
     "default": "png",
     "help": "LMDB folders of PNG files, which stock BasicSR reads too (default), or of raw "
-    "pixels, which take more "
-    "disk and are read many times faster",
-}
-
-# What has no meaning for published data sets, whose images are taken as they are; with the default
-# values.
-_OWN_IMAGES = {
-    "seed": 0,
-    "sub_image": None,
-    "step": None,
-    "min_side": 24,
-    "frame_step": 1,
-    "whole_frames": False,
-    "workers": None,
+    "pixels, which take more disk and are read many times faster",
 }
 
 
@@ -94,21 +79,10 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the data and print what was done and the options that use it."""
     if args.preset:
         return _run_preset(args)
-    from basicsr_m2trans.apps.preparation.prepare import prepare
+    from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 
-    summary = prepare(
-        args.hr_folder,
-        args.out,
-        args.scales,
-        args.seed,
-        args.sub_image,
-        args.step,
-        args.lmdb,
-        args.workers,
-        args.min_side,
-        args.frame_step,
-        args.whole_frames,
-    )
+    settings = {field.name: getattr(args, field.name) for field in fields(Preparation)}
+    summary = prepare(args.hr_folder, args.out, Preparation(**settings))
     if summary.made or summary.removed or summary.lmdbs or summary.lmdbs_removed:
         print(f"{args.out}: {summary.images} HR images; {summary.made} sources read in this run")
     else:
@@ -134,10 +108,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_preset(args: argparse.Namespace) -> int:
+    from basicsr_m2trans.apps.preparation.prepare import Preparation
     from basicsr_m2trans.apps.preparation.presets import prepare_published
-    from basicsr_m2trans.utils.errors import InputError
 
-    unused = [option for option, default in _OWN_IMAGES.items() if getattr(args, option) != default]
+    # Published images are taken as they are.
+    unused = [
+        field.name
+        for field in fields(Preparation)
+        if field.name not in ("scales", "lmdb") and getattr(args, field.name) != field.default
+    ]
     unused += ["no_lmdb"] if args.lmdb is None else []
     if unused:
         options = ", ".join(f"--{option.replace('_', '-')}" for option in unused)

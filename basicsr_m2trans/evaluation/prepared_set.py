@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from basicsr_m2trans.checkpoints import networks
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.evaluation.set_folders import prepared_dataset
 from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_text import csv_text
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -32,23 +32,14 @@ class Scores:
     values: dict[tuple[str, str], np.ndarray]
 
     def write(self, path: Path) -> None:
-        """Write the scores as CSV, one line for each image and protocol; the numbers are kept in
-        full.
-        """
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image", "protocol", *METRICS])
-        for index, image in enumerate(self.images):
-            for protocol in PROTOCOLS:
-                writer.writerow(
-                    [
-                        image,
-                        protocol,
-                        *(float(self.values[protocol, name][index]) for name in METRICS),
-                    ]
-                )
+        """Write the scores as CSV, one line for each image and protocol; numbers in full."""
+        rows = (
+            (image, protocol, *(float(self.values[protocol, name][index]) for name in METRICS))
+            for index, image in enumerate(self.images)
+            for protocol in PROTOCOLS
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, stream.getvalue().encode())
+        write_atomic(path, csv_text(("image", "protocol", *METRICS), rows).encode())
 
     @classmethod
     def read(cls, path: Path) -> "Scores":
@@ -76,8 +67,7 @@ class Scores:
 
 
 def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """Build a network and load trained weights: their average `params_ema` where the file has one,
-    as BasicSR does.
+    """Build a network and load trained weights, averaged ones (`params_ema`) where there are any.
 
     Args:
         network_g: the section of that name of the option file.
@@ -121,9 +111,7 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set's images at a scale: whether two sets are
-    the same.
-    """
+    """SHA-256 of the names and pixels of a prepared set at a scale, to tell sets apart."""
     digest = hashlib.sha256()
     dataset = build_set(folder, scale)
     for pair, item in zip(dataset.pairs, dataset, strict=True):

@@ -26,8 +26,7 @@ PAPER_LUMA_OFFSET = 16.0 * 255 - 16.0
 
 
 def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
-    """PSNR, SSIM, FSIM and GMSD as BasicSR's validation computes them with this project's option
-    files.
+    """PSNR, SSIM, FSIM and GMSD as BasicSR's validation computes them.
 
     Args:
         sr, hr: (1, 3, H, W), RGB in [0, 1]; values of `sr` outside are clamped.
@@ -54,8 +53,7 @@ def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
 
 def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
-    """PSNR, SSIM, FSIM and GMSD as the authors' code computes them, but for its upward rounding of
-    averages.
+    """PSNR, SSIM, FSIM and GMSD as the authors' code has them, without its upward rounding.
 
     Args, returns and errors as `standard_protocol`.
     """

@@ -8,8 +8,7 @@ from basicsr_m2trans.utils.errors import InputError
 
 
 def prepared_dataset(folder: Path, scale: int) -> dict[str, Any]:
-    """Options of a data set that reads what `m2trans prepare` wrote to `folder`: raw LMDB, LMDB, or
-    else files.
+    """Options of a data set that reads a prepared folder: raw LMDB, LMDB, or else files.
 
     Raises:
         InputError: the folder does not exist or lacks images of this scale.

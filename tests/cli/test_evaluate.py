@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.evaluation.prepared_set import Scores
@@ -15,7 +15,7 @@ from basicsr_m2trans.evaluation.prepared_set import Scores
 def run(tmp_path):
     """A prepared set of two images, and an experiment with a checkpoint."""
     write_phantoms(tmp_path / "images", 2, height=72, width=96)
-    prepare(tmp_path / "images", tmp_path / "set", scales=(2,), workers=1)
+    prepare(tmp_path / "images", tmp_path / "set", Preparation(scales=(2,), workers=1))
     models = tmp_path / "experiments/tiny/models"
     models.mkdir(parents=True)
     network_g = {"type": "M2Trans", "upscale": 2, "num_feat": 8, "num_block": 1}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
 
@@ -17,7 +17,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mda")
     for name, count in (("set", 12), ("few", 2)):
         write_phantoms(folder / "images" / name, count, height=72, width=72)
-        prepare(folder / "images" / name, folder / name, scales=(2,), workers=1)
+        prepare(folder / "images" / name, folder / name, Preparation(scales=(2,), workers=1))
     for seed, name in enumerate(("with", "without")):
         torch.manual_seed(seed)
         weights = M2Trans(2, num_feat=8, num_block=2).state_dict()

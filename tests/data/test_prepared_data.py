@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
 from basicsr_m2trans.data.captions import make_caption
 from basicsr_m2trans.data.images import read_image
@@ -17,7 +17,7 @@ def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     out = tmp_path / "out"
-    prepare(hr, out, workers=1)
+    prepare(hr, out, Preparation(workers=1))
     for scale in (2, 3, 4):
         opt = {
             "dataroot_gt": str(out / "HR.lmdb"),
@@ -45,7 +45,7 @@ def test_stock_basicsr_reads_the_lmdbs(hr, tmp_path):
 @pytest.mark.parametrize("lmdb", ["png", "raw", None])
 def test_our_data_set_reads_all_of_it(hr, tmp_path, lmdb):
     out = tmp_path / "out"
-    prepare(hr, out, lmdb=lmdb, workers=1)
+    prepare(hr, out, Preparation(lmdb=lmdb, workers=1))
     opt = {
         "dataroot_gt": str(out / (lmdb_name(1, lmdb) if lmdb else "HR")),
         "dataroot_lq": str(out / (lmdb_name(2, lmdb) if lmdb else "LR_bicubic/X2")),

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.archs import Bicubic, M2Trans
 from basicsr_m2trans.evaluation.prepared_set import (
     Scores,
@@ -69,7 +69,7 @@ def test_sets_of_equal_names_are_told_by_their_pixels(tmp_path):
         write_phantoms(folder / "images", 2, height=48, width=64, seed=seed)
         for number, path in enumerate(sorted((folder / "images").iterdir())):
             path.rename(folder / "images" / f"{number}.png")
-        prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+        prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
         digests.append(set_digest(folder / "set", 2))
     assert digests[0] == digests[1] != digests[2]
 

@@ -1,6 +1,4 @@
-"""What a network's modules and its output make of the same crops, as points whose distances are
-kept.
-"""
+"""What a network's modules and its output make of crops, as points with their distances."""
 
 import contextlib
 import tempfile

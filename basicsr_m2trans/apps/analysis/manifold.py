@@ -95,8 +95,7 @@ def analyse(
 
 
 def distances_from_end(outputs: np.ndarray) -> np.ndarray:
-    """Distances of points from the end of their manifold: the one of them that is farthest from
-    their mean.
+    """Distances of points from the one farthest from their mean, the end of their manifold.
 
     Islam et al.'s code takes the point farthest from the first one, which depends on the order of
     the images.

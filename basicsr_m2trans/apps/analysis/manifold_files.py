@@ -1,13 +1,12 @@
 """The manifolds of networks as a figure in the form of the paper's Fig. 6, and as tables."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from basicsr_m2trans.apps.analysis.manifold import Manifold
 from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_text import csv_text
 from basicsr_m2trans.utils.figures import save_figure
 
 if TYPE_CHECKING:
@@ -15,15 +14,13 @@ if TYPE_CHECKING:
 
 
 def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
-    """Write mda.png, coordinates.csv and trustworthiness.csv; numbers in full, each file complete
-    or not at all.
+    """Write mda.png, coordinates.csv and trustworthiness.csv, with numbers in full.
 
     Args:
         manifolds: of one or several networks.
         folder: exists.
     """
-    _write_table(
-        folder / "coordinates.csv",
+    points = csv_text(
         ("network", "image", "distance", "pseudo_label", "layer", "x", "y"),
         (
             (manifold.name, image, float(distance), int(label), number, float(x), float(y))
@@ -34,8 +31,7 @@ def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
             )
         ),
     )
-    _write_table(
-        folder / "trustworthiness.csv",
+    trustworthiness = csv_text(
         ("network", "layer", "trustworthiness"),
         (
             (manifold.name, number, value)
@@ -43,13 +39,13 @@ def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
             for number, value in enumerate(manifold.trustworthiness, start=1)
         ),
     )
+    write_atomic(folder / "coordinates.csv", points.encode())
+    write_atomic(folder / "trustworthiness.csv", trustworthiness.encode())
     save_figure(manifold_figure(manifolds), folder / "mda.png")
 
 
 def manifold_figure(manifolds: Sequence[Manifold]) -> "Figure":
-    """A row of scatter plots for each network, a column for each CFTM, points coloured by
-    pseudo-label.
-    """
+    """Scatter plots: a row for each network, a column for each CFTM, coloured by pseudo-label."""
     from matplotlib.figure import Figure
 
     columns = max(len(manifold.layers) for manifold in manifolds)
@@ -68,11 +64,3 @@ def manifold_figure(manifolds: Sequence[Manifold]) -> "Figure":
         bar.set_label("pseudo-label", size=8)
         bar.ax.tick_params(labelsize=8)
     return figure
-
-
-def _write_table(path: Path, header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, stream.getvalue().encode())

@@ -61,9 +61,7 @@ class _Coefficients(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """Part of the lower bound: prior and entropy of the coefficients and of their best Gamma
-        factor.
-        """
+        """Part of the lower bound: prior and entropy of coefficients and their Gamma factor."""
         rates = PRIOR_RATE + 0.5 * self.squares
         prior = (
             gammaln(PRIOR_SHAPE + 0.5)
@@ -148,9 +146,7 @@ def reduce_supervised(
 
 
 def _regress(moments: np.ndarray, targets: np.ndarray, precisions: np.ndarray) -> _Coefficients:
-    """Bayesian linear regression: (P, P) products of the inputs, (P, C) of inputs and targets, (P,
-    C) precisions.
-    """
+    """Bayesian linear regression from inputs' products (P, P), targets' and precisions (P, C)."""
     covariance = np.linalg.inv(moments + precisions.T[:, :, None] * np.eye(len(moments)))
     return _Coefficients(np.einsum("cpq,qc->pc", covariance, targets), covariance)
 
@@ -158,9 +154,7 @@ def _regress(moments: np.ndarray, targets: np.ndarray, precisions: np.ndarray) -
 def _moments(
     projected: np.ndarray, spread: np.ndarray, scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expected products of the classifier's inputs (1, z) with each other and with the scores,
-    summed over points.
-    """
+    """Expected products of the inputs (1, z) with each other and the scores, summed over points."""
     inputs = _with_one(projected)
     moments = inputs.T @ inputs
     moments[1:, 1:] += len(projected) * spread

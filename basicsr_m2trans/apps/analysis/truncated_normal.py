@@ -1,6 +1,4 @@
-"""Normal scores of which one is known to be the largest: the multinomial probit model's hidden
-variables.
-"""
+"""Normal scores of which one is known to be the largest, as in the multinomial probit model."""
 
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, roots_hermitenorm

@@ -13,8 +13,7 @@ TOP_P = 0.9
 
 
 class BlipCaptioner:
-    """BLIP on the box around a region (Eq. 17), by sampling, so that each seed gives another
-    description.
+    """BLIP on the box around a region (Eq. 17); each seed samples another description.
 
     Args:
         name: folder or hub name of a `transformers.BlipForConditionalGeneration`.

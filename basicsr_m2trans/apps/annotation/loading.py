@@ -29,8 +29,7 @@ def choose_device(name: str) -> torch.device:
 def load_pretrained(
     stage: str, name: str, model_class: Any, processor_class: Any
 ) -> tuple[Any, Any]:
-    """A model in eval mode and its processor or tokeniser, from a folder or from the Hugging Face
-    hub.
+    """A model in eval mode and its processor, from a folder or from the Hugging Face hub.
 
     Args:
         stage: what the model is for, as error messages call it.

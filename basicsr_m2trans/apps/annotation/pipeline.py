@@ -1,8 +1,6 @@
 """The annotation of a folder of images by foundation models (Sec. IV, Eq. 15-19)."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,12 +9,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from basicsr_m2trans.apps.annotation.review import Reviewed, review_sheet
+from basicsr_m2trans.apps.annotation.review import Reviewed, review_sheet, thumbnail
 from basicsr_m2trans.apps.annotation.stages import LanguageControls, Region, Stages, VisualControls
 from basicsr_m2trans.apps.annotation.state import Description, open_state
 from basicsr_m2trans.data.captions import COLUMNS
 from basicsr_m2trans.data.images import decode_image, list_images, to_tensor
 from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_text import csv_text
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import image_name
 
@@ -52,9 +51,7 @@ class Settings:
             raise InputError(f"margin must be 0 or more, but is {self.margin}")
 
     def of_descriptions(self) -> dict[str, Any]:
-        """What a run must have in common with the earlier one that it continues: all but the
-        margin.
-        """
+        """What a run must share with the earlier one that it continues: all but the margin."""
         settings = asdict(self)
         del settings["margin"]
         return settings
@@ -165,7 +162,9 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
                 state.add(name, digest, descriptions)
                 made += 1
             chosen[name] = choose(descriptions, settings.margin)
-            reviewed.append(Reviewed.of(name, image, chosen[name], descriptions))
+            reviewed.append(
+                Reviewed(name, thumbnail(image, chosen[name].box), chosen[name], descriptions)
+            )
         if not chosen:
             raise InputError(f"{folder}: no image could be described; the first: {problems[0]}")
         sheet = out.with_name(f"{out.name}.html")
@@ -212,9 +211,7 @@ def state_path(out: Path) -> Path:
 
 
 def _seed(seed: int, name: str, region: int, repeat: int) -> int:
-    """A seed that depends on no other image, so that an interrupted run goes on as if it had not
-    been.
-    """
+    """A seed that depends on no other image, so that interruptions change nothing."""
     digest = hashlib.sha256(f"{seed}:{region}:{repeat}:{name}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
@@ -225,11 +222,8 @@ def _to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _csv(chosen: dict[str, Description]) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow((*COLUMNS, *REGION_COLUMNS))
-    for name, found in chosen.items():
-        writer.writerow(
-            (name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}")
-        )
-    return buffer.getvalue()
+    rows = (
+        (name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}")
+        for name, found in chosen.items()
+    )
+    return csv_text((*COLUMNS, *REGION_COLUMNS), rows)

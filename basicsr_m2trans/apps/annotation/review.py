@@ -49,13 +49,6 @@ class Reviewed:
     chosen: Description
     descriptions: Sequence[Description]
 
-    @classmethod
-    def of(
-        cls, name: str, image: np.ndarray, chosen: Description, descriptions: Sequence[Description]
-    ) -> "Reviewed":
-        """From an image (h, w, 3), RGB, uint8; only its thumbnail is kept."""
-        return cls(name, thumbnail(image, chosen.box), chosen, descriptions)
-
 
 def thumbnail(image: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
     """JPEG of an image (h, w, 3), RGB, uint8, of at most `THUMBNAIL_SIDE`, with a box drawn.

@@ -63,9 +63,7 @@ class SamSegmenter:
         return sorted(regions, key=lambda region: region.area, reverse=True)[: controls.regions]
 
     def _masks(self, pixel_values: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The best mask at each of n points: logits (n, H, W) at the model's resolution, and their
-        quality (n,).
-        """
+        """The best mask at each of n points: logits (n, H, W) at model resolution, quality (n,)."""
         device, dtype = self.model.device, self.model.dtype
         embeddings = self.model.get_image_embeddings(pixel_values.to(device, dtype))
         logits, qualities = [], []
@@ -82,16 +80,13 @@ class SamSegmenter:
 
 
 def point_grid(height: int, width: int, points: int) -> list[list[float]]:
-    """[x, y] in pixels of points x points positions, each the centre of an equal part of the image,
-    row by row.
-    """
+    """[x, y] in pixels of points x points centres of equal parts of the image, row by row."""
     fractions = (np.arange(points) + 0.5) / points
     return [[float(x * width), float(y * height)] for y in fractions for x in fractions]
 
 
 def distinct(masks: Tensor, qualities: Tensor, min_quality: float) -> list[int]:
-    """Indices of the masks to keep, best first: of those that overlap by more than `MAX_OVERLAP`
-    the best.
+    """Indices of the masks to keep, best first: of those that overlap too much the best.
 
     Args:
         masks: (n, H, W) bool; empty ones are dropped.

@@ -1,5 +1,4 @@
-"""The stages of the annotation (Sec. IV, Eq. 15-19) as interfaces, and the user's controls over
-them.
+"""The stages of the annotation (Sec. IV, Eq. 15-19) as interfaces, and the user's controls.
 
 Any callable with the signature of a stage can take its place. An image is a NumPy array (h, w, 3),
 RGB, uint8.
@@ -106,18 +105,14 @@ class Captioner(Protocol):
     """T_c = ICT(I_hr, R), Eq. 17."""
 
     def __call__(self, image: np.ndarray, region: Region, seed: int) -> str:
-        """A raw description of a region, a function of the arguments alone; empty if there is
-        nothing to say.
-        """
+        """A raw description of a region, a function of the arguments alone; may be empty."""
 
 
 class Refiner(Protocol):
     """T_p = TRE(T_c, L_c), Eq. 18."""
 
     def __call__(self, description: str, controls: LanguageControls) -> str:
-        """The description rewritten under the controls, on one line; empty if there was no usable
-        answer.
-        """
+        """The description rewritten on one line; empty if there was no usable answer."""
 
 
 class Scorer(Protocol):

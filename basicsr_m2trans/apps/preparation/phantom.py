@@ -1,5 +1,4 @@
-"""Synthetic B-mode ultrasound images: a small data set for demonstrations and tests, free of any
-licence.
+"""Synthetic B-mode images for demonstrations and tests, free of any licence.
 
 The linear model of pulse-echo imaging (T. L. Szabo, "Diagnostic Ultrasound Imaging: Inside Out"):
 random scatterers weighted by echogenicity and coherent echoes of interfaces, attenuation along the
@@ -128,9 +127,7 @@ def _linear_grid(height: int, width: int) -> _Grid:
 
 
 def _sector_grid(height: int, width: int, rng: Generator) -> _Grid:
-    """The largest fan that fits the image; scan lines meet at the array's centre, at most two
-    pixels apart.
-    """
+    """The largest fan that fits; scan lines meet at its centre, at most two pixels apart."""
     half_angle, ratio = rng.uniform(0.56, 0.66), rng.uniform(0.2, 0.32)
     outer = min(
         (height - 4) / (1 - ratio * np.cos(half_angle)), (width - 4) / (2 * np.sin(half_angle))
@@ -179,9 +176,7 @@ class _Tissue:
     def ellipse(
         self, centre: Point, radii: Point, rough: float, tilt: float = 0.0, bend: float = 0.0
     ) -> np.ndarray:
-        """Approximate signed distance to an ellipse, bent along its axis and uneven by the fraction
-        `rough`.
-        """
+        """Approximate signed distance to an ellipse, bent along its axis, uneven by `rough`."""
         along, across = self.rotate(centre, tilt)
         u, v = along / radii[0], (across - bend * along**2) / radii[1]
         angle, outline = np.arctan2(v, u), np.ones_like(u)
@@ -194,9 +189,7 @@ class _Tissue:
     def fill(
         self, distance: np.ndarray, level: float | np.ndarray, loss: float = 0.0, edge: float = 0.0
     ) -> None:
-        """Replace what lies inside by scatterers of `level` dB and a loss in dB per unit depth;
-        `edge` is blurred.
-        """
+        """Replace the inside by scatterers of `level` dB that lose dB per depth; blur `edge`."""
         inside = np.clip(0.5 - distance / max(edge, 1 / len(self.level)), 0, 1)
         self.level += inside * (level - self.level)
         self.loss += inside * (loss - self.loss)
@@ -205,18 +198,14 @@ class _Tissue:
     def reflect(
         self, distance: np.ndarray, strength: float, where: float | np.number | np.ndarray = 1.0
     ) -> None:
-        """Add the uneven echo of a surface, which fades where the beam does not meet
-        it squarely.
-        """
+        """Add the uneven echo of a surface, which fades where the beam meets it at a slant."""
         slope = np.abs(np.gradient(distance, axis=0)) * len(self.level)
         samples = distance * len(self.level) / np.maximum(slope, 1e-3)
         echo = 10 ** ((strength + 4 * self.noise(0.12, 0.2)) / 20) * np.exp(-(samples**2))
         self.interface += where * np.minimum(slope, 1) ** 6 * echo
 
     def sheets(self, inside: np.ndarray | bool, scale: Point, tilt: float, strength: float) -> None:
-        """Thin patchy interfaces, as fat septa and muscle fibres: the zero lines of a stretched
-        random field.
-        """
+        """Thin patchy interfaces (septa, muscle fibres): zeros of a stretched random field."""
         patches = np.clip(0.3 + 0.7 * self.noise(0.5 * scale[0], 2 * scale[1], tilt), 0, 1.5)
         self.reflect(self.noise(*scale, tilt) * scale[1], strength, inside * patches)
 
@@ -237,9 +226,7 @@ class _Tissue:
 
 
 def _superficial_tissue(height: int, width: int, rng: Generator) -> _Tissue:
-    """Skin, fat with septa, muscle with fibres and a deep layer; an artery along the image or focal
-    findings.
-    """
+    """Skin, fat with septa, muscle, a deep layer; an artery along the image or focal findings."""
     grid = _linear_grid(height, width)
     tissue = _Tissue(grid, rng)
     skin, fascia, thickness = rng.uniform((0.025, 0.14, 0.3), (0.04, 0.34, 0.5))
@@ -282,9 +269,7 @@ def _superficial_tissue(height: int, width: int, rng: Generator) -> _Tissue:
 
 
 def _abdominal_tissue(height: int, width: int, rng: Generator) -> _Tissue:
-    """Abdominal wall over a liver-like organ with vessels, a kidney or focal findings, and the
-    diaphragm.
-    """
+    """Wall, a liver-like organ with vessels, a kidney or focal findings, and the diaphragm."""
     grid = _sector_grid(height, width, rng)
     tissue = _Tissue(grid, rng)
     tissue.level += 1.5 * tissue.noise(0.06, 0.05) + tissue.noise(0.02, 0.012)
@@ -348,9 +333,7 @@ def _scan(tissue: _Tissue) -> np.ndarray:
 
 
 def _blur(echoes: np.ndarray, axis: int, sigma: float | np.ndarray, pedestal: float) -> np.ndarray:
-    """Gaussian blur along one axis that keeps the power of white noise; `pedestal` weighs wide side
-    lobes.
-    """
+    """Gaussian blur along one axis that keeps white noise's power; `pedestal` weighs side lobes."""
     margin = min(echoes.shape[axis], 32) - 1
     padded = np.pad(
         echoes, [(margin, margin) if axis == along else (0, 0) for along in (0, 1)], mode="reflect"

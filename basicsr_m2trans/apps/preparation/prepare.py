@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -56,30 +57,11 @@ class Summary:
     lmdbs_removed: list[str]
 
 
-def prepare(
-    hr_folder: str | Path,
-    out: str | Path,
-    scales: Sequence[int] = SCALES,
-    seed: int = 0,
-    sub_image: int | None = None,
-    step: int | None = None,
-    lmdb: str | None = "png",
-    workers: int | None = None,
-    min_side: int = MIN_SIDE,
-    frame_step: int = 1,
-    whole_frames: bool = False,
-) -> Summary:
-    """Make or complete a training data set; what an earlier run finished is kept.
+@dataclass(frozen=True)
+class Preparation:
+    """How `prepare` makes a training data set.
 
-    HR images are made by `make_images`, LR images by `downsample_bicubic`, captions by
-    `make_caption`; captions that were edited in `captions.csv` are kept. Images whose source has
-    gone are deleted.
-
-    Args:
-        hr_folder: folder of images and ultrasound DICOM files, sub-folders included. Names of
-            sub-folders and files become the image names; DICOM files are named after their content
-            instead (see `dicom.anonymous_name`).
-        out: output folder: a new or empty one, or that of an earlier run with the same parameters.
+    Attributes:
         scales: which of 2, 3 and 4; those of earlier runs are kept up to date too.
         seed: seed of the captions.
         sub_image: cut each image into overlapping squares of this side in pixels, a multiple of 12;
@@ -97,40 +79,93 @@ def prepare(
             `dicom.scan_region`).
 
     Raises:
-        InputError: a folder is missing, empty or inside the other; a parameter is impossible or
-            differs from that of the earlier run; two sources have the same name; or no source at
-            all can be used.
+        InputError: a value is impossible.
     """
-    hr_folder, out = Path(hr_folder), Path(out)
-    scales = tuple(sorted(set(scales)))
-    if sub_image is not None and step is None:
-        step = sub_image // 2
-    _check_arguments(hr_folder, out, scales, sub_image, step, lmdb, workers, min_side, frame_step)
+
+    scales: Sequence[int] = SCALES
+    seed: int = 0
+    sub_image: int | None = None
+    step: int | None = None
+    lmdb: str | None = "png"
+    workers: int | None = None
+    min_side: int = MIN_SIDE
+    frame_step: int = 1
+    whole_frames: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.scales or not set(self.scales) <= set(SCALES):
+            choice = ", ".join(map(str, SCALES))
+            raise InputError(f"scales: {sorted(set(self.scales))} is not a choice of {choice}")
+        if self.sub_image is None:
+            if self.step is not None:
+                raise InputError("step: has no meaning without sub_image")
+        elif self.sub_image < MIN_SIDE or self.sub_image % MULTIPLE:
+            raise InputError(
+                f"sub_image: {self.sub_image} is not a multiple of {MULTIPLE} of at least "
+                f"{MIN_SIDE} pixels"
+            )
+        elif self.step is not None and not 0 < self.step <= self.sub_image:
+            raise InputError(f"step: {self.step} is not between 1 and sub_image ({self.sub_image})")
+        if self.min_side < MIN_SIDE:
+            raise InputError(
+                f"min_side: {self.min_side} is below the smallest possible, {MIN_SIDE}"
+            )
+        if self.lmdb is not None:
+            check_lmdb_format(self.lmdb)
+        for name, value in (("frame_step", self.frame_step), ("workers", self.workers)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: {value} is not a positive number")
+
+
+def prepare(hr_folder: str | Path, out: str | Path, settings: Preparation | None = None) -> Summary:
+    """Make or complete a training data set; what an earlier run finished is kept.
+
+    HR images are made by `make_images`, LR images by `downsample_bicubic`, captions by
+    `make_caption`; captions that were edited in `captions.csv` are kept. Images whose source has
+    gone are deleted.
+
+    Args:
+        hr_folder: folder of images and ultrasound DICOM files, sub-folders included. Names of
+            sub-folders and files become the image names; DICOM files are named after their content
+            instead (see `dicom.anonymous_name`).
+        out: output folder: a new or empty one, or that of an earlier run with the same settings.
+        settings: what to make; default `Preparation()`.
+
+    Raises:
+        InputError: a folder is missing, empty or inside the other; a setting differs from that of
+            the earlier run; two sources have the same name; or no source at all can be used.
+    """
+    hr_folder, out, settings = Path(hr_folder), Path(out), settings or Preparation()
+    source, target = hr_folder.resolve(), out.resolve()
+    if source.is_relative_to(target) or target.is_relative_to(source):
+        raise InputError(
+            f"{out}: the output folder and the HR folder {hr_folder} may not contain each other"
+        )
     files, copies = find_sources(hr_folder)
-    job = Job(hr_folder, out, scales, sub_image, step, min_side, frame_step, whole_frames)
     with _alone_in(out):
-        return _prepare(job, files, copies, seed, lmdb, workers or os.cpu_count() or 1)
+        return _prepare(hr_folder, out, settings, files, copies)
 
 
 def _prepare(
-    job: Job,
+    hr_folder: Path,
+    out: Path,
+    settings: Preparation,
     files: dict[str, SourceFile],
     copies: list[str],
-    seed: int,
-    lmdb: str | None,
-    workers: int,
 ) -> Summary:
-    parameters = {
-        "hr_folder": str(job.hr_folder.resolve()),
-        "seed": seed,
-        "sub_image": job.sub_image,
-        "step": job.step,
-        "min_side": job.min_side,
-        "frame_step": job.frame_step,
-        "whole_frames": job.whole_frames,
+    step = settings.step
+    if settings.sub_image is not None and step is None:
+        step = settings.sub_image // 2
+    own: dict[str, Any] = {
+        "sub_image": settings.sub_image,
+        "step": step,
+        "min_side": settings.min_side,
+        "frame_step": settings.frame_step,
+        "whole_frames": settings.whole_frames,
     }
-    manifest = Manifest(job.out, parameters, job.scales)
-    job = replace(job, scales=tuple(manifest.scales))
+    parameters = {"hr_folder": str(hr_folder.resolve()), "seed": settings.seed, **own}
+    manifest = Manifest(out, parameters, settings.scales)
+    job = Job(hr_folder, out, tuple(manifest.scales), **own)
 
     gone = [key for key in manifest.sources if key not in files]
     for key in gone:
@@ -141,7 +176,7 @@ def _prepare(
         if not _is_current(job, file, manifest.sources.get(key))
     }
     if todo or gone:
-        _make(job, todo, manifest, workers)
+        _make(job, todo, manifest, settings.workers or os.cpu_count() or 1)
     skipped = [
         _reason(job, files[key], record.skipped)
         for key, record in sorted(manifest.sources.items())
@@ -150,11 +185,11 @@ def _prepare(
     skipped += copies
     if not manifest.images():
         raise InputError(
-            f"{job.hr_folder}: none of its {len(files)} images can be used: {first_few(skipped)}"
+            f"{hr_folder}: none of its {len(files)} images can be used: {first_few(skipped)}"
         )
 
-    _write_lists(job.out, manifest, seed)
-    written, removed = update_lmdbs(job, manifest, lmdb)
+    _write_lists(out, manifest, settings.seed)
+    written, removed = update_lmdbs(job, manifest, settings.lmdb)
     dicom = sum(file.dicom for file in files.values())
     return Summary(len(manifest.images()), len(todo), len(gone), skipped, dicom, written, removed)
 
@@ -170,43 +205,6 @@ def _alone_in(out: Path) -> AbstractContextManager[int]:
     out.mkdir(parents=True, exist_ok=True)
     refusal = "another run is writing here; wait for its end or choose another folder"
     return locked(out, f"{out}: {refusal}", patience=0)
-
-
-def _check_arguments(
-    hr_folder: Path,
-    out: Path,
-    scales: tuple[int, ...],
-    sub_image: int | None,
-    step: int | None,
-    lmdb: str | None,
-    workers: int | None,
-    min_side: int,
-    frame_step: int,
-) -> None:
-    if not scales or not set(scales) <= set(SCALES):
-        raise InputError(f"scales: {list(scales)} is not a choice of {', '.join(map(str, SCALES))}")
-    if sub_image is None:
-        if step is not None:
-            raise InputError("step: has no meaning without sub_image")
-    elif sub_image < MIN_SIDE or sub_image % MULTIPLE:
-        raise InputError(
-            f"sub_image: {sub_image} is not a multiple of {MULTIPLE} of at least {MIN_SIDE} pixels"
-        )
-    elif step is not None and not 0 < step <= sub_image:
-        raise InputError(f"step: {step} is not between 1 and sub_image ({sub_image})")
-    if min_side < MIN_SIDE:
-        raise InputError(f"min_side: {min_side} is below the smallest possible, {MIN_SIDE}")
-    if frame_step < 1:
-        raise InputError(f"frame_step: {frame_step} is not a positive number")
-    if lmdb is not None:
-        check_lmdb_format(lmdb)
-    if workers is not None and workers < 1:
-        raise InputError(f"workers: {workers} is not a positive number")
-    source, target = hr_folder.resolve(), out.resolve()
-    if source.is_relative_to(target) or target.is_relative_to(source):
-        raise InputError(
-            f"{out}: the output folder and the HR folder {hr_folder} may not contain each other"
-        )
 
 
 def _is_current(job: Job, file: SourceFile, record: Source | None) -> bool:

@@ -1,6 +1,4 @@
-"""The LMDB folders that `m2trans prepare` and `m2trans lmdb` make: their names, formats and
-contents.
-"""
+"""The LMDB folders of `m2trans prepare` and `m2trans lmdb`: names, formats and contents."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,8 +24,7 @@ def check_lmdb_format(lmdb: str) -> None:
 
 
 def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
-    """Name of the LMDB folder of the images of one scale in one of `lmdb_store.FORMATS`; scale 1 is
-    HR.
+    """Name of the LMDB folder of one scale (1 is HR) in one of `lmdb_store.FORMATS`.
 
     HR images that were cropped to fit the LR images of one scale only are told apart by `hr_scale`.
 
@@ -39,8 +36,7 @@ def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
 
 
 def update_lmdbs(job: Job, manifest: Manifest, wanted: str | None) -> tuple[list[str], list[str]]:
-    """Write the wanted LMDB folders that are missing or out of date, and delete the others that are
-    out of date.
+    """Write the wanted LMDB folders that are out of date, and delete the others that are.
 
     Args:
         job: the scales and the output folder, whose image files are complete.

@@ -1,3 +1,1 @@
-"""Training and measuring the embedded prior, the encoder `QualityCLIPEncoder` (see
-docs/quality-prior.md).
-"""
+"""Training and measuring the embedded prior, `QualityCLIPEncoder` (docs/quality-prior.md)."""

@@ -38,9 +38,7 @@ def blur(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # n
 
 
 def lose_resolution(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Antialiased bicubic reduction by up to 6 and enlargement back; x2, x3, x4 are severities 0.2,
-    0.4, 0.6.
-    """
+    """Antialiased bicubic reduction by up to 6 and back; x2, x3, x4 are severity 0.2, 0.4, 0.6."""
     factor = 1 + 5 * severity
     size = image.shape[1], image.shape[0]
     small = Image.fromarray(image).resize(
@@ -55,9 +53,7 @@ def add_noise(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
 
 
 def add_speckle(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Grains of about 3 pixels that multiply the image, up to 0.6 of its value (standard
-    deviation).
-    """
+    """Grains of about 3 pixels that multiply the image; standard deviation up to 0.6."""
     grains = cv2.GaussianBlur(rng.normal(size=image.shape).astype(np.float32), (0, 0), 1.0)
     return image * (1 + 0.6 * severity * grains / grains.std())
 
@@ -99,9 +95,7 @@ def steepen_curve(image: np.ndarray, severity: float, rng: Generator) -> np.ndar
 
 
 def add_bands(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
-    """Bands across the depth, as of a wrong time-gain compensation: rows wave by up to 0.6 of their
-    value.
-    """
+    """Bands across the depth, as of wrong time-gain compensation: up to 0.6 of a row's value."""
     rows = np.arange(len(image), dtype=np.float32)[:, None]
     wave = np.cos(2 * np.pi * (rows / rng.uniform(12, 40) + rng.uniform()))
     return image * (1 + 0.6 * severity * wave)

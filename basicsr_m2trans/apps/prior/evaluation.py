@@ -1,6 +1,4 @@
-"""How well an encoder's cosines follow the quality of images that it has not seen, beside a naive
-rival.
-"""
+"""How well an encoder's cosines follow the quality of unseen images, beside a naive rival."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -49,8 +47,7 @@ class Agreement(NamedTuple):
 
 
 def measure_encoder(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) -> Agreement:
-    """Degrade the middle of each image by each flaw and compare severity with the cosine to
-    `REFERENCE_CAPTION`.
+    """Compare the severity of flaws with the cosine to `REFERENCE_CAPTION`.
 
     Args:
         encoder: any image-text encoder.
@@ -65,8 +62,7 @@ def measure_encoder(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) -> 
 
 
 def measure_pooled_pixels(images: Sequence[np.ndarray]) -> Agreement:
-    """The same for a naive rival: grey values averaged to 8x8, and in place of each caption the
-    mean of its class.
+    """The same for a naive rival: grey values averaged to 8x8, and each class's mean as caption.
 
     The means are taken over the very images that are measured, which favours the rival.
     """

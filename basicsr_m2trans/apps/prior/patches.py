@@ -1,6 +1,4 @@
-"""What the embedded prior learns from: patches of real images, each at four severities
-of one flaw.
-"""
+"""What the prior learns from: patches of real images, each at four severities of one flaw."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,8 +44,7 @@ class Batch(NamedTuple):
 
 
 def read_grey_images(folder: str | Path) -> list[np.ndarray]:
-    """All images of a folder and its sub-folders as luma, uint8 (h, w), in the order of their
-    paths.
+    """All images of a folder and its sub-folders as luma, uint8 (h, w), in order of path.
 
     Raises:
         InputError: the folder holds no image; one cannot be read, or has a side below 96 pixels.
@@ -93,9 +90,7 @@ def draw_batch(images: Sequence[np.ndarray], sources: int, rng: Generator) -> Ba
 
 
 def _draw_region(image: np.ndarray, side: int, rng: Generator) -> np.ndarray:
-    """A square inside the scan, reduced by up to 2, since the loss's first patch is the whole image
-    reduced (p_1).
-    """
+    """A square inside the scan, reduced by up to 2, as the loss's first patch is (p_1)."""
     largest = min(side * MAX_REDUCTION, *image.shape)
     for _ in range(10):
         size = int(rng.uniform(side, largest)) if rng.random() < 0.5 else side

@@ -132,9 +132,7 @@ def ranking_loss(quality: Tensor, flaws: Tensor, severities: Tensor) -> Tensor:
 
 
 def code_version() -> str:
-    """The commit of this code if it runs from its repository, with `-dirty` if changed since, else
-    its version.
-    """
+    """The commit of this code, with `-dirty` if changed since; without a repository its version."""
     root = Path(basicsr_m2trans.__file__).parents[1]
     if shutil.which("git") and (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -1,3 +1,1 @@
-"""Comparing methods on one data set: training under one budget, evaluation, complexity, tables and
-figures.
-"""
+"""Comparing methods on one data set: training, evaluation, complexity, tables and figures."""

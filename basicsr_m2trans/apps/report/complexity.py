@@ -32,24 +32,12 @@ TIMED_RUNS = 7
 
 # Table I: millions of parameters and 'FLOPs (G)' by method and scale.
 PAPER_FIGURES = {
-    ("EDSR", 2): (14.17, 915.26),
-    ("EDSR", 3): (14.17, 365.33),
-    ("EDSR", 4): (14.17, 230.34),
-    ("SwinIR", 2): (11.75, 858.24),
-    ("SwinIR", 3): (11.94, 369.61),
-    ("SwinIR", 4): (11.90, 214.56),
-    ("ELAN", 2): (3.56, 131.54),
-    ("ELAN", 3): (3.58, 58.79),
-    ("ELAN", 4): (3.61, 33.07),
-    ("ESRT", 2): (4.89, 186.25),
-    ("ESRT", 3): (4.98, 82.78),
-    ("ESRT", 4): (4.96, 46.56),
-    ("HAT", 2): (20.62, 1659.52),
-    ("HAT", 3): (20.81, 714.70),
-    ("HAT", 4): (20.77, 414.88),
-    ("M2Trans", 2): (3.61, 20.23),
-    ("M2Trans", 3): (3.63, 9.48),
-    ("M2Trans", 4): (3.63, 5.87),
+    "EDSR": {2: (14.17, 915.26), 3: (14.17, 365.33), 4: (14.17, 230.34)},
+    "SwinIR": {2: (11.75, 858.24), 3: (11.94, 369.61), 4: (11.90, 214.56)},
+    "ELAN": {2: (3.56, 131.54), 3: (3.58, 58.79), 4: (3.61, 33.07)},
+    "ESRT": {2: (4.89, 186.25), 3: (4.98, 82.78), 4: (4.96, 46.56)},
+    "HAT": {2: (20.62, 1659.52), 3: (20.81, 714.70), 4: (20.77, 414.88)},
+    "M2Trans": {2: (3.61, 20.23), 3: (3.63, 9.48), 4: (3.63, 5.87)},
 }
 
 
@@ -83,8 +71,7 @@ class Cost:
 
 
 def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
-    """Count parameters and multiply-adds of a network, on PyTorch's meta device, so that nothing is
-    computed.
+    """Count a network's parameters and multiply-adds on the meta device, computing nothing.
 
     M2Trans is counted as the paper's equations say (`fast: false`). Its fast path multiplies
     transforms into the weights and does without copies; the work on the image is the same.
@@ -109,30 +96,27 @@ def complexity(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Complexity:
     )
 
 
-def measure_cost(network_g: dict[str, Any], hr_side: int = HR_SIDE) -> Cost:
-    """Time a network as its option file describes it, in a fresh process: 2 warm-up runs, then the
-    median of 7.
+def measure_cost(network_g: dict[str, Any]) -> Cost:
+    """Time a network in a fresh process: 2 warm-up runs, then the median of 7.
 
     Runs on the GPU if there is one, in float32.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
-        return pool.submit(_measure, network_g, hr_side).result()
+        return pool.submit(_measure, network_g).result()
 
 
 def device_name() -> str:
-    """What `measure_cost` runs on: the GPU's name, or the CPU's architecture and
-    number of threads.
-    """
+    """What `measure_cost` runs on: the GPU, or the CPU and its number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"the CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def _measure(network_g: dict[str, Any], hr_side: int) -> Cost:
+def _measure(network_g: dict[str, Any]) -> Cost:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(network_g, "network_g").to(device)
-    image = _image(network_g, hr_side).to(device)
+    image = _image(network_g, HR_SIDE).to(device)
     before = _reset_memory(device)
     seconds = []
     with torch.no_grad():
@@ -173,26 +157,18 @@ def _peak_memory(device: str) -> int:
 
 
 def complexity_table(rows: list[tuple[str, int, Complexity, Cost | None]]) -> str:
-    """Markdown table of methods by scale, the paper's figures beside ours; times and memory only
-    where measured.
+    """Markdown table of methods by scale beside the paper's figures; costs only where measured.
 
     Args:
         rows: method, scale, counts and measured cost.
     """
     timed = any(cost for *_, cost in rows)
-    header = [
-        "scale",
-        "method",
-        "trainable",
-        "total",
-        "GMACs",
-        "paper: M parameters",
-        "paper: GFLOPs",
-    ]
+    header = ["scale", "method", "trainable", "total", "GMACs"]
+    header += ["paper: M parameters", "paper: GFLOPs"]
     header += ["ms", "peak MiB"] if timed else []
     lines = [header, [":--" if name == "method" else "--:" for name in header]]
     for method, scale, count, cost in sorted(rows, key=lambda row: row[1]):
-        parameters, flops = PAPER_FIGURES.get((method, scale), ("", ""))
+        parameters, flops = PAPER_FIGURES.get(method, {}).get(scale, (0, 0))
         line = [
             f"x{scale}",
             method,

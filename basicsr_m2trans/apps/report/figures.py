@@ -1,6 +1,4 @@
-"""Figures of a comparison: PSNR while training, PSNR against size and work, and enlarged details
-(Figs. 3-5).
-"""
+"""Figures of a comparison: PSNR in training, PSNR against size and work, details (Figs. 3-5)."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +10,6 @@ from basicsr_m2trans.apps.report.complexity import Complexity
 from basicsr_m2trans.apps.report.training_log import TrainingLog
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Columns of details beside the whole image before another pair of rows begins.
@@ -26,9 +23,7 @@ LEGEND_ROW = 0.23
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and line style of each method, as matplotlib's `plot` takes them; 40 methods
-    all differ.
-    """
+    """Colour, marker and line style of each method for matplotlib's `plot`; 40 differ."""
     styles = (
         {"color": colour, "marker": marker, "linestyle": line}
         for marker, line in SHAPES
@@ -128,8 +123,7 @@ def trade_off(
 
 
 def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
-    """Row and column of the square of `side` pixels in which bicubic interpolation is furthest from
-    the HR image.
+    """Row and column of the square of `side` pixels in which bicubic differs most from HR.
 
     So the detail is chosen by the image alone, not by any of the compared networks.
     """
@@ -143,8 +137,7 @@ def find_box(hr: np.ndarray, bicubic: np.ndarray, side: int) -> tuple[int, int]:
 def detail_panel(
     hr: np.ndarray, images: Mapping[str, np.ndarray], captions: Mapping[str, str], title: str
 ) -> "Figure":
-    """The whole HR image with a box, and beside it the box of every image with its absolute error
-    below.
+    """The whole HR image with a box; beside it the box of every image, its absolute error below.
 
     Args:
         hr: (H, W, 3) RGB, 8 bits.
@@ -176,8 +169,7 @@ def detail_panel(
             (column - 0.5, row - 0.5), side, side, fill=False, edgecolor="gold", linewidth=1.5
         )
     )
-    whole.set_xlabel("HR")
-    _hide_ticks(whole)
+    whole.set(xlabel="HR", xticks=[], yticks=[])
 
     grid = detail_figure.subplots(2 * blocks, DETAIL_COLUMNS, squeeze=False)
     for axes in grid.flat:
@@ -190,20 +182,15 @@ def detail_panel(
         above.imshow(image[box], interpolation="nearest")
         above.set_title(name, fontsize=9)
         above.set_xlabel(captions.get(name, "PSNR/SSIM"), fontsize=8)
-        _hide_ticks(above)
+        above.set(xticks=[], yticks=[])
         if name in errors:
             below.set_axis_on()
             shown = below.imshow(
                 errors[name], cmap="inferno", vmin=0, vmax=largest, interpolation="nearest"
             )
-            _hide_ticks(below)
+            below.set(xticks=[], yticks=[])
     detail_figure.colorbar(
         shown, ax=grid, location="right", shrink=0.5, label="absolute error (grey levels)"
     )
     figure.suptitle(title)
     return figure
-
-
-def _hide_ticks(axes: "Axes") -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -104,9 +104,9 @@ def _panel(work: Work, state: ComparisonState, runs: list[Run], test: str, image
             _write_upscaled(path, work.load(run, state.trained), lq)
         sr = to_tensor(read_image(path))[None]
         scores = standard_protocol(sr, hr, scale)
-        images[method], captions[method] = _pixels(sr), f"{scores['psnr']:.2f}/{scores['ssim']:.4f}"
+        images[method], captions[method] = pixels(sr), f"{scores['psnr']:.2f}/{scores['ssim']:.4f}"
     title = f"{test}: {image}, x{scale}; PSNR/SSIM of the whole image"
-    return detail_panel(_pixels(hr), images, captions, title)
+    return detail_panel(pixels(hr), images, captions, title)
 
 
 def _write_upscaled(path: Path, network: nn.Module, lq: Tensor) -> None:
@@ -117,6 +117,6 @@ def _write_upscaled(path: Path, network: nn.Module, lq: Tensor) -> None:
     write_atomic(path, encode_png(tensor2img([enlarge(network, lq)])))
 
 
-def _pixels(image: Tensor) -> np.ndarray:
+def pixels(image: Tensor) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] -> (H, W, 3) RGB, 8 bits."""
     return (image[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)

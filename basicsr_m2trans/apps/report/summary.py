@@ -1,6 +1,4 @@
-"""Averages over images, spread over seeds, and paired differences between methods with confidence
-intervals.
-"""
+"""Averages over images, spread over seeds, and paired differences with confidence intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

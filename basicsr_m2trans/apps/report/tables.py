@@ -1,9 +1,5 @@
-"""Writes the results as tables: Markdown and LaTeX as in the paper (Tables I and II), CSV for
-further computing.
-"""
+"""Results as tables: Markdown and LaTeX as in the paper (Tables I and II), and CSV."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 
@@ -11,6 +7,7 @@ from basicsr_m2trans.apps.report.complexity import Complexity
 from basicsr_m2trans.apps.report.summary import CONFIDENCE, Cell, Difference, Key
 from basicsr_m2trans.apps.report.training import Trained
 from basicsr_m2trans.evaluation.protocols import LOWER_IS_BETTER, METRICS, PROTOCOLS
+from basicsr_m2trans.utils.csv_text import csv_text
 
 DIGITS = {"psnr": 2, "ssim": 4, "fsim": 4, "gmsd": 4}
 # Tables I and II of the paper.
@@ -91,8 +88,7 @@ def result_tables(
     trained: Mapping[tuple[str, int, int], Trained],
     reference: str,
 ) -> list[Table]:
-    """All tables of a comparison: values and paired differences under each protocol, then the
-    trainings.
+    """All tables of a comparison: values and differences under each protocol, then trainings.
 
     Args:
         cells: as `summary.summarise` returns them; scales, methods and test sets keep their order.
@@ -190,12 +186,8 @@ def _difference_text(difference: Difference, metric: str) -> str:
 
 
 def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
-    """One line for each scale, method, test set, protocol and metric; numbers in full, empty where
-    there is none.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    columns = [
+    """One line for each scale, method, test set, protocol and metric; numbers in full."""
+    header = (
         "scale",
         "method",
         "test",
@@ -205,9 +197,13 @@ def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
         "deviation",
         "seeds",
         "images",
-    ]
-    writer.writerow([*columns, f"{reference}_minus_method", "low", "high", "better"])
-    for key, cell in cells.items():
-        difference = astuple(cell.difference) if cell.difference else (None,) * 4
-        writer.writerow([*key, cell.mean, cell.deviation, cell.seeds, cell.images, *difference])
-    return stream.getvalue()
+    )
+    difference = (f"{reference}_minus_method", "low", "high", "better")
+    rows = (
+        (
+            *(*key, cell.mean, cell.deviation, cell.seeds, cell.images),
+            *(astuple(cell.difference) if cell.difference else (None,) * len(difference)),
+        )
+        for key, cell in cells.items()
+    )
+    return csv_text((*header, *difference), rows)

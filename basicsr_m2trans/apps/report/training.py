@@ -1,6 +1,4 @@
-"""Runs BasicSR's trainer in a process of its own, watches its log and stops it when its time is
-used up.
-"""
+"""Runs BasicSR's trainer in a process of its own and stops it when its time is used up."""
 
 import itertools
 import shutil
@@ -101,10 +99,10 @@ class Trainer:
         return Trained(iterations, round(log.seconds_until(iterations), 1), checkpoint)
 
     def probe(self, opt: dict[str, Any]) -> float:
-        """Seconds of a training iteration, loading included: the median of a short run, whose files
-        are removed.
+        """Seconds of a training iteration, loading included: the median of a short run.
 
-        The first half of the run is left out, since kernels are chosen and loaders filled in it.
+        The first half is left out, since kernels are chosen and loaders filled in it. The run's
+        files are removed.
 
         Args:
             opt: options of a run of `PROBE_ITERATIONS` without validation.

@@ -1,6 +1,4 @@
-"""What the log files of a BasicSR training say: how far it came, how long it took, what its
-validations found.
-"""
+"""What the logs of a BasicSR training say: iterations, times and validations."""
 
 import itertools
 import re
@@ -59,8 +57,7 @@ class TrainingLog:
 
 
 def read_training_log(folder: Path, total: int) -> TrainingLog:
-    """Read all log files of an experiment, one for each start; what was repeated after a resume
-    counts once.
+    """Read all log files of an experiment; what was repeated after a resume counts once.
 
     Args:
         folder: the experiment's folder; it need not exist.

@@ -92,9 +92,7 @@ def _missing_sets(settings: Settings) -> list[str]:
 
 
 def _missing_files(bases: Mapping[str, dict[str, Any]], data: bool) -> list[str]:
-    """A text for each file that option files name and that is not there; of the data only where
-    `data`.
-    """
+    """A text for each file that option files name and that is not there, with or without data."""
     texts: dict[str, list[str]] = {}
     for setting, base in bases.items():
         for text in missing_files(base if data else base | {"datasets": {}}):

@@ -10,7 +10,7 @@ from basicsr_m2trans.apps.analysis.layer_features import (
     principal_coordinates,
 )
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.checkpoints.networks import build_network
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
     """A prepared set of 4 images of 36 x 48 LR pixels."""
     folder = tmp_path_factory.mktemp("mda")
     write_phantoms(folder / "images", 4, height=72, width=96)
-    prepare(folder / "images", folder / "set", scales=(2,), workers=1)
+    prepare(folder / "images", folder / "set", Preparation(scales=(2,), workers=1))
     return folder / "set"
 
 

@@ -28,7 +28,9 @@ class Text(HTMLParser):
 
 @pytest.fixture
 def sheet(image):
-    return review_sheet([Reviewed.of('0<1>"', image, HIGH, [LOW, HIGH])], ["x<y>.png: is damaged"])
+    return review_sheet(
+        [Reviewed('0<1>"', thumbnail(image, HIGH.box), HIGH, [LOW, HIGH])], ["x<y>.png: is damaged"]
+    )
 
 
 def test_text_is_escaped(sheet):
@@ -61,8 +63,8 @@ def test_nothing_is_fetched_from_elsewhere(sheet):
     assert decoded.shape == (48, 60, 3)
 
 
-def test_without_problems_none_are_mentioned(image):
-    assert "without a caption" not in review_sheet([Reviewed.of("a", image, HIGH, [HIGH])], [])
+def test_without_problems_none_are_mentioned():
+    assert "without a caption" not in review_sheet([Reviewed("a", b"", HIGH, [HIGH])], [])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
-"""Small prepared phantoms, and option files of tiny networks."""
+"""Option files of tiny networks."""
 
 from pathlib import Path
 
 import pytest
 import yaml
-
-from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import prepare
 
 ROOT = Path(__file__).parents[3]
 NETWORKS = {
@@ -20,16 +17,6 @@ NETWORKS = {
         "num_block": 1,
     },
 }
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    """A folder with the prepared sets train (4 images) and val (3 images) at x2."""
-    folder = tmp_path_factory.mktemp("comparison")
-    for split, count, seed in (("train", 4, 0), ("val", 3, 100)):
-        write_phantoms(folder / "images" / split, count, height=72, width=96, seed=seed)
-        prepare(folder / "images" / split, folder / "data" / split, scales=(2,), workers=1)
-    return folder / "data"
 
 
 @pytest.fixture

@@ -126,7 +126,6 @@ def test_measured_cost_is_plausible():
             "num_feat": 32,
             "num_block": 1,
         },
-        384,
     )
     assert cost.seconds > 0
     upsampled = 4 * 128 * 192**2  # bytes of the map before the pixel shuffle
