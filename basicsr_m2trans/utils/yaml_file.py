@@ -1,7 +1,7 @@
 """A file of options with the places of its keys, and the report of all that is wrong with it."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ import yaml
 
 from basicsr_m2trans.utils.errors import InputError, Problem, reported
 
-MERGE_TAG = (
-    "tag:yaml.org,2002:merge"  # of the key `<<`, which stands for the keys of another section
-)
+# Of the key `<<`, which stands for the keys of another section.
+MERGE_TAG = "tag:yaml.org,2002:merge"
 # Where files of each kind lie that can be copied.
 EXAMPLES = {"option file": "options/", "plan": "plans/", "file": "options/ or plans/"}
 
@@ -68,10 +67,8 @@ class OptionFile:
             text = Path(path).read_text(encoding="utf-8")
             opt, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
         except OSError as error:
-            reason = error.strerror
-            raise InputError(
-                f"{kind} {path} cannot be read: {reason}; give the path of a yml file"
-            ) from error
+            text = f"cannot be read: {error.strerror}; give the path of a yml file"
+            raise InputError(f"{kind} {path} {text}") from error
         except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
             raise InputError(
                 f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and "
@@ -79,23 +76,19 @@ class OptionFile:
             ) from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-            raise InputError(
-                f"{kind} {path} is not valid YAML; mend it at the named place: {error}"
-            ) from error
+            text = f"is not valid YAML; mend it at the named place: {error}"
+            raise InputError(f"{kind} {path} {text}") from error
         if not isinstance(opt, dict) or tree is None:
-            raise InputError(
-                f"{kind} {path} holds no options; start from one of the files in {EXAMPLES[kind]}"
-            )
+            text = f"holds no options; start from one of the files in {EXAMPLES[kind]}"
+            raise InputError(f"{kind} {path} {text}")
         file = cls(Path(path), opt, kind=kind)
         file._note_places(tree, (), ())
         for entry in overrides:
-            file._override(entry)
+            file._force(entry)
         return file
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """One text with every problem, its place and its remedy, in the order of the file; the
-        arguments come first.
-        """
+        """One text with every problem, its place and its remedy, ordered as by `placed`."""
         return reported(f"{self.kind} {self.path} has", self.placed(problems))
 
     def placed(self, problems: Sequence[Problem]) -> list[Problem]:
@@ -131,12 +124,35 @@ class OptionFile:
         for name in key[:-1]:
             section = section[name]
         section[key[-1]] = value
-        kept = {each: where for each, where in self.places.items() if each[: len(key)] != key}
-        self.places = (
-            kept
-            | {key: place}
-            | {each: where for each, where in places.items() if each[: len(key)] == key}
-        )
+        size = len(key)
+        kept = {each: where for each, where in self.places.items() if each[:size] != key}
+        below = {each: where for each, where in places.items() if each[:size] == key}
+        self.places = kept | {key: place} | below
+
+    def override(self, key: str, value: str, place: str, read: Callable[[str], Any]) -> None:
+        """Set the value that an argument of the command line gives.
+
+        Args:
+            key: its path in the form `key:key`.
+            value: its text.
+            place: the argument, as the user has written it.
+            read: what the text means. To `--force_yml` it is what it is to BasicSR, `-1` a text
+                and `none` empty (`forced_value`); to `--set` of comparisons it is YAML.
+
+        Raises:
+            LookupError: there is no such section; its one argument is the name that is missing.
+            ValueError: the text cannot be read.
+        """
+        *parents, last = key.split(":")
+        section: Any = self.opt
+        for parent in parents:
+            section = section.get(parent)
+            if not isinstance(section, dict):
+                raise LookupError(parent)
+        try:
+            self.put((*parents, last), read(value), place)
+        except (yaml.YAMLError, KeyError, AttributeError) as error:  # as where a file is read
+            raise ValueError(value) from error
 
     def merge(self, changes: Changes) -> None:
         """Put changes over the file's values.
@@ -155,18 +171,15 @@ class OptionFile:
         key: tuple[str, ...],
     ) -> None:
         for name, value in values.items():
-            path, old = (*key, name), section.get(name)
-            if (
-                isinstance(value, dict)
-                and isinstance(old, dict)
-                and value.get("type") in (None, old.get("type"))
-            ):
-                # What a class or another key refuses in a section is reported with the section's
-                # place.
-                self.places[path] = _nearest(changes.places, path)
+            path, place = (*key, name), _nearest(changes.places, (*key, name))
+            old: Any = section.get(name)
+            sections = isinstance(value, dict) and isinstance(old, dict)
+            if sections and value.get("type") in (None, old.get("type")):
+                # What a class or another key refuses in a section is reported at its place.
+                self.places[path] = place
                 self._merge(changes, value, old, path)
             else:
-                self.put(path, copy.deepcopy(value), _nearest(changes.places, path), changes.places)
+                self.put(path, copy.deepcopy(value), place, changes.places)
 
     def value(self, *key: str) -> Any:
         """The value of a key; None where there is none."""
@@ -191,11 +204,8 @@ class OptionFile:
         if not isinstance(node, yaml.MappingNode):
             return
         if node in above:
-            section = ": ".join(key)
-            raise InputError(
-                f"{self.kind} {self.path}: {section} is an alias of a section around it; write it "
-                "out"
-            )
+            text = f"{': '.join(key)} is an alias of a section around it; write it out"
+            raise InputError(f"{self.kind} {self.path}: {text}")
         for key_node, value in node.value:
             path = (*key, _key_name(key_node))
             place = f"{self.path}:{key_node.start_mark.line + 1}"
@@ -205,29 +215,22 @@ class OptionFile:
             self.places[path] = place
             self._note_places(value, path, (*above, node))
 
-    def _override(self, entry: str) -> None:
-        place = f"--force_yml {entry}"
+    def _force(self, entry: str) -> None:
+        """Set the value of one entry of `--force_yml`."""
         if entry.count("=") != 1:
-            self.problems.append(
-                Problem(
-                    (), "is no option", "write it as key:key=value, with one equals sign", place
-                )
-            )
-            return
-        keys, value = (part.strip() for part in entry.split("="))
-        *parents, last = keys.split(":")
-        section: Any = self.opt
-        for parent in parents:
-            section = section.get(parent)
-            if not isinstance(section, dict):
-                text = f"the option file has no section {parent!r}"
-                self.problems.append(Problem((), text, "name a section of the file", place))
+            text, remedy = "is no option", "write it as key:key=value, with one equals sign"
+        else:
+            key, value = (part.strip() for part in entry.split("="))
+            try:
+                self.override(key, value, f"--force_yml {entry}", forced_value)
                 return
-        try:
-            self.put((*parents, last), _forced_value(value), place)
-        except (yaml.YAMLError, ValueError):
-            text = f"the value {value!r} cannot be read"
-            self.problems.append(Problem((), text, "put all of KEY=VALUE in quotes", place))
+            except LookupError as error:
+                text = f"the option file has no section {error.args[0]!r}"
+                remedy = "name a section of the file"
+            except ValueError:
+                text = f"the value {value!r} cannot be read"
+                remedy = "put all of KEY=VALUE in quotes"
+        self.problems.append(Problem((), text, remedy, f"--force_yml {entry}"))
 
 
 def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:
@@ -244,7 +247,7 @@ def _key_name(node: yaml.Node) -> str:
     return str(yaml.constructor.SafeConstructor().construct_object(node))
 
 
-def _forced_value(value: str) -> Any:
+def forced_value(value: str) -> Any:
     """The value that BasicSR's `parse_options` makes of a text, without executing it."""
     if value == "~" or value.lower() == "none":
         return None

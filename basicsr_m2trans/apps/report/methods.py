@@ -1,9 +1,9 @@
-"""Which option file a method has, and what a comparison changes in it: data, budget and seed,
-nothing else.
-"""
+"""Which option file a method has, and what a comparison changes in it: data, budget, seed."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,51 +59,52 @@ ARGUMENTS = {
 
 
 def deciding_keys(key: str) -> tuple[str, ...]:
-    """The keys of a plan that decide about `key:key` of option files; none where a plan may change
-    it.
-    """
+    """The keys of a plan that decide about `key:key` of option files; none where it is free."""
     return OWN_KEYS.get(key, ("data",) if ":dataroot_" in key else ())
 
 
-def option_file(
-    method: str, scale: int, options: Path, place: str = "", others: Sequence[str] = ()
-) -> Path:
-    """The file `train_{method}_x{scale}.yml` in the folder of options or its sub-folders baselines
-    and ablations.
-
-    Args:
-        method: name of the option files.
-        scale: of the one that is meant.
-        options: folder of option files.
-        place: where the method is named, for messages.
-        others: names that may have been meant, beside those of option files.
+def option_file(method: str, scale: int, options: Path) -> Path:
+    """The file `train_{method}_x{scale}.yml` in `options` or its folders baselines and ablations.
 
     Raises:
         InputError: there is no such file; the methods that there are for this scale are named. Or
             no such folder.
     """
+    path = _find_option_file(method, scale, options)
+    if path is None:
+        raise InputError(_no_option_file(Method(method), [scale], options))
+    return path
+
+
+def _find_option_file(method: str, scale: int, options: Path) -> Path | None:
     if not options.is_dir():
         raise InputError(
             f"--options {options}: there is no such folder; run this in the project's folder, or "
             "name its options"
         )
-    for folder in FOLDERS:
-        path = options / folder / f"train_{method}_x{scale}.yml"
-        if path.is_file():
-            return path
-    found = (
-        path
-        for folder in FOLDERS
-        for path in options.joinpath(folder).glob(f"train_*_x{scale}.yml")
-    )
-    known = sorted({path.stem.removeprefix("train_").removesuffix(f"_x{scale}") for path in found})
-    names = list(dict.fromkeys([BICUBIC.lower(), *known]))
+    paths = [options / folder / f"train_{method}_x{scale}.yml" for folder in FOLDERS]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _no_option_file(method: Method, scales: Sequence[int], options: Path) -> str:
+    """That a method has no option files of some scales, and which methods have."""
+    base = method.base or method.name
+    known: list[set[str]] = []
+    for scale in scales:
+        found = (options.joinpath(each).glob(f"train_*_x{scale}.yml") for each in FOLDERS)
+        paths = itertools.chain.from_iterable(found)
+        known.append(
+            {each.stem.removeprefix("train_").removesuffix(f"_x{scale}") for each in paths}
+        )
+    names = [BICUBIC.lower(), *sorted(set.intersection(*known) - {BICUBIC.lower()})]
     choice = f"choose from {', '.join(names)}"
-    if others:
-        choice = f"choose from the plan's {', '.join(others)}, or from {', '.join(names)}"
-    raise InputError(
-        f"{place and f'{place}: '}method {method!r} has no option file train_{method}_x{scale}.yml "
-        f"in {options}; {guess(method, [*others, *names])}{choice}, or write that file"
+    if method.others:
+        choice = f"choose from the plan's {', '.join(method.others)}, or from {', '.join(names)}"
+    files = " and ".join(f"train_{base}_x{scale}.yml" for scale in scales)
+    written = "write that file" if len(scales) == 1 else "write those files"
+    return (
+        f"{method.place and f'{method.place}: '}method {base!r} has no option file {files} "
+        f"in {options}; {guess(base, [*method.others, *names])}{choice}, or {written}"
     )
 
 
@@ -119,8 +120,7 @@ def network_options(method: str, scale: int, options: Path) -> dict[str, Any]:
 
 
 def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]:
-    """The option file of each method and scale (`M2Trans_x2`) as a comparison runs it, before
-    budget and seed.
+    """The option file of each method and scale (`M2Trans_x2`), before budget and seed.
 
     It has the comparison's data, which need not be there, and the user's changes.
 
@@ -132,20 +132,29 @@ def base_files(settings: Settings, runs: Iterable[Run]) -> dict[str, OptionFile]
     Raises:
         InputError: files, keys or values cannot be used; one message lists those of all methods.
     """
-    files, problems, texts = {}, {}, []
+    files: dict[str, OptionFile] = {}
+    problems: dict[str, list[Problem]] = {}
+    lacking: dict[str, list[int]] = {}
+    texts = []
     for setting, run in {run.setting: run for run in runs if run.seed is not None}.items():
+        method = settings.methods[run.method]
         try:
-            files[setting], found = _base_file(settings, settings.methods[run.method], run.scale)
+            path = _find_option_file(method.base or method.name, run.scale, settings.options)
+            if path is None:
+                lacking.setdefault(run.method, []).append(run.scale)
+                continue
+            files[setting], found = _base_file(settings, method, run.scale, path)
             problems[setting] = files[setting].placed(found)
         except InputError as error:
             texts.append(str(error))
+    for name, scales in lacking.items():
+        texts.append(_no_option_file(settings.methods[name], scales, settings.options))
     refuse(problems, texts)
     return files
 
 
 def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ()) -> None:
-    """Report all that is wrong with methods at once; what is wrong with several of them is named
-    once.
+    """Report all that is wrong with methods at once, and what several of them share only once.
 
     Args:
         problems: by method and scale (`M2Trans_x2`), each with its place.
@@ -169,25 +178,20 @@ def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ())
         raise InputError("\n".join(reports))
 
 
-def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFile, list[Problem]]:
-    """One of `base_files`, and what is wrong with its keys and values.
+def _base_file(
+    settings: Settings, method: Method, scale: int, path: Path
+) -> tuple[OptionFile, list[Problem]]:
+    """One of `base_files`, from the option file at `path`, and what is wrong with it.
 
     Raises:
-        InputError: a file or an override cannot be read.
+        InputError: the file cannot be read.
     """
-    data = settings.data
-    path = option_file(
-        method.base or method.name, scale, settings.options, method.place, method.others
-    )
-    file = read_option_file(path, "train")
+    data, file = settings.data, read_option_file(path, "train")
     opt = file.opt
     opt["scale"] = scale
     for phase in ("train", "val"):
-        kept = {
-            key: value
-            for key, value in opt["datasets"].get(phase, {}).items()
-            if key not in SET_KEYS
-        }
+        given = opt["datasets"].get(phase, {})
+        kept = {key: value for key, value in given.items() if key not in SET_KEYS}
         opt["datasets"][phase] = kept | {"name": phase} | set_options(data / phase, scale)
     captions = data / "train" / "captions.csv"
     if captions.is_file() or not captions.parent.is_dir():
@@ -197,7 +201,7 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
     for changes in method.changes.get(scale, ()):
         file.merge(changes)
     for entry in settings.overrides:
-        _override(file, method.name, entry, set(settings.methods))
+        file.problems += _override(file, method.name, entry, set(settings.methods))
     metrics = section(opt, "val", "metrics")
     left_out = [name for name, metric in metrics.items() if metric is None]
     for name in set(left_out) & known:
@@ -206,57 +210,54 @@ def _base_file(settings: Settings, method: Method, scale: int) -> tuple[OptionFi
         _keep_data(section(opt, "datasets"), phase, dataset)
     make_paths_absolute(opt)
     problems = find_problems(file, "train", files=False)
+    choice = f"choose from {', '.join(sorted(known))}"
     problems += [
-        Problem(
-            ("val", "metrics", name),
-            "is no metric of the option file",
-            f"choose from {', '.join(sorted(known))}",
-        )
+        Problem(("val", "metrics", name), "is no metric of the option file", choice)
         for name in left_out
         if name not in known
     ]
     if not opt.get("val"):
         # Trainings do without, comparisons do not.
         problems.append(Problem(("val",), "is missing", "take it from another option file"))
+    elif known and not metrics:
+        # The option file has no mistake: it is the changes that take away what the key needs.
+        place = file.place(("val", "metrics", *left_out[:1]))
+        problems = [
+            replace(each, place=place) if each.key == ("logger", "keep_best") else each
+            for each in problems
+        ]
     return file, problems
 
 
-def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> None:
-    """Apply one entry of `--set`, unless it is for another method."""
-    key, equals, value = entry.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {entry}: write it as key:key=value or METHOD.key:key=value")
-    if "." in key:
-        # Methods may have dots in their names, as the ablations of beta have.
-        target, _, key = key.rpartition(".")
-        if target not in methods:
-            raise InputError(
-                f"--set {entry}: {target!r} is not among --methods {','.join(sorted(methods))}"
-            )
-        if target != method:
-            return
-    if deciding_keys(key):
+def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> Iterator[Problem]:
+    """Apply one entry of `--set`, unless it is for another method; yield what is wrong with it."""
+    place, (path, equals, value) = f"--set {entry}", entry.partition("=")
+    # Methods may have dots in their names, as the ablations of beta have.
+    target, dot, key = path.rpartition(".")
+    if not equals or not path:
+        remedy = "write it as key:key=value or METHOD.key:key=value"
+        yield Problem((), "is no option", remedy, place)
+    elif dot and target not in methods:
+        text = f"{target!r} is not among --methods {','.join(sorted(methods))}"
+        yield Problem((), text, "name one of them", place)
+    elif dot and target != method:
+        return
+    elif deciding_keys(key):
         deciding = " or ".join(ARGUMENTS[each] for each in deciding_keys(key))
-        raise InputError(f"--set {entry}: a comparison sets {key} by itself; see {deciding}")
-    *parents, last = key.split(":")
-    around: Any = file.opt
-    for parent in parents:
-        around = around.get(parent) if isinstance(around, dict) else None
-    if not isinstance(around, dict):
-        raise InputError(
-            f"--set {entry}: the options of {method} have no section {':'.join(parents)}; "
-            "write METHOD. in front to change one method"
-        )
-    try:
-        file.put((*parents, last), yaml.safe_load(value), f"--set {entry}")
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"--set {entry}: the value is not valid YAML") from error
+        text = f"a comparison sets {key} by itself; see {deciding}"
+        yield Problem((), text, "leave it out", place)
+    else:
+        try:
+            file.override(key, value, place, yaml.safe_load)
+        except LookupError:
+            text = f"the options of {method} have no section {key.rpartition(':')[0]}"
+            yield Problem((), text, "write METHOD. in front to change one method", place)
+        except ValueError:
+            yield Problem((), "the value is not valid YAML", "put all of it in quotes", place)
 
 
 def _keep_data(datasets: dict[str, Any], phase: str, before: dict[str, Any]) -> None:
-    """Give the comparison's data to a data set of another type that has replaced the one from
-    before.
-    """
+    """Give the comparison's data to a data set of another type that has replaced that `before`."""
     now = datasets.get(phase)
     if isinstance(now, dict) and now.get("type") != before["type"]:
         # Captions belong to the old type.
@@ -301,9 +302,7 @@ def run_options(
 
 
 def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
-    """Stretch warm-up, periods and milestones to a training of this length; a warm-up keeps at
-    least one iteration.
-    """
+    """Stretch warm-up, of which one iteration is left, periods and milestones to a length."""
     factor = iterations / train["total_iter"]
     scheduler = train["scheduler"]
     if "periods" in scheduler:

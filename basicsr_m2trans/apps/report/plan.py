@@ -1,7 +1,6 @@
-"""Reads what a comparison is of: a plan, which is a yml file, and the command line, which wins over
-it.
-"""
+"""Reads what a comparison is of: a plan, which is a yml file, and arguments, which win over it."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +48,7 @@ def read_plan(
     """
     file = OptionFile.read(path, kind="plan") if path else OptionFile(Path(), {})
     _name_methods(file)
-    defined = tuple(_methods(file))
+    defined, scales = tuple(_methods(file)), file.opt.get("scales")
     for key, (value, place) in (given or {}).items():
         _replace(file, key, value, place)
     if given and "methods" in given and "reference" not in given:
@@ -57,20 +56,21 @@ def read_plan(
     for name, number in (lengths or {}).items():
         _set_length(file, method_name(name), number)
     # What values mean can be said only of those that have the right type.
-    problems = file.problems + (list(PLAN.problems(file.opt)) or list(_contradictions(file)))
-    if problems and path:
-        raise InputError(file.report(problems))
-    if problems:
-        places = [(problem.place or file.place(problem.key), problem) for problem in problems]
-        raise InputError(
-            "\n".join(f"{place}: {each.remedy}" if place else str(each) for place, each in places)
-        )
+    wrong = list(PLAN.problems(file.opt))
+    if not wrong:
+        wrong = [*_contradictions(file), *_idle_scales(file, scales)]
+    problems = file.problems + wrong
+    if path:
+        file.refuse(problems)
+    elif problems:
+        places = [(each.place or file.place(each.key), each) for each in problems]
+        lines = [f"{place}: {each.remedy}" if place else str(each) for place, each in places]
+        raise InputError("\n".join(lines), problems)
     return _settings(file, tuple(overrides), defined), Path(file.opt["out"])
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a yml file is a plan, and no option file; one without `methods`, or with a misspelt
-    one, is a plan too.
+    """Whether a yml file is a plan, and no option file, even where it lacks `methods`.
 
     Raises:
         InputError: the file cannot be read or holds nothing.
@@ -86,21 +86,20 @@ def _methods(file: OptionFile) -> dict[str, Any]:
 
 
 def _name_methods(file: OptionFile) -> None:
-    """Make a section of a mere list of methods, and write the name of bicubic interpolation as all
-    others know it.
-    """
+    """Make a section of a mere list of methods, and write the name of bicubic as all others do."""
     methods = file.opt.get("methods")
     if isinstance(methods, list) and all(isinstance(name, str) for name in methods):
-        file.opt["methods"] = dict.fromkeys(methods)
-    for name in [
-        name for name in _methods(file) if isinstance(name, str) and method_name(name) != name
-    ]:
-        known = method_name(name)
+        methods = dict.fromkeys(methods)
+    if isinstance(methods, dict):
         file.opt["methods"] = {
-            known if each == name else each: value for each, value in _methods(file).items()
+            method_name(name) if isinstance(name, str) else name: definition
+            for name, definition in methods.items()
         }
-        places = {key: place for key, place in file.places.items() if key[:2] == ("methods", name)}
-        file.places |= {("methods", known, *key[2:]): place for key, place in places.items()}
+        file.places |= {
+            ("methods", method_name(key[1]), *key[2:]): place
+            for key, place in file.places.items()
+            if key[0] == "methods" and key[1:]
+        }
 
 
 def _replace(file: OptionFile, key: str, value: Any, place: str) -> None:
@@ -111,18 +110,14 @@ def _replace(file: OptionFile, key: str, value: Any, place: str) -> None:
         file.places[(key,)] = place
         return
     if key in ("iterations", "seeds"):
-        for name, definition in _methods(file).items():
+        for definition in _methods(file).values():
             if isinstance(definition, dict):
-                file.opt["methods"][name] = {
-                    each: definition[each] for each in definition if each != key
-                }
+                definition.pop(key, None)
     file.put((key,), value, place)
 
 
 def _forget_reference(file: OptionFile, defined: tuple[str, ...]) -> None:
-    """Take the plan's reference away where it is a method of the plan that
-    `--methods` leaves out.
-    """
+    """Take the plan's reference away where it is one of its methods that `--methods` leaves out."""
     reference = file.opt.get("reference")
     if isinstance(reference, str) and method_name(reference) in set(defined) - set(_methods(file)):
         del file.opt["reference"]
@@ -131,16 +126,18 @@ def _forget_reference(file: OptionFile, defined: tuple[str, ...]) -> None:
 def _set_length(file: OptionFile, name: str, number: int) -> None:
     """Put the iterations that an argument gives for a single method over the plan's."""
     if name not in _methods(file) or name == BICUBIC:
-        source = (
-            "--methods" if file.places.get(("methods",), "").startswith("--methods") else "the plan"
-        )
-        remedy = f"{source} names no {name} that is trained"
+        remedy = f"{_source(file, 'the plan')} names no {name} that is trained"
         file.problems.append(Problem((), "has no effect", remedy, f"--iters {name}=..."))
         return
     definition = file.opt["methods"][name] or {}
     if isinstance(definition, dict):
         file.opt["methods"][name] = definition | {"iterations": number}
         file.places["methods", name, "iterations"] = f"--iters {name} {number}"
+
+
+def _source(file: OptionFile, plan: str) -> str:
+    """What names the methods: the argument, or else what is called `plan`."""
+    return "--methods" if file.place(("methods",)).startswith("--methods") else plan
 
 
 def _contradictions(file: OptionFile) -> Iterator[Problem]:
@@ -153,102 +150,98 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
     for key, argument in REQUIRED.items():
         if not content.get(key):
             yield Problem((key,), "is missing", f"add it to the plan, or give {argument}")
-    for path in [("seeds",), *(("methods", name, "seeds") for name in methods)]:
-        if file.value(*path) == []:
-            yield Problem(path, "is empty", "name at least one, or remove it")
+    for path in _holders(file):
+        if file.value(*path, "seeds") == []:
+            yield Problem((*path, "seeds"), "is empty", "name at least one, or remove it")
     minutes = content.get("minutes")
     if minutes is not None and not math.isfinite(minutes):
-        yield Problem(
-            ("minutes",),
-            f"is {minutes}",
-            "give a finite number, or leave it out and give iterations alone",
-        )
+        remedy = "give a finite number, or leave it out and give iterations alone"
+        yield Problem(("minutes",), f"is {minutes}", remedy)
     elif minutes is not None and minutes <= 0:
         yield Problem(("minutes",), f"is {minutes}", NUMBER_ABOVE_0)
     for name in content.get("tests") or {}:
         if Path(name).name != name:
-            yield Problem(
-                ("tests", name),
-                "is no name",
-                "it becomes a file, so write one word without slashes",
-            )
+            remedy = "it becomes a file, so write one word without slashes"
+            yield Problem(("tests", name), "is no name", remedy)
     for name, definition in methods.items():
-        yield from _method_problems(name, definition or {})
-        own = (definition or {}).get("scales")
-        if own is not None and not set(own) & set(content.get("scales") or own):
-            remedy = (
-                f"name some of {', '.join(map(str, content.get('scales') or SCALES))}, or leave it "
-                "out for all"
-            )
-            yield Problem(("methods", name, "scales"), "is none of the comparison's scales", remedy)
-    for path in _changed_sections(content, methods):
+        yield from _method_problems(name, definition or {}, content.get("scales"))
+    for path in _changed_sections(file):
         for changed in _keys(file.value(*path) or {}):
             deciding = " or ".join(deciding_keys(":".join(changed)))
             if deciding:
-                yield Problem(
-                    (*path, *changed),
-                    "is set by the comparison itself",
-                    f"remove it; {deciding} decides",
-                )
+                text = "is set by the comparison itself"
+                yield Problem((*path, *changed), text, f"remove it; {deciding} decides")
     reference = content.get("reference")
     if reference is not None and methods and method_name(reference) not in methods:
-        source = (
-            "--methods"
-            if file.places.get(("methods",), "").startswith("--methods")
-            else "the methods"
-        )
-        yield Problem(
-            ("reference",),
-            f"{reference!r} is no method",
-            f"name one of {source} {','.join(methods)}",
-        )
+        remedy = f"name one of {_source(file, 'the methods')} {','.join(methods)}"
+        yield Problem(("reference",), f"{reference!r} is no method", remedy)
     if minutes is None:
         yield from _missing_lengths(content, methods)
 
 
-def _method_problems(name: str, definition: dict[str, Any]) -> Iterator[Problem]:
+def _method_problems(
+    name: str, definition: dict[str, Any], scales: list[int] | None
+) -> Iterator[Problem]:
+    key, own = ("methods", name), definition.get("scales")
     if not METHOD_NAME.fullmatch(name):
         remedy = "it becomes the name of files, so write letters, digits and any of . _ + -"
-        yield Problem(("methods", name), "is no name of a method", remedy)
+        yield Problem(key, "is no name of a method", remedy)
     if name == BICUBIC:
-        for key in definition:
-            yield Problem(
-                ("methods", name, key),
-                "has no effect",
-                "remove it; bicubic interpolation is not trained",
-            )
+        remedy = "remove it; bicubic interpolation is not trained"
+        yield from (Problem((*key, each), "has no effect", remedy) for each in definition)
+    if own is not None and not set(own) & set(scales or own):
+        named = ", ".join(map(str, scales or SCALES))
+        remedy = f"name some of {named}, or leave it out for all"
+        yield Problem((*key, "scales"), "is none of the comparison's scales", remedy)
+
+
+def _idle_scales(file: OptionFile, planned: list[int] | None) -> Iterator[Problem]:
+    """What is given for single scales, at which nothing of the plan is trained.
+
+    Args:
+        file: a plan of which every value has the right type.
+        planned: the scales of the plan itself, of which arguments may choose some; None for all.
+    """
+    for path in _holders(file):
+        own = file.value(*path, "scales") if path else None
+        for key, scale in itertools.product(("iterations", "scale_changes"), SCALES):
+            given, whose = file.value(*path, key), ""
+            if planned and scale not in planned:
+                whose = "comparison"
+            elif own and scale not in own:
+                whose = "method"
+            if whose and isinstance(given, dict) and scale_key(scale) in given:
+                text, remedy = (
+                    f"is none of the {whose}'s scales",
+                    f"remove it, or add {scale} to scales",
+                )
+                yield Problem((*path, key, scale_key(scale)), text, remedy)
 
 
 def _missing_lengths(content: dict[str, Any], methods: dict[str, Any]) -> Iterator[Problem]:
-    trained = {
-        name: _lengths(content, definition or {})
-        for name, definition in methods.items()
-        if name != BICUBIC
-    }
-    scales = content.get("scales") or ()
-    missing = [
-        f"{name} x{scale}"
-        for name, lengths in trained.items()
-        for scale in scales
-        if scale in ((methods[name] or {}).get("scales") or scales) and scale not in lengths
-    ]
+    scales, missing = content.get("scales") or (), []
+    for name, definition in methods.items():
+        lengths = _lengths(content, definition or {})
+        own = (definition or {}).get("scales") or scales
+        lacking = [scale for scale in scales if scale in own and scale not in lengths]
+        missing += [f"{name} x{scale}" for scale in lacking if name != BICUBIC]
     if missing:
         text = f"gives neither iterations nor minutes for {first_few(missing)}"
-        yield Problem(
-            (), text, "add one of them; on the command line use --iters, --time-budget or both"
-        )
+        remedy = "add one of them; on the command line use --iters, --time-budget or both"
+        yield Problem((), text, remedy)
 
 
-def _changed_sections(
-    content: dict[str, Any], methods: Mapping[str, Any]
-) -> Iterator[tuple[str, ...]]:
+def _holders(file: OptionFile) -> list[tuple[str, ...]]:
+    """The paths of all sections with the keys that a plan and each of its methods may have."""
+    return [(), *(("methods", name) for name in _methods(file))]
+
+
+def _changed_sections(file: OptionFile) -> Iterator[tuple[str, ...]]:
     """The paths of all sections that change option files."""
-    holders = {(): content} | {
-        ("methods", name): definition or {} for name, definition in methods.items()
-    }
-    for key, holder in holders.items():
-        yield (*key, "changes")
-        yield from ((*key, "scale_changes", name) for name in holder.get("scale_changes") or {})
+    for path in _holders(file):
+        yield (*path, "changes")
+        scale_changes = file.value(*path, "scale_changes") or {}
+        yield from ((*path, "scale_changes", scale) for scale in scale_changes)
 
 
 def _keys(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -260,13 +253,10 @@ def _keys(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 def _lengths(content: dict[str, Any], definition: dict[str, Any]) -> dict[int, int]:
     """Iterations by scale of a method; its own go before those of all."""
     found: dict[int, int] = {}
-    for iterations in (content.get("iterations"), definition.get("iterations")):
-        for scale in SCALES:
-            number = (
-                iterations.get(scale_key(scale)) if isinstance(iterations, dict) else iterations
-            )
-            if number is not None:
-                found[scale] = int(number)
+    for given in (content.get("iterations"), definition.get("iterations")):
+        lengths = given if isinstance(given, dict) else dict.fromkeys(map(scale_key, SCALES), given)
+        numbers = {scale: lengths.get(scale_key(scale)) for scale in SCALES}
+        found |= {scale: int(number) for scale, number in numbers.items() if number is not None}
     return found
 
 
@@ -294,10 +284,12 @@ def _method(file: OptionFile, name: str, defined: tuple[str, ...]) -> Method:
     content, definition = file.opt, file.opt["methods"][name] or {}
     if name == BICUBIC:
         return Method(name, seeds=())
+    holders: list[tuple[str, ...]] = [(), ("methods", name)]
     changes = {}
     for scale in content["scales"]:
-        parts = [(*key, *part) for key in ((), ("methods", name)) for part in _parts(scale)]
-        changes[scale] = tuple(part for part in (file.part(*key) for key in parts) if part.values)
+        keys = ("changes",), ("scale_changes", scale_key(scale))
+        parts = [file.part(*holder, *key) for holder in holders for key in keys]
+        changes[scale] = tuple(part for part in parts if part.values)
     return Method(
         name=name,
         base=definition.get("base", name),
@@ -308,8 +300,3 @@ def _method(file: OptionFile, name: str, defined: tuple[str, ...]) -> Method:
         others=() if name in defined else defined,
         place=file.place(("methods", name, "base")),
     )
-
-
-def _parts(scale: int) -> tuple[tuple[str, ...], ...]:
-    """Where the changes for a scale are, in the plan and in each method."""
-    return ("changes",), ("scale_changes", scale_key(scale))

@@ -46,8 +46,8 @@ def test_option_files_are_found_by_name(options):
 
 def test_an_option_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "broken.yml").write_text("network_g: [")
-    for name in ("broken.yml", "gone.yml"):
-        with pytest.raises(InputError, match=rf"option file .*{name} cannot be read: "):
+    for name, reason in (("broken.yml", "is not valid YAML; "), ("gone.yml", "cannot be read: ")):
+        with pytest.raises(InputError, match=rf"option file .*{name} {reason}"):
             network_section(tmp_path / name)
 
 
@@ -140,6 +140,29 @@ def test_overrides_that_cannot_be(entry, message, options, data):
     with pytest.raises(InputError) as error:
         base("M2Trans", options, data, entry)
     assert message in str(error.value)
+
+
+def test_an_override_that_cannot_be_hides_no_other_mistake(options, data):
+    with pytest.raises(InputError) as error:
+        base("M2Trans", options, data, "nothing", "train:ema_decy=1", "HAT.scale=2")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "method M2Trans_x2 has 3 problems"
+    places = [line.strip().partition(": ")[0] for line in lines[1:] if "    -> " not in line]
+    assert places == ["--set nothing", "--set HAT.scale=2", "--set train:ema_decy=1"]
+
+
+def test_who_takes_all_metrics_away_is_told(options, data):
+    path = options / "train_M2Trans_x2.yml"
+    opt = yaml.safe_load(path.read_text())
+    opt["logger"]["keep_best"] = True
+    path.write_text(yaml.safe_dump(opt))
+    metrics = dict.fromkeys(opt["val"]["metrics"])
+    changes = Changes({"val": {"metrics": metrics}}, {(): "plan.yml:7"})
+    with pytest.raises(InputError, match=r"plan\.yml:7: logger: keep_best needs metrics"):
+        base_opt(Method("M2Trans", changes={2: (changes,)}), 2, options, data)
+    overrides = [f"val:metrics:{name}=~" for name in metrics]
+    with pytest.raises(InputError, match=r"--set val:metrics:\w+=~: logger: keep_best needs"):
+        base("M2Trans", options, data, *overrides)
 
 
 def test_what_an_option_file_lacks_is_named(options, data):

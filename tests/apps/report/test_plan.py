@@ -291,6 +291,27 @@ def test_arguments_win_over_the_plan(plan):
             "remove one of them",
         ),
         (
+            "{x2: 600, x3: 400}",
+            "{x2: 600, x3: 400, x4: 200}",
+            5,
+            "iterations: x4 is none of the comparison's scales",
+            "remove it, or add 4 to scales",
+        ),
+        (
+            "x3: {d",
+            "x4: {d",
+            16,
+            "methods: small: scale_changes: x4 is none of the comparison's scales",
+            "remove it, or add 4 to scales",
+        ),
+        (
+            "iterations: 560",
+            "scales: [2]\n    iterations: {x2: 5, x3: 5}",
+            10,
+            "methods: EDSR: iterations: x3 is none of the method's scales",
+            "remove it, or add 3 to scales",
+        ),
+        (
             ", x3: 400",
             "",
             1,
@@ -329,8 +350,8 @@ def test_mistakes_of_arguments_are_in_the_same_report(plan):
 
 
 def test_what_a_method_does_not_take_is_named_with_its_line(plan, options):
-    path = plan(("num_feat: 16", "num_feats: 16"), ("[2, 3]", "[2]"))
-    settings, _ = read_plan(path)
+    path = plan(("num_feat: 16", "num_feats: 16"))
+    settings, _ = read_plan(path, {"scales": ([2], "--scales 2")})
     with pytest.raises(InputError) as error:
         files_of(settings, options=options)
     assert f"  {path}:11: network_g: num_feats is no key of EDSR" in str(error.value)
@@ -352,13 +373,12 @@ def test_mistakes_of_all_methods_are_reported_at_once(plan):
     settings, _ = read_plan(path)
     with pytest.raises(InputError) as error:
         files_of(settings)
-    unknown, unknown_at_x3, *reports = str(error.value).splitlines()
+    unknown, *reports = str(error.value).splitlines()
     assert unknown.startswith(
-        f"{path}:18: method 'M3Trans' has no option file train_M3Trans_x2.yml"
+        f"{path}:18: method 'M3Trans' has no option file train_M3Trans_x2.yml and "
+        "train_M3Trans_x3.yml in options; did you mean"
     )
-    assert unknown_at_x3.startswith(
-        f"{path}:18: method 'M3Trans' has no option file train_M3Trans_x3.yml"
-    )
+    assert unknown.endswith("or write those files")
     assert reports == [
         "methods EDSR_x2, EDSR_x3 have 1 problem",
         f"  {path}:11: network_g: num_feats is no key of EDSR; nothing reads it",
@@ -501,7 +521,7 @@ def test_a_method_needs_a_scale_of_the_comparison(plan, scales):
 
 def test_metrics_that_are_not_there_cannot_be_left_out(plan, options, data):
     changes = ("  num_gpu: 0\n", "  val: {metrics: {psnrr: ~}}\n")
-    settings, _ = read_plan(plan(changes, ("datasets/open", str(data)), ("[2, 3]", "[2]")))
+    settings, _ = read_plan(plan(changes, ("datasets/open", str(data))), {"scales": ([2], "")})
     with pytest.raises(
         InputError,
         match=r"psnrr is no metric of the option file\n +-> choose from fsim, gmsd, psnr, ssim",
@@ -511,6 +531,6 @@ def test_metrics_that_are_not_there_cannot_be_left_out(plan, options, data):
 
 def test_a_plan_may_leave_metrics_out(plan, options, data):
     changes = ("  num_gpu: 0\n", "  val: {metrics: {psnr: ~}}\n")
-    settings, _ = read_plan(plan(changes, ("datasets/open", str(data)), ("[2, 3]", "[2]")))
+    settings, _ = read_plan(plan(changes, ("datasets/open", str(data))), {"scales": ([2], "")})
     files = files_of(settings, options=options, methods={"EDSR": settings.methods["EDSR"]})
     assert list(files["EDSR_x2"].opt["val"]["metrics"]) == ["fsim", "gmsd", "ssim"]
