@@ -155,12 +155,10 @@ def _compare(
 
 def _read_image(path: Path) -> np.ndarray:
     """(h, w, 3), blue, green, red, uint8, of grey files too."""
-    import cv2
+    from basicsr_m2trans.data.images import read_image
 
-    image = cv2.imread(str(path))
-    if image is None:
-        raise InputError(f"{path}: cannot be read as an image; delete it and run the demo again")
-    return image
+    image = read_image(path)
+    return image.repeat(3 // image.shape[2], axis=2)
 
 
 def _panel(images: dict[str, np.ndarray], side: int = 96) -> np.ndarray:

@@ -179,7 +179,10 @@ def scan_region(header: "Dataset", source: str) -> Window | None:
             "graphics"
         )
     tissue = [region for region in planes if region.get("RegionDataType") == _TISSUE]
-    windows = [_window(region) for region in tissue or planes]
+    try:
+        windows = [_window(region) for region in tissue or planes]
+    except (TypeError, ValueError) as error:  # no value, or several
+        raise InputError(f"{source}: has a region without edges; it may be damaged") from error
     rows, columns = max(
         windows, key=lambda window: np.prod([max(edge.stop - edge.start, 0) for edge in window])
     )

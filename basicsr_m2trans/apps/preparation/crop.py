@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from tqdm import tqdm
 
 from basicsr_m2trans.apps.preparation.annotations import (
@@ -24,7 +24,8 @@ from basicsr_m2trans.apps.preparation.annotations import (
     Box,
     read_boxes,
 )
-from basicsr_m2trans.data.images import encode_png, list_images, read_image
+from basicsr_m2trans.data.image_file import read_image_file
+from basicsr_m2trans.data.images import as_opaque_bgr, encode_png, list_images
 from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
@@ -158,8 +159,14 @@ def _crops(
                 raise InputError(
                     "another image has the same name but for the extension; rename one of them"
                 )
-            _check_upright(file)
-            image = read_image(file)
+            content = read_image_file(file)
+            if content.orientation != 1:
+                raise InputError(
+                    "its EXIF orientation turns it in viewers, LabelImg among them, so that it is "
+                    "unknown how its boxes lie; save it upright without that tag and draw them "
+                    "again"
+                )
+            image = as_opaque_bgr(content.pixels)
             boxes = read_boxes(_annotation(annotations, _stem(file, images)), image.shape[:2])
         except InputError as error:
             yield Crop("", source, None, str(error))
@@ -182,21 +189,6 @@ def _crops(
             hashes = np.concatenate([hashes, hash_[None]])
             write_atomic(out / names[-1], encode_png(crop))
             yield Crop(names[-1], source, box, "")
-
-
-def _check_upright(file: Path) -> None:
-    try:
-        with Image.open(file) as opened:
-            orientation = opened.getexif().get(ExifTags.Base.Orientation)
-    # A damaged tag raises errors of many types and turns nothing; `read_image` names damaged
-    # images.
-    except Exception:
-        return
-    if orientation in range(2, 9):
-        raise InputError(
-            "its EXIF orientation turns it in viewers, LabelImg among them, so that it is unknown "
-            "how its boxes lie; save it upright without that tag and draw them again"
-        )
 
 
 def _stem(file: Path, folder: Path) -> str:
