@@ -27,8 +27,7 @@ def is_image_file(path: Path) -> bool:
 def list_images(
     folder: str | Path, recursive: bool = False, accept: Callable[[Path], bool] = is_image_file
 ) -> list[Path]:
-    """The image files of a folder, sorted; hidden files and files that `accept` refuses are passed
-    over.
+    """The image files of a folder, sorted, without hidden ones and those that `accept` refuses.
 
     Raises:
         InputError: the folder does not exist or holds no image.
@@ -86,9 +85,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast to write,
-    lossless).
-    """
+    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast)."""
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 

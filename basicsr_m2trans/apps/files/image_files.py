@@ -1,4 +1,4 @@
-"""Enlarging image files: depth, grey, alpha and colour profile survive."""
+"""Upscaling image files: depth, grey, alpha and colour profile survive."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +51,9 @@ class ImageFile(MediaFile):
         # This waits for the end of the frames: after Ctrl-C an image is either reported as done or
         # not there.
         (frame,) = frames
+        content = ImageContent(frame.after, frame.context)
         with replacing(self.target) as partial:
-            write_image(
-                ImageContent(frame.after, frame.context), partial, self.target.suffix.lower()
-            )
+            write_image(content, partial, self.target.suffix.lower())
 
 
 def _check_format(pixels: np.ndarray, source: Path, target: Path) -> None:
@@ -102,8 +101,9 @@ def write_image(content: ImageContent, path: Path, suffix: str) -> None:
             )
     except (ValueError, OverflowError, cv2.error) as error:
         height, width = pixels.shape[:2]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{width} x {height} pixels cannot be written as {suffix} ({_one_line(error)})"
+            f"{width} x {height} pixels cannot be written as {suffix} ({reason})"
         ) from error
 
 
@@ -114,7 +114,3 @@ def _encode_png(pixels: np.ndarray, profile: bytes | None) -> bytes:
         return cv2.imencode(".png", image)[1].tobytes()
     metadata = [np.frombuffer(profile, np.uint8)[None]]
     return cv2.imencodeWithMetadata(".png", image, [cv2.IMAGE_METADATA_ICCP], metadata)[1].tobytes()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
