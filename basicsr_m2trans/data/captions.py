@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import image_name
 
@@ -98,11 +98,5 @@ def _row_problem(row: dict, captions: Mapping[str, str]) -> str | None:
 
 
 def write_captions(path: str | Path, captions: Mapping[str, str]) -> None:
-    """Write captions by image name as a file that `read_captions` reads back; the file is complete
-    or untouched.
-    """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(captions.items())
-    write_atomic(Path(path), buffer.getvalue().encode())
+    """Write captions by image name as a file that `read_captions` reads back."""
+    write_csv(Path(path), [COLUMNS, *captions.items()])

@@ -49,11 +49,7 @@ _TWO_DIMENSIONAL, _TISSUE = 1, 1
 
 
 def is_dicom_file(path: str | Path) -> bool:
-    """Whether a file is DICOM: by its extension `.dcm` or `.dicom`, or else by the signature behind
-    its preamble.
-
-    Files with the extension of an image file are not opened.
-    """
+    """Whether a file is DICOM: by its extension or else, unless an image's, its signature."""
     path = Path(path)
     extension = path.suffix.lower()
     if extension in (".dcm", ".dicom"):
@@ -65,8 +61,7 @@ def is_dicom_file(path: str | Path) -> bool:
 
 
 def anonymous_name(path: str | Path) -> str:
-    """A name that says nothing of a file's own name and folder: `us_` and 16 digits of its
-    content's SHA-256.
+    """A name that does not reveal a file's path: `us_` and 16 digits of its content's SHA-256.
 
     File and folder names may hold a patient's name or number, and a checksum of those could be
     guessed back. A checksum of the content tells something only to those who have the file.
@@ -82,8 +77,7 @@ def anonymous_name(path: str | Path) -> str:
 
 
 def read_header(path: str | Path, source: str) -> "Dataset":
-    """The part of a file's header that describes its pixels; no patient, study or device field is
-    read.
+    """The part of a file's header that describes its pixels, without patient, study or device.
 
     Args:
         path: the DICOM file.
@@ -145,8 +139,7 @@ def frame_count(header: "Dataset") -> int:
 
 
 def scan_region(header: "Dataset", source: str) -> Window | None:
-    """Rows and columns of the B-mode scan by the Sequence of Ultrasound Regions (DICOM PS3.3,
-    C.8.5.5).
+    """Rows and columns of the B-mode scan, by its region (DICOM PS3.3, C.8.5.5).
 
     Of several regions this is the largest two-dimensional one that shows tissue; without any that
     shows tissue the largest two-dimensional one. Regions of M-mode, spectral Doppler, curves and
@@ -179,7 +172,10 @@ def scan_region(header: "Dataset", source: str) -> Window | None:
             "graphics"
         )
     tissue = [region for region in planes if region.get("RegionDataType") == _TISSUE]
-    windows = [_window(region) for region in tissue or planes]
+    try:
+        windows = [_window(region) for region in tissue or planes]
+    except (TypeError, ValueError) as error:  # no value, or several
+        raise InputError(f"{source}: has a region without edges; it may be damaged") from error
     rows, columns = max(
         windows, key=lambda window: np.prod([max(edge.stop - edge.start, 0) for edge in window])
     )
@@ -194,16 +190,14 @@ def scan_region(header: "Dataset", source: str) -> Window | None:
             f"to {rows.stop}) does not lie in its frame of {header.Columns} x {header.Rows}; was "
             "it made smaller afterwards?"
         )
-    return slice(rows.start, min(rows.stop, header.Rows)), slice(
-        columns.start, min(columns.stop, header.Columns)
-    )
+    bottom, right = min(rows.stop, header.Rows), min(columns.stop, header.Columns)
+    return slice(rows.start, bottom), slice(columns.start, right)
 
 
 def _window(region: "Dataset") -> Window:
-    edges = ("Y0", "Y1", "X0", "X1")
     top, bottom, left, right = (
-        int(region.get(f"RegionLocation{'Min' if edge.endswith('0') else 'Max'}{edge}", -1))
-        for edge in edges
+        int(region.get(f"RegionLocation{edge}", -1))
+        for edge in ("MinY0", "MaxY1", "MinX0", "MaxX1")
     )
     return slice(top, bottom + 1), slice(left, right + 1)
 
@@ -239,9 +233,7 @@ def read_frames(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 image = _as_image(next(pixels), header)
-        except (
-            Exception
-        ) as error:  # pydicom and its decoders raise errors of many types on damaged files
+        except Exception as error:  # decoders raise errors of many types on damaged files
             raise InputError(f"{source}: {_pixel_problem(number, error)}") from error
         yield number, image
 
@@ -282,6 +274,5 @@ def _to_full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
     if bits == 8 * dtype.itemsize:
         return pixels.astype(dtype)
     stored_max = (1 << bits) - 1
-    return np.rint(np.minimum(pixels, stored_max) * (np.iinfo(dtype).max / stored_max)).astype(
-        dtype
-    )
+    scaled = np.minimum(pixels, stored_max) * (np.iinfo(dtype).max / stored_max)
+    return np.rint(scaled).astype(dtype)

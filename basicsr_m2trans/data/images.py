@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from basicsr_m2trans.data.image_file import decode_image_file, read_image_file
+from basicsr_m2trans.data.pillow_images import orientation_of
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import IMAGE_EXTENSIONS
-
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 
 
 def is_image_file(path: Path) -> bool:
@@ -27,8 +27,7 @@ def is_image_file(path: Path) -> bool:
 def list_images(
     folder: str | Path, recursive: bool = False, accept: Callable[[Path], bool] = is_image_file
 ) -> list[Path]:
-    """The image files of a folder, sorted; hidden files and files that `accept` refuses are passed
-    over.
+    """The image files of a folder, sorted, without hidden ones and those that `accept` refuses.
 
     Raises:
         InputError: the folder does not exist or holds no image.
@@ -47,60 +46,31 @@ def list_images(
 
 
 def decode_image(data: bytes, source: str) -> np.ndarray:
-    """Decode the bytes of an image file; `source` says in error messages where they came from.
+    """Decode the bytes of an image file as data sets need it; see `decode_image_file`.
 
-    Palettes are expanded, transparency is composited over black, and of a file with several pages
-    the first is read. An orientation tag (EXIF) is not applied.
+    Transparency is composited over black, and of a file with several pages the first is read.
 
     Returns:
         Image (h, w, 1 or 3), uint8 or uint16, as described at the top of this module.
-
-    Raises:
-        InputError: the data are damaged or of an unknown format, or the samples are floating-point
-            or signed numbers, which have no defined range.
     """
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error as error:
-        raise InputError(f"{source}: cannot be read as an image ({error})") from error
-    if image is None:
-        raise InputError(
-            f"{source}: cannot be read as an image; the file is damaged or of an unknown format"
-        )
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.dtype not in (np.uint8, np.uint16) or image.shape[2] not in (1, 3, 4):
-        raise InputError(
-            f"{source}: has {image.shape[2]} channels of type {image.dtype}; convert it to grey or "
-            "RGB of 8 or 16 bits"
-        )
-    if image.shape[2] == 4:
-        # OpenCV returns 8-bit TIFF colours already multiplied by alpha.
-        multiplied = image.dtype == np.uint8 and data.startswith(_TIFF_SIGNATURES)
-        image = image[..., :3] if multiplied else _over_black(image)
-    return image
-
-
-def _over_black(image: np.ndarray) -> np.ndarray:
-    alpha = image[..., 3:] / np.iinfo(image.dtype).max
-    return np.rint(image[..., :3] * alpha).astype(image.dtype)
+    return as_opaque_bgr(decode_image_file(data, source).pixels)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file; see `decode_image`.
+    """Read an image file as `decode_image` does; the errors are those of `read_image_file`."""
+    return as_opaque_bgr(read_image_file(path).pixels)
 
-    Raises:
-        InputError: the file is missing or cannot be decoded. The message names it.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode_image(data, str(path))
+
+def as_opaque_bgr(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of an `ImageContent` as an image of this module, transparency over black."""
+    if pixels.shape[2] in (2, 4):
+        alpha = pixels[..., -1:] / np.iinfo(pixels.dtype).max
+        pixels = np.rint(pixels[..., :-1] * alpha).astype(pixels.dtype)
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width in pixels from the header of an image file, without decoding it.
+    """Height and width in pixels, upright, from the header of an image file, without decoding it.
 
     Raises:
         InputError: the file is missing, has no header of a known image format, or claims more
@@ -108,15 +78,14 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            turned = image.format != "TIFF" and orientation_of(image) >= 5  # Pillow turns TIFF
+            return image.size if turned else image.size[::-1]
     except Exception as error:  # Pillow raises errors of many types on damaged headers
         raise InputError(f"{path}: cannot be read as an image ({error})") from error
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast to write,
-    lossless).
-    """
+    """Encode an image as PNG, at the compression level of BasicSR's LMDB files (1: fast)."""
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 

@@ -87,8 +87,7 @@ class LmdbReader:
             return self._value(transaction, key)
 
     def image(self, key: str, window: Window = np.s_[:, :]) -> np.ndarray:
-        """A window of the image stored under `key`; of raw pixels nothing outside the window is
-        read.
+        """A window of the image stored under `key`; of raw pixels nothing else is read.
 
         Args:
             key: the image's key, one of `shapes`.
@@ -138,8 +137,7 @@ class LmdbReader:
             environment = lmdb.open(self._real_path, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise InputError(f"{self.folder}: cannot be opened as an LMDB ({error})") from error
-        # Reading behind the end of a file that a broken copy cut short would kill the process
-        # without a word.
+        # Reading behind the end of a file that was cut short would kill the process silently.
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if Path(self._real_path, "data.mdb").stat().st_size < needed:
             environment.close()
@@ -199,8 +197,7 @@ def read_meta_info(folder: str | Path) -> dict[str, StoredImage]:
 def write_lmdb(
     folder: str | Path, entries: Iterable[tuple[str, bytes | np.ndarray, tuple[int, int, int]]]
 ) -> None:
-    """Make an LMDB folder, replacing one that exists; stock BasicSR reads it if all values are PNG
-    files.
+    """Make an LMDB folder, replacing one that exists; stock BasicSR reads PNG values only.
 
     It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or
     complete.

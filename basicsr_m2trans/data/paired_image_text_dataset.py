@@ -1,6 +1,4 @@
-"""The data set of training and validation: pairs of LR and HR images, each with its text
-description.
-"""
+"""The data set of training and validation: pairs of LR and HR images with their captions."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -51,15 +49,15 @@ class PairedImageTextDataset(Dataset):
             dataroot_gt, dataroot_lq (str): folders or LMDB folders of the HR and the LR images.
             io_backend (dict): `type` is `disk` or `lmdb`. An LMDB folder says itself whether it
                 holds PNG files or raw pixels (see `lmdb_store`); the items are the same.
-            meta_info_file (str): optional; `<file> (h,w,c)` in each line, the files relative to
-            `dataroot_gt`. filename_tmpl (str): name of the LR file without extension, `{}` being
-            the HR name. Default `{}`. scale (int): HR size over LR size. BasicSR fills it in.
+            meta_info_file (str): optional; `<file> (h,w,c)` in each line, relative to dataroot_gt.
+            filename_tmpl (str): LR name without extension; default `{}`, which is the HR name.
+            scale (int): HR size over LR size. BasicSR fills it in.
             phase (str): `train`, or another for validation and testing. BasicSR fills it in.
-            gt_size (int): side of the square HR patch in pixels, a multiple of `scale`. Train phase
-            only. use_hflip (bool): flip horizontally. Train phase only.
-            use_rot (bool): flip vertically and rotate. Train phase only.
-            degradation (dict): optional arguments of `patch_degradation.PatchDegradation`. Train
-            phase only. captions (str): optional captions file; see `captions.read_captions`.
+            gt_size (int): train phase: side of the square HR patch, a multiple of `scale`.
+            use_hflip (bool): train phase: flip horizontally.
+            use_rot (bool): train phase: flip vertically and rotate.
+            degradation (dict): train phase: optional arguments of `PatchDegradation`.
+            captions (str): optional captions file; see `captions.read_captions`.
             default_caption (str): optional text of the images that have none in `captions`.
             seed (int): optional; default `torch.initial_seed()` at construction.
 

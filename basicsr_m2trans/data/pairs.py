@@ -1,6 +1,4 @@
-"""Which LR image belongs to which HR image: BasicSR's three ways to name pairs, and the captions of
-the pairs.
-"""
+"""Which LR image belongs to which HR image, by BasicSR's three ways, and the pairs' captions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -77,8 +75,7 @@ def _files_by_name(folder: str | Path) -> dict[str, Path]:
 def pairs_from_meta_info(
     gt_folder: str | Path, lq_folder: str | Path, meta_info_file: str | Path, filename_tmpl: str
 ) -> list[Pair]:
-    """Pair the images that a meta information file lists, one `<file> (h,w,c)` in a line, the shape
-    being optional.
+    """Pair the images that a meta information file lists, `<file>` or `<file> (h,w,c)` in a line.
 
     The LR image has the HR image's extension, and lies directly in `lq_folder`, as in BasicSR.
 
@@ -134,9 +131,7 @@ def pairs_from_lmdbs(gt: LmdbReader, lq: LmdbReader) -> list[Pair]:
 
 
 def size_problem(pair: Pair, scale: int) -> str | None:
-    """A sentence if the HR image is not exactly `scale` times as large as the LR
-    image, else None.
-    """
+    """A sentence if the HR image is not exactly `scale` times as large as the LR image."""
     expected = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
     if pair.gt_size == expected:
         return None
@@ -162,8 +157,7 @@ def captions_of(
 def captions_of(
     names: Sequence[str], captions_file: str | Path | None, default: str | None
 ) -> list[str] | None:
-    """The caption of each image: the one in the captions file, else `default`; None with neither of
-    the two.
+    """The caption of each image: in the captions file, else `default`; None without the two.
 
     Raises:
         InputError: the captions file cannot be used, or lacks images and there is no `default`. The

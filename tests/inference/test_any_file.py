@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from basicsr_m2trans.apps.files.batch import run_jobs
-from basicsr_m2trans.apps.files.image_files import read_image
 from basicsr_m2trans.apps.files.jobs import Job
+from basicsr_m2trans.data.image_file import read_image_file
 
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -85,7 +85,7 @@ def test_files_of_opencv(repeat, repeated, dtype, channels, size, suffix, kept, 
             path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
         result = enlarge(repeat, path)
         if kept is None and dtype in ("uint8", "uint16"):
-            written = read_image(Path(result.target)).pixels
+            written = read_image_file(Path(result.target)).pixels
             assert written.dtype == dtype
             colours = written[..., :3]
             assert np.array_equal(colours, repeated(pixels[..., :3][..., ::-1]))

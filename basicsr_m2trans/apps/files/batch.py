@@ -192,9 +192,7 @@ class _Run:
                     yield task, self._finished(task, frame, after)
 
     def _enlarge(self, frames: list[tuple[_Task, Frame]]) -> list[np.ndarray | None]:
-        """The frames' results, None where there is none; what does not work together is tried one
-        by one.
-        """
+        """The frames' results or None; frames that fail together are tried one by one."""
         if not frames:
             return []
 
@@ -247,9 +245,7 @@ class _Run:
 
 
 def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
-    """Up to `size` frames of one shape and type with the ends of files among them; an end alone
-    does not wait.
-    """
+    """Up to `size` frames of one shape and type, and ends of files; an end alone does not wait."""
     group: list[_Read] = []
     count, kind = 0, None
     for task, frame in items:

@@ -1,6 +1,4 @@
-"""Enlarging ultrasound DICOM: a new, derived file whose measurements in mm and times stay right
-(DICOM PS3.3).
-"""
+"""Upscaling ultrasound DICOM: a derived file whose mm and times stay right (DICOM PS3.3)."""
 
 import contextlib
 import itertools
@@ -27,6 +25,15 @@ if TYPE_CHECKING:
 # Uncompressed pixel data has a length of 32 bits, of which one value is reserved.
 LARGEST_PIXEL_DATA = 2**32 - 2
 _OVERLAYS = range(0x6000, 0x6020, 2)
+# Fields that describe the pixels or their encoding as they were.
+_OUTDATED = (
+    "PlanarConfiguration",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "PixelDataProviderURL",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
 
 
 class DicomFile(MediaFile):
@@ -80,9 +87,7 @@ class DicomFile(MediaFile):
             yield Frame(np.ascontiguousarray(image[..., ::-1]))
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
-        """Write the new file; pixels go to the disk frame by frame, and from there
-        into the file.
-        """
+        """Write the new file; pixels go to the disk frame by frame, and from there into it."""
         first = next(frames)
         import pydicom
 
@@ -125,11 +130,10 @@ def _stored(image: np.ndarray, bits: int, kind: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _damage_named(source: str) -> Iterator[None]:
-    """Turn what pydicom raises on damaged fields into a message, which does not quote them;
-    warnings do.
-    """
+    """Turn what pydicom raises on damaged fields into a message that does not quote them."""
     try:
         with warnings.catch_warnings():
+            # They quote the fields.
             warnings.simplefilter("ignore")
             yield
     except (InputError, OSError):
@@ -149,9 +153,7 @@ def _pixel_bytes(header: "Dataset", scale: int) -> int:
 
 
 def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
-    """Say that the file is derived, from what and how (General Image and SOP Common modules);
-    returns notes.
-    """
+    """Say what the file is derived from (General Image, SOP Common modules); returns notes."""
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -165,10 +167,8 @@ def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
     dataset.DerivationDescription = description.encode("ascii", "replace").decode()
     dataset.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
     origin = Dataset()
-    origin.ReferencedSOPClassUID, origin.ReferencedSOPInstanceUID = (
-        dataset.SOPClassUID,
-        dataset.SOPInstanceUID,
-    )
+    origin.ReferencedSOPClassUID = dataset.SOPClassUID
+    origin.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
     origin.PurposeOfReferenceCodeSequence = [
         _code(codes.DCM.SourceImageForImageProcessingOperation)
     ]
@@ -186,31 +186,19 @@ def _code(code: "Code") -> "Dataset":
     from pydicom import Dataset
 
     item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
-        code.value,
-        code.scheme_designator,
-        code.meaning,
-    )
+    item.CodeValue, item.CodeMeaning = code.value, code.meaning
+    item.CodingSchemeDesignator = code.scheme_designator
     return item
 
 
 def _describe_pixels(dataset: "Dataset", image: np.ndarray, bits: int) -> None:
     """The Image Pixel module of the enlarged frames."""
     samples = image.shape[2]
-    for keyword in [
-        *(
-            "PlanarConfiguration",
-            "SmallestImagePixelValue",
-            "LargestImagePixelValue",
-            "PixelDataProviderURL",
-        ),
-        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
-        *(
-            element.keyword
-            for element in dataset.group_dataset(0x0028)
-            if "PaletteColorLookupTable" in element.keyword
-        ),
-    ]:
+    keywords = [element.keyword for element in dataset.group_dataset(0x0028)]
+    for keyword in keywords:
+        if "PaletteColorLookupTable" in keyword:
+            del dataset[keyword]
+    for keyword in _OUTDATED:
         if keyword in dataset:
             del dataset[keyword]
     dataset.SamplesPerPixel = samples

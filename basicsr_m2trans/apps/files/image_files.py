@@ -1,18 +1,15 @@
-"""Enlarging image files: depth, grey, alpha and colour profile survive."""
+"""Upscaling image files: depth, grey, alpha and colour profile survive."""
 
-import io
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from basicsr_m2trans.apps.files.media import EnlargedFrame, Frame, MediaFile
-from basicsr_m2trans.data.pillow_images import from_array, to_array
+from basicsr_m2trans.data.image_file import ImageContent, read_image_file
+from basicsr_m2trans.data.pillow_images import from_array
 from basicsr_m2trans.utils.atomic import replacing
 from basicsr_m2trans.utils.errors import InputError
 
@@ -28,105 +25,35 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _WITH_16_BITS = (".png", ".tif", ".tiff")
 _WITH_ALPHA = (*_WITH_16_BITS, ".webp")
-_ORIENTATION, _EXTRA_SAMPLES = 0x0112, 0x0152
-
-
-class ImageContent(NamedTuple):
-    """What is read from an image file and written to another.
-
-    Attributes:
-        pixels: (h, w, c) in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4; uint8 or
-            uint16.
-        profile: ICC colour profile, if the file has one.
-    """
-
-    pixels: np.ndarray
-    profile: bytes | None
 
 
 class ImageFile(MediaFile):
     """An image file; the format of `target` is that of its extension.
 
-    Other tags of the file (EXIF, resolution) are left out. Refused is what the format of `target`
-    cannot hold: 16 bits or alpha; and what `read_image` refuses.
+    Other tags of the file (EXIF, resolution) are left out. Refused are files of several pages or
+    frames, and 16 bits or alpha where the format of `target` cannot hold them.
     """
 
     def read(self) -> Iterator[Frame]:
         """The image, with its colour profile."""
-        content = read_image(self.source)
+        content = read_image_file(self.source)
+        if content.pages > 1:
+            raise InputError(
+                f"{self.source}: has {content.pages} pages or frames; save each as a file of its "
+                "own"
+            )
         _check_format(content.pixels, self.source, self.target)
         self.total = 1
-        yield Frame(content.pixels, content.profile)
+        yield Frame(np.ascontiguousarray(content.pixels), content.profile)
 
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
         """Write the image in the format of `target`."""
         # This waits for the end of the frames: after Ctrl-C an image is either reported as done or
         # not there.
         (frame,) = frames
+        content = ImageContent(frame.after, frame.context)
         with replacing(self.target) as partial:
-            write_image(
-                ImageContent(frame.after, frame.context), partial, self.target.suffix.lower()
-            )
-
-
-def read_image(path: Path) -> ImageContent:
-    """Read an image file with all its levels, its alpha and its colour profile.
-
-    Raises:
-        InputError: the file cannot be decoded, has several pages or frames, or pixels that cannot
-            be enlarged.
-    """
-    data = path.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of damaged tags, which are not used.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                # Cameras append previews to JPEG (format MPO); the first picture is the photograph.
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1 and image.format != "MPO":
-                    raise InputError(
-                        f"{path}: has {frames} pages or frames; save each as a file of its own"
-                    )
-                profile, obstacle = image.info.get("icc_profile"), _obstacle_to_16_bits(image)
-                pixels = to_array(image, str(path))
-                if pixels.dtype == np.uint8 and image.format in ("PNG", "TIFF"):
-                    pixels = _with_16_bits(data, pixels, obstacle, path)
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path}: cannot be read as an image; the file is damaged or of an unknown format"
-        ) from error
-    except Exception as error:  # Pillow and its plugins raise errors of many types on damaged files
-        raise InputError(f"{path}: cannot be read as an image ({_one_line(error)})") from error
-    return ImageContent(pixels, profile)
-
-
-def _obstacle_to_16_bits(image: Image.Image) -> str | None:
-    """What OpenCV would read wrongly if the image has colours of 16 bits; before
-    Pillow turns it.
-    """
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        return "an orientation tag; turn the pixels and remove the tag"
-    if isinstance(image, TiffImageFile) and image.tag_v2.get(_EXTRA_SAMPLES) == (1,):
-        return "an alpha that they are multiplied by already; save them with plain (straight) alpha"
-    return None
-
-
-def _with_16_bits(data: bytes, pixels: np.ndarray, obstacle: str | None, path: Path) -> np.ndarray:
-    """The pixels of a PNG or TIFF file with 16 bits where it has them, which Pillow reduces to 8 in
-    colours.
-    """
-    try:
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return pixels
-    if deep is None or deep.dtype != np.uint16 or deep.ndim != 3:
-        return pixels
-    if obstacle:
-        raise InputError(f"{path}: has 16-bit colours with {obstacle}")
-    return cv2.cvtColor(deep, cv2.COLOR_BGRA2RGBA if deep.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+            write_image(content, partial, self.target.suffix.lower())
 
 
 def _check_format(pixels: np.ndarray, source: Path, target: Path) -> None:
@@ -153,7 +80,7 @@ def write_image(content: ImageContent, path: Path, suffix: str) -> None:
     Raises:
         InputError: the image is too large for the format.
     """
-    pixels, profile = content
+    pixels, profile = content.pixels, content.profile
     try:
         if pixels.dtype == np.uint8 or pixels.shape[2] == 1:
             name, settings = _FORMATS[suffix]
@@ -174,8 +101,9 @@ def write_image(content: ImageContent, path: Path, suffix: str) -> None:
             )
     except (ValueError, OverflowError, cv2.error) as error:
         height, width = pixels.shape[:2]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{width} x {height} pixels cannot be written as {suffix} ({_one_line(error)})"
+            f"{width} x {height} pixels cannot be written as {suffix} ({reason})"
         ) from error
 
 
@@ -186,7 +114,3 @@ def _encode_png(pixels: np.ndarray, profile: bytes | None) -> bytes:
         return cv2.imencode(".png", image)[1].tobytes()
     metadata = [np.frombuffer(profile, np.uint8)[None]]
     return cv2.imencodeWithMetadata(".png", image, [cv2.IMAGE_METADATA_ICCP], metadata)[1].tobytes()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

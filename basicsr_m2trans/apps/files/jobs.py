@@ -100,13 +100,10 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
         and _is_supported(file)
     )
     if not files:
-        kind = (
-            "this folder holds"
-            if folder
-            else "there is no such file or folder, or the pattern finds"
-        )
+        no_match = "there is no such file or folder, or the pattern finds"
         raise InputError(
-            f"{text}: {kind} nothing outside of {out} that can be enlarged ({_supported()})"
+            f"{text}: {'this folder holds' if folder else no_match} nothing outside of {out} that "
+            f"can be enlarged ({_supported()})"
         )
     for file in files:
         yield file, file.relative_to(folder) if folder else Path(file.name)

@@ -7,15 +7,11 @@ from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.utils.errors import InputError
 
 ANNOTATION_EXTENSIONS = (".xml", ".txt")
-CLASSES_FILE = (
-    "classes.txt"  # the names of the classes, which LabelImg writes beside YOLO annotations
-)
+CLASSES_FILE = "classes.txt"  # the classes' names, which LabelImg writes beside YOLO annotations
 
 
 class Box(NamedTuple):
-    """A box in pixels: columns `left` to `right` and rows `top` to `bottom`, the last ones not
-    included.
-    """
+    """A box in pixels: columns `left` to `right` and rows `top` to `bottom`, these not included."""
 
     left: int
     top: int
@@ -85,22 +81,16 @@ def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
 
 
 def _read_yolo(path: Path, size: tuple[int, int]) -> list[Box]:
-    """Lines of class number, centre x, centre y, width and height; lengths are fractions of the
-    image's sides.
-    """
+    """Lines of class, centre x, centre y, width and height, in fractions of the image's sides."""
     h, w = size
     boxes = []
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.strip():
                 _, x, y, width, height = (float(number) for number in line.split())
-                edges = (
-                    (x - width / 2) * w,
-                    (y - height / 2) * h,
-                    (x + width / 2) * w,
-                    (y + height / 2) * h,
-                )
-                boxes.append(Box(*(round(edge) for edge in edges)))
+                left, top = (x - width / 2) * w, (y - height / 2) * h
+                right, bottom = (x + width / 2) * w, (y + height / 2) * h
+                boxes.append(Box(round(left), round(top), round(right), round(bottom)))
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: is no YOLO annotation ({error})") from error
     return boxes

@@ -1,11 +1,8 @@
-"""Cleaning raw scans as in Sec. IV: crop to boxes drawn with LabelImg, leave out small and
-redundant crops.
+"""Cleaning raw scans as in Sec. IV (`m2trans crop`): crop to LabelImg's boxes, drop duplicates.
 
-This is the command `m2trans crop`. Its output folder is described in `datasets/README.md`.
+The output folder is described in `datasets/README.md`.
 """
 
-import csv
-import io
 import os
 import shutil
 from collections import Counter
@@ -15,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from tqdm import tqdm
 
 from basicsr_m2trans.apps.preparation.annotations import (
@@ -24,9 +21,11 @@ from basicsr_m2trans.apps.preparation.annotations import (
     Box,
     read_boxes,
 )
-from basicsr_m2trans.data.images import encode_png, list_images, read_image
+from basicsr_m2trans.data.image_file import read_image_file
+from basicsr_m2trans.data.images import as_opaque_bgr, encode_png, list_images
 from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import first_few
 
@@ -61,8 +60,7 @@ def crop_images(
     min_height: int = MIN_HEIGHT,
     max_distance: int = MAX_DISTANCE,
 ) -> list[Crop]:
-    """Crop images to their annotated boxes, and write those that are large enough and unlike all
-    before.
+    """Crop images to their annotated boxes; write those large enough and unlike all before.
 
     Crops are decoded and stored anew as `<out>/images/0001.png`, 0002.png, ..., so neither metadata
     nor file names of the sources are carried over. `<out>/manifest.csv` has a line for each box,
@@ -115,23 +113,16 @@ def crop_images(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         (partial / "images").mkdir(parents=True)
-        crops = list(
-            _crops(
-                images,
-                files,
-                annotations,
-                partial / "images",
-                (min_height, min_width),
-                max_distance,
-            )
-        )
+        min_size = (min_height, min_width)
+        crops = [*_crops(images, files, annotations, partial / "images", min_size, max_distance)]
         crops += _annotations_without_image(images, files, annotations)
         if not any(crop.image for crop in crops):
             reasons = [f"{crop.source}: {crop.reason}" for crop in crops]
             raise InputError(
                 f"{images}: no crop is left of {len(files)} images: {first_few(reasons)}"
             )
-        _write_manifest(partial / "manifest.csv", crops)
+        rows = [(crop.image, crop.source, *(crop.box or [""] * 4), crop.reason) for crop in crops]
+        write_csv(partial / "manifest.csv", [COLUMNS, *rows])
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -158,8 +149,14 @@ def _crops(
                 raise InputError(
                     "another image has the same name but for the extension; rename one of them"
                 )
-            _check_upright(file)
-            image = read_image(file)
+            content = read_image_file(file)
+            if content.orientation != 1:
+                raise InputError(
+                    "its EXIF orientation turns it in viewers, LabelImg among them, so that it is "
+                    "unknown how its boxes lie; save it upright without that tag and draw them "
+                    "again"
+                )
+            image = as_opaque_bgr(content.pixels)
             boxes = read_boxes(_annotation(annotations, _stem(file, images)), image.shape[:2])
         except InputError as error:
             yield Crop("", source, None, str(error))
@@ -182,21 +179,6 @@ def _crops(
             hashes = np.concatenate([hashes, hash_[None]])
             write_atomic(out / names[-1], encode_png(crop))
             yield Crop(names[-1], source, box, "")
-
-
-def _check_upright(file: Path) -> None:
-    try:
-        with Image.open(file) as opened:
-            orientation = opened.getexif().get(ExifTags.Base.Orientation)
-    # A damaged tag raises errors of many types and turns nothing; `read_image` names damaged
-    # images.
-    except Exception:
-        return
-    if orientation in range(2, 9):
-        raise InputError(
-            "its EXIF orientation turns it in viewers, LabelImg among them, so that it is unknown "
-            "how its boxes lie; save it upright without that tag and draw them again"
-        )
 
 
 def _stem(file: Path, folder: Path) -> str:
@@ -227,12 +209,8 @@ def _perceptual_hash(image: np.ndarray) -> np.ndarray:
     """Hash of an image (h, w, 1 or 3) as 256 bits."""
     import imagehash
 
-    # Brightness is enough: the hash is of the grey image, and knows no more than the signs of its
-    # frequencies.
-    grey = image.mean(axis=2) * (255 / np.iinfo(image.dtype).max)
-    return imagehash.phash(
-        Image.fromarray(np.rint(grey).astype(np.uint8)), hash_size=_HASH_SIDE
-    ).hash.ravel()
+    grey = np.rint(image.mean(axis=2) * (255 / np.iinfo(image.dtype).max)).astype(np.uint8)
+    return imagehash.phash(Image.fromarray(grey), hash_size=_HASH_SIDE).hash.ravel()
 
 
 def _annotations_without_image(
@@ -244,13 +222,3 @@ def _annotations_without_image(
         if is_annotation and path.is_file() and _stem(path, annotations) not in stems:
             source = path.relative_to(annotations).as_posix()
             yield Crop("", source, None, f"{images}: holds no image of this name")
-
-
-def _write_manifest(path: Path, crops: Sequence[Crop]) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(
-        (crop.image, crop.source, *(crop.box or [""] * 4), crop.reason) for crop in crops
-    )
-    write_atomic(path, buffer.getvalue().encode(errors="surrogateescape"))

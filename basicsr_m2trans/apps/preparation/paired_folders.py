@@ -1,10 +1,6 @@
-"""LMDB folders from existing folders of HR and LR images, such as those of MMUS1K: the command
-`m2trans lmdb`.
-"""
+"""LMDB folders from existing folders of HR and LR images: the command `m2trans lmdb`."""
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +13,7 @@ from basicsr_m2trans.data.captions import make_caption, read_captions, write_cap
 from basicsr_m2trans.data.images import encode_png, list_images, read_image
 from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
 from basicsr_m2trans.data.pairs import Pair, captions_of, pairs_from_folders, size_problem
-from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import image_name, safe_name
 
@@ -109,7 +105,8 @@ def convert_paired_folders(
 
     out.mkdir(parents=True, exist_ok=True)
     write_captions(out / "captions.csv", texts)
-    _write_names(out / "names.csv", keyed)
+    sources = [(key, pair.gt_path) for key, pair in keyed.items()]
+    write_csv(out / "names.csv", [("image", "source"), *sources])
     written = [name for name in files if name not in kept]
     for name in written:
         write_lmdb(out / name, tqdm(_entries(files[name], lmdb), name, len(pairs), unit="image"))
@@ -118,17 +115,15 @@ def convert_paired_folders(
 
 
 def without_overhang(pair: Pair, scale: int) -> Pair:
-    """The pair with its HR size cut to `scale` times its LR size if less than `scale` pixels hang
-    over, else as it is.
+    """The pair with its HR size cut to `scale` times its LR size if less than `scale` hangs over.
 
     Images whose sides `scale` does not divide have such LR images; the authors' code cuts them
     right and bottom too.
     """
     fitting = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
     overhang = [hr - fit for hr, fit in zip(pair.gt_size, fitting, strict=True)]
-    return (
-        replace(pair, gt_size=fitting) if all(0 <= pixels < scale for pixels in overhang) else pair
-    )
+    small = all(0 <= pixels < scale for pixels in overhang)
+    return replace(pair, gt_size=fitting) if small else pair
 
 
 def _template(gt_folder: str | Path, lq_folder: str | Path) -> tuple[str, int | None]:
@@ -136,14 +131,9 @@ def _template(gt_folder: str | Path, lq_folder: str | Path) -> tuple[str, int | 
     gt_names, lq_names = (
         {image_name(file.name) for file in list_images(f)} for f in (gt_folder, lq_folder)
     )
-    candidates: Sequence[tuple[str, int | None]] = [
-        ("{}", None),
-        *((f"{{}}x{scale}", scale) for scale in SCALES),
-    ]
-    return max(
-        candidates,
-        key=lambda candidate: len(lq_names & {candidate[0].format(name) for name in gt_names}),
-    )
+    scales: dict[str, int | None] = {"{}": None} | {f"{{}}x{scale}": scale for scale in SCALES}
+    best = max(scales, key=lambda form: len(lq_names & {form.format(name) for name in gt_names}))
+    return best, scales[best]
 
 
 def _captions(
@@ -170,14 +160,6 @@ def _is_kept(folder: Path, files: Mapping[str, _Sized]) -> bool:
             f"{folder}: exists and holds other images; choose another output folder, or delete it"
         )
     return True
-
-
-def _write_names(path: Path, keyed: Mapping[str, Pair]) -> None:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("image", "source"))
-    writer.writerows((key, pair.gt_path) for key, pair in keyed.items())
-    write_atomic(path, buffer.getvalue().encode(errors="surrogateescape"))
 
 
 def _entries(

@@ -1,6 +1,4 @@
-"""One source file of a training set: its HR images, frames or sub-images, and their LR images (Sec.
-V-A).
-"""
+"""The HR and LR images of one source file of a training set (Sec. V-A)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,8 +141,6 @@ def _sub_images(image: np.ndarray, job: Job) -> Iterator[tuple[str, np.ndarray]]
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:
-    """Where sub-images start along one direction; the last one ends at the border, so that nothing
-    is left out.
-    """
+    """Where sub-images start along one direction; the last one ends at the border."""
     last = max(length - size, 0)
     return [*range(0, last, step), last]

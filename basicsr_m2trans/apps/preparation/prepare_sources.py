@@ -29,8 +29,7 @@ class SourceFile(NamedTuple):
 
 
 def find_sources(hr_folder: Path) -> tuple[dict[str, SourceFile], list[str]]:
-    """Find image and DICOM files in a folder and its sub-folders; DICOM files are read whole for
-    their names.
+    """Find image and DICOM files in a folder and its sub-folders; DICOM is read whole for its name.
 
     Returns:
         The sources by their key, and one sentence for each DICOM file left out because it repeats
@@ -47,9 +46,8 @@ def find_sources(hr_folder: Path) -> tuple[dict[str, SourceFile], list[str]]:
         hr_folder, recursive=True, accept=lambda path: is_image_file(path) or is_dicom_file(path)
     ):
         relative, dicom = file.relative_to(hr_folder), is_dicom_file(file)
-        name = (
-            anonymous_name(file) if dicom else safe_name("_".join(relative.with_suffix("").parts))
-        )
+        stem = "_".join(relative.with_suffix("").parts)
+        name = anonymous_name(file) if dicom else safe_name(stem)
         source = SourceFile(relative.as_posix(), name, dicom)
         if source.key in sources:
             copies.append(f"{file}: is a copy of {hr_folder / sources[source.key].path}")

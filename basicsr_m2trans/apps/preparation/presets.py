@@ -1,5 +1,4 @@
-"""The published data sets of the paper (Sec. IV and V-A) as their authors lay them out: `m2trans
-prepare --preset`.
+"""The paper's published data sets (Sec. IV and V-A) as they are: `m2trans prepare --preset`.
 
 MMUS1K has 1,023 images, which the authors' code divides into 1,000 for training and 23 for testing.
 CCA-US (84 images) and the part of US-CASE that the paper uses (111) are for testing only.
@@ -172,11 +171,9 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
             problems.append(str(error))
         else:
             unfit = [problem for pair in pairs if (problem := size_problem(pair, scale))]
-            problems += (
-                [f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {first_few(unfit)}"]
-                if unfit
-                else []
-            )
+            if unfit:
+                listed = first_few(unfit)
+                problems.append(f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {listed}")
     return problems
 
 
@@ -210,17 +207,9 @@ def _size_notes(found: Mapping[Part, tuple[Path, Path]]) -> list[str]:
 def _texts(
     folder: Path, found: Mapping[Part, tuple[Path, Path]], problems: list[str], notes: list[str]
 ) -> dict[str, dict[str, str]]:
-    """Captions by part and image, from the captions file; what is wrong with it is added to the two
-    lists.
-    """
-    file = next(
-        (
-            file
-            for file in (folder / CAPTIONS_FILE, folder.parent / CAPTIONS_FILE)
-            if file.is_file()
-        ),
-        None,
-    )
+    """Captions by part and image, from the captions file; adds to `problems` and `notes`."""
+    places = (folder / CAPTIONS_FILE, folder.parent / CAPTIONS_FILE)
+    file = next((place for place in places if place.is_file()), None)
     if file is None:
         notes.append(
             f"{folder}: lacks {CAPTIONS_FILE}; captions were made by the paper's templates"

@@ -167,13 +167,13 @@ def test_ctrl_c_reports_what_was_finished(scans, tmp_path, repeated):
 
 def test_warnings_of_decoders_are_not_shown(scans, tmp_path, repeat, monkeypatch):
     """Those of another thread, whose `catch_warnings` may end while this thread warns."""
-    read_image = image_files.read_image
+    read_image_file = image_files.read_image_file
 
     def warn(path):
         warnings.warn("DOE^JANE", stacklevel=1)
-        return read_image(path)
+        return read_image_file(path)
 
-    monkeypatch.setattr(image_files, "read_image", warn)
+    monkeypatch.setattr(image_files, "read_image_file", warn)
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         filters = list(warnings.filters)

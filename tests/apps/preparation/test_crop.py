@@ -220,7 +220,7 @@ def test_an_interrupted_run_leaves_nothing(
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_write_manifest", interrupt)
+    monkeypatch.setattr(module, "write_csv", interrupt)
     with pytest.raises(KeyboardInterrupt):
         crop()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["boxes", "scans"]
