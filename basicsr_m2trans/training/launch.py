@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from basicsr_m2trans.checkpoints.training_states import latest_training_state
@@ -133,6 +134,12 @@ def checked(mode: str, root_path: str, args: argparse.Namespace) -> tuple[Option
     folder = _folder(mode, root_path, file, args)
     state = latest_training_state(folder / "training_states") if args.auto_resume else None
     require_sound(file, mode, resume_state=state)
+    model = file.opt["model_type"]
+    if args.launcher != "none" and model != "M2TransModel" and not torch.cuda.is_available():
+        raise InputError(
+            f"--launcher {args.launcher}: BasicSR's {model} needs a GPU for each of several "
+            "processes, and PyTorch finds none here; write model_type: M2TransModel"
+        )
     return file, folder, bool(state or file.opt["path"].get("resume_state"))
 
 

@@ -28,7 +28,7 @@ SWIN = {
 }
 TINY = {
     "EDSR": {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2},
-    "SwinIR": {**SWIN, "img_size": 64, "window_size": 8},
+    "PaddedSwinIR": {**SWIN, "img_size": 64, "window_size": 8},
     "ELAN": {"num_feat": 15, "num_block": 4},
     "ESRT": {"num_feat": 16, "num_block": 1},
     "HAT": {**SWIN, "img_size": 64, "window_size": 16, "squeeze_factor": 4},
@@ -39,7 +39,7 @@ TINY["GlobalSkip"] = {"network": {"type": "EDSR", **TINY["EDSR"]}}
 # standard configuration.
 PARAMETERS = {
     "EDSR": ((14.17, 14.17, 14.17), (12_405_763, 15_356_163, 14_766_083)),
-    "SwinIR": ((11.75, 11.94, 11.90), (11_752_487, 11_937_127, 11_900_199)),
+    "PaddedSwinIR": ((11.75, 11.94, 11.90), (11_752_487, 11_937_127, 11_900_199)),
     "ELAN": ((3.56, 3.58, 3.61), (3_561_012, 3_581_277, 3_609_648)),
     "ESRT": ((4.89, 4.98, 4.96), (4_885_667, 4_978_147, 4_959_651)),
     "HAT": ((20.62, 20.81, 20.77), (20_624_795, 20_809_435, 20_772_507)),
@@ -146,7 +146,7 @@ def test_trains_and_validates_through_m2trans_model(name, tmp_path):
     assert model.output.shape == (1, 3, 26, 42)
 
 
-@pytest.mark.parametrize("name", ["EDSR", "SwinIR", "ELAN", "HAT"])
+@pytest.mark.parametrize("name", ["EDSR", "PaddedSwinIR", "ELAN", "HAT"])
 @pytest.mark.parametrize("upscale", [2, 4])
 def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
     torch.manual_seed(0)
@@ -167,8 +167,8 @@ def test_with_the_skip_they_start_from_bicubic_interpolation(name, upscale):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"type": "EDRS"}, "type is 'EDRS'; name a registered network"),
-        ({"num_feat": 8}, "type is None"),
+        ({"type": "EDRS"}, "'EDRS' is not a registered network"),
+        ({"num_feat": 8}, "None is not a registered"),
         (
             {"type": "M2Trans"},
             "GlobalSkip cannot wrap M2Trans; it has the skip itself: write global_skip: true",
@@ -192,7 +192,8 @@ def test_parameter_counts(name):
     paper, counts = PARAMETERS[name]
     folder = OPTIONS if name == "M2Trans" else OPTIONS / "baselines"
     for upscale, expected, published in zip((2, 3, 4), counts, paper, strict=True):
-        opt = yaml.safe_load((folder / f"train_{name}_x{upscale}.yml").read_text(encoding="utf-8"))
+        file = f"train_{name.removeprefix('Padded')}_x{upscale}.yml"
+        opt = yaml.safe_load((folder / file).read_text(encoding="utf-8"))
         net = build_network(opt["network_g"])
         assert sum(p.numel() for p in net.parameters()) == expected
         assert name == "EDSR" or abs(expected / 1e6 - published) <= 0.005

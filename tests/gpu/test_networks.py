@@ -29,7 +29,7 @@ NETWORKS = {
     "M2Trans, local": M2TRANS
     | {"norm": "none", "bias": False, "num_res_block": 2, "reconstruction": "conv"},
     "EDSR": {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2},
-    "SwinIR": {"type": "SwinIR", **SWIN, "img_size": 64, "window_size": 8},
+    "SwinIR": {"type": "PaddedSwinIR", **SWIN, "img_size": 64, "window_size": 8},
     "ELAN": {"type": "ELAN", "num_feat": 15, "num_block": 4},
     "ESRT": {"type": "ESRT", "num_feat": 16, "num_block": 1},
     "HAT": {"type": "HAT", **SWIN, "img_size": 64, "window_size": 16, "squeeze_factor": 4},

@@ -830,10 +830,19 @@ def test_missing_option_file_prints_the_usage(monkeypatch, capsys):
 
 def test_processes_that_torchrun_has_not_started_need_a_seed(tmp_path, monkeypatch, capsys):
     write_pairs(tmp_path)
-    path = write_options(tmp_path, training_options(tmp_path) | {"manual_seed": None})
-    set_arguments(monkeypatch, "-opt", path, "--launcher", "slurm")
+    opt = training_options(tmp_path) | {"manual_seed": None, "model_type": "M2TransModel"}
+    set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt), "--launcher", "slurm")
     assert launch.main("train", str(tmp_path)) == 2
     assert "manual_seed is missing: the processes of a run need the same" in capsys.readouterr().err
+
+
+def test_several_processes_without_gpus_need_a_model_of_this_package(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path) | {"num_gpu": 0})
+    set_arguments(monkeypatch, "-opt", path, "--launcher", "pytorch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="SRModel needs a GPU for each .*: M2TransModel"):
+        check(tmp_path)
 
 
 def test_processes_of_torchrun_agree_on_a_seed(tmp_path):
