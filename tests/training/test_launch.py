@@ -841,7 +841,7 @@ def test_several_processes_without_gpus_need_a_model_of_this_package(tmp_path, m
     path = write_options(tmp_path, training_options(tmp_path) | {"num_gpu": 0})
     set_arguments(monkeypatch, "-opt", path, "--launcher", "pytorch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match="SRModel needs a GPU for each .*: M2TransModel"):
+    with pytest.raises(InputError, match=r"SRModel needs a GPU for each .*: M2TransModel"):
         check(tmp_path)
 
 
