@@ -171,8 +171,7 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     """The pipeline's stages from the models that the arguments name.
 
     Raises:
-        InputError: a model, the encoder or the device cannot be used; the message says which and
-            why.
+        InputError: a model, the encoder or the device cannot be used; the message says why.
     """
     import yaml
 

@@ -38,8 +38,7 @@ class ComparisonState:
         keep: write the file at once.
 
     Raises:
-        InputError: the folder holds a comparison with other settings, which are named, or a damaged
-            one.
+        InputError: the folder holds a comparison with other settings (named), or a damaged one.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], keep: bool = True) -> None:
