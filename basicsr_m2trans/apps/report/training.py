@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,17 @@ class Trained:
     checkpoint: str
 
 
+@dataclass(frozen=True)
 class Trainer:
     """Trains in the folder of a comparison: options/, logs/ and experiments/ below it.
 
     Args:
-        out: the comparison's folder.
+        out: the comparison's folder, as an absolute path.
         inherited: open files that the training processes keep open, such as the comparison's lock.
     """
 
-    def __init__(self, out: Path, inherited: Iterable[int] = ()) -> None:
-        self.out = out.resolve()
-        self.inherited = tuple(inherited)
+    out: Path
+    inherited: Sequence[int] = ()
 
     def train(
         self, opt: dict[str, Any], max_seconds: float | None, report: Callable[[TrainingLog], None]
