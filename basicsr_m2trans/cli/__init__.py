@@ -52,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; a mistake in the input or a failing disk gives one message and status 2, Ctrl-C
-    status 130.
-    """
+    """Run one verb; bad input or a failing disk gives one message and status 2, Ctrl-C 130."""
     args = build_parser().parse_args(argv)
     try:
         return args.run(args)

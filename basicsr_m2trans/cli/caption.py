@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from basicsr_m2trans.cli.arguments import add_number
 from basicsr_m2trans.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pipeline: segmentation, captioning, refinement and scoring by the models below, with an "
         "HTML sheet to review; it goes on where an earlier run was interrupted",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="start of all random numbers (default: 0)"
-    )
+    add_number(parser, "--seed", 0, "start of all random numbers")
 
     models = parser.add_argument_group(
         "models of the pipeline (a folder, or a name on huggingface.co)"
@@ -59,13 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "http://localhost:8000/v1; its key is "
         f"taken from the environment variable {KEY_VARIABLE}",
     )
-    models.add_argument(
-        "--llm-timeout",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="seconds to wait for an answer (default: 60)",
-    )
+    add_number(models, "--llm-timeout", 60.0, "seconds to wait for an answer", "S")
     models.add_argument(
         "--encoder",
         default=ENCODER,
@@ -78,31 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     visual = parser.add_argument_group("visual controls of the pipeline")
-    visual.add_argument(
-        "--regions", type=int, default=3, metavar="N", help="largest regions to keep (default: 3)"
-    )
-    visual.add_argument(
-        "--points", type=int, default=16, metavar="N", help="segment at N x N points (default: 16)"
-    )
-    visual.add_argument(
-        "--min-quality",
-        type=float,
-        default=0.88,
-        metavar="Q",
-        help="of a region, 0 to 1 (default: 0.88)",
-    )
-    visual.add_argument(
-        "--min-area",
-        type=float,
-        default=0.01,
-        metavar="A",
-        help="of a region, as part of the image (default: 0.01)",
-    )
+    add_number(visual, "--regions", 3, "largest regions to keep")
+    add_number(visual, "--points", 16, "segment at N x N points")
+    add_number(visual, "--min-quality", 0.88, "of a region, 0 to 1", "Q")
+    add_number(visual, "--min-area", 0.01, "of a region, as part of the image", "A")
 
     language = parser.add_argument_group("language controls of the pipeline")
-    language.add_argument(
-        "--length", type=int, default=30, metavar="N", help="words at most (default: 30)"
-    )
+    add_number(language, "--length", 30, "words at most")
     language.add_argument("--language", default="English", help="default: English")
     language.add_argument(
         "--imagination",
@@ -118,16 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     choice = parser.add_argument_group("choice of the pipeline")
-    choice.add_argument(
-        "--repeats", type=int, default=2, metavar="N", help="descriptions of a region (default: 2)"
-    )
-    choice.add_argument(
+    add_number(choice, "--repeats", 2, "descriptions of a region")
+    add_number(
+        choice,
         "--margin",
-        type=float,
-        default=0.01,
-        metavar="D",
-        help="of the descriptions whose score is within D of the highest, the one of the largest "
-        "region becomes the caption (default: 0.01)",
+        0.01,
+        "of the descriptions whose score is within D of the highest, the one of the largest "
+        "region becomes the caption",
+        "D",
     )
 
 
@@ -171,8 +144,7 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     """The pipeline's stages from the models that the arguments name.
 
     Raises:
-        InputError: a model, the encoder or the device cannot be used; the message says which and
-            why.
+        InputError: a model, the encoder or the device cannot be used; the message says why.
     """
     import yaml
 

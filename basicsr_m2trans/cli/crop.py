@@ -2,6 +2,8 @@
 
 import argparse
 
+from basicsr_m2trans.cli.arguments import add_number
+
 HELP = "crop raw scans to boxes drawn with LabelImg; leave out small and near-duplicate crops"
 
 
@@ -19,23 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="LabelImg's Pascal VOC (xml) or YOLO (txt) files, named like the images",
     )
-    parser.add_argument(
-        "--min-width", type=int, default=600, metavar="N", help="least width (default: 600 pixels)"
-    )
-    parser.add_argument(
-        "--min-height",
-        type=int,
-        default=448,
-        metavar="N",
-        help="least height (default: 448 pixels)",
-    )
-    parser.add_argument(
+    add_number(parser, "--min-width", 600, "least width in pixels")
+    add_number(parser, "--min-height", 448, "least height in pixels")
+    add_number(
+        parser,
         "--max-distance",
-        type=int,
-        default=40,
-        metavar="BITS",
-        help="leave out a crop whose perceptual hash of 256 bits differs in so many bits or fewer "
-        "from that of an earlier one (default: 40)",
+        40,
+        "leave out a crop whose perceptual hash of 256 bits differs in so many bits or fewer "
+        "from that of an earlier one",
+        "BITS",
     )
 
 

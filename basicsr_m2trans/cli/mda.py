@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from basicsr_m2trans.cli.arguments import add_number
 from basicsr_m2trans.cli.evaluate import add_network_arguments, result_name
 from basicsr_m2trans.utils.errors import InputError
 
@@ -23,19 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder for the figure and the tables",
     )
-    parser.add_argument(
-        "--crop",
-        type=int,
-        default=64,
-        metavar="N",
-        help="middle N x N pixels of each LR image (default: 64)",
-    )
-    parser.add_argument(
+    add_number(parser, "--crop", 64, "middle N x N pixels of each LR image")
+    add_number(
+        parser,
         "--components",
-        type=int,
-        default=400,
-        metavar="N",
-        help="project N principal components of the features; N images have N - 1 (default: 400)",
+        400,
+        "project N principal components of the features; N images have N - 1",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(

@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
+from basicsr_m2trans.cli.arguments import add_number
 from basicsr_m2trans.utils.errors import InputError
 
 HELP = "make HR and LR images, LMDB and captions from a folder of images or ultrasound DICOM"
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales", type=int, nargs="+", choices=(2, 3, 4), default=[2, 3, 4], help="default: 2 3 4"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the captions (default: 0)")
+    add_number(parser, "--seed", 0, "seed of the captions")
     parser.add_argument(
         "--sub-image",
         type=int,
@@ -46,13 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=int, help="distance between sub-images (default: half of SIZE)"
     )
-    parser.add_argument(
-        "--min-side",
-        type=int,
-        default=24,
-        metavar="N",
-        help="leave out smaller images (default: 24)",
-    )
+    add_number(parser, "--min-side", 24, "leave out smaller images")
     parser.add_argument(
         "--frame-step",
         type=int,

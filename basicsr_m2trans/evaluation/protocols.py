@@ -33,8 +33,7 @@ def standard_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
         scale: pixels cut off at each side for PSNR and SSIM.
 
     Returns:
-        By the names of `METRICS`: PSNR in dB (infinite for equal images), SSIM and FSIM up to 1,
-        GMSD from 0 up.
+        By the names of `METRICS`: PSNR in dB (infinite for equal images), SSIM and FSIM to 1, GMSD.
 
     Raises:
         InputError: the shapes differ, or the image has less than 16 pixels on a side.

@@ -139,8 +139,7 @@ def _middle(image: Tensor, side: int) -> Tensor:
 def principal_coordinates(rows: np.ndarray) -> np.ndarray:
     """All principal components' scores of N points: their distances in at most N - 1 numbers each.
 
-    They come from the points' inner products, so that N x N numbers are kept however long the
-    points are.
+    They come from the points' inner products, N x N numbers however long the points are.
 
     Args:
         rows: (N, length), N >= 2, in memory or on the disk.

@@ -14,8 +14,7 @@ from basicsr_m2trans.apps.analysis.layer_features import LayerFeatures
 from basicsr_m2trans.apps.analysis.supervised_reduction import reduce_supervised
 from basicsr_m2trans.utils.errors import InputError
 
-# Trustworthiness looks at each point's 5 nearest, UMAP at its 15 nearest: the libraries' own
-# settings.
+# Neighbours that trustworthiness and UMAP look at: the libraries' own settings.
 TRUSTWORTHINESS_NEIGHBOURS = 5
 UMAP_NEIGHBOURS = 15
 # Trustworthiness is defined for neighbourhoods of less than half of the points.
@@ -63,8 +62,7 @@ def analyse(
     Args:
         name: of the network.
         features: of at least `MIN_IMAGES` images.
-        components: principal components of the features that are projected; all of them if there
-            are fewer.
+        components: principal components of the features that are projected, if there are so many.
         seed: of the projection's start, UMAP and the shuffling.
         shuffle_labels: project by the pseudo-labels in random order, to see what the method draws
             where features know nothing of the output.
@@ -97,8 +95,7 @@ def analyse(
 def distances_from_end(outputs: np.ndarray) -> np.ndarray:
     """Distances of points from the one farthest from their mean, the end of their manifold.
 
-    Islam et al.'s code takes the point farthest from the first one, which depends on the order of
-    the images.
+    Islam et al.'s code takes the one farthest from the first, which depends on their order.
 
     Args:
         outputs: (N, D).

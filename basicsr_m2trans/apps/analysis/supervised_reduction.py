@@ -30,8 +30,7 @@ class Reduction(NamedTuple):
 
     Attributes:
         points: (N, R), the projected points.
-        bounds: (iterations,), the variational lower bound of the labels' log evidence after each
-            iteration.
+        bounds: (iterations,), the variational lower bound of the labels' log evidence.
     """
 
     points: np.ndarray
@@ -82,8 +81,7 @@ def reduce_supervised(
 ) -> Reduction:
     """Project points linearly so that their classes come apart.
 
-    The priors know a unit, so points are centred and divided by one number, the root mean square of
-    their coordinates.
+    The priors know a unit, so points are centred and divided by their root mean square.
 
     Args:
         points: (N, D).
@@ -131,8 +129,7 @@ def reduce_supervised(
 
         squares = ((projected - x @ projection.mean) ** 2).sum() + count * np.trace(spread)
         bounds[iteration] = (
-            # T: the part of its entropy that its prior leaves, less the uncertainty of the scores'
-            # centres
+            # T: what its prior leaves of its entropy, less the uncertainty of the scores' centres
             log_probabilities.sum()
             - 0.5 * ((classifier.products * moments).sum() - (centres**2).sum())
             # Z

@@ -22,8 +22,7 @@ class ChatRefiner:
     Args:
         url: the endpoint up to and without `/chat/completions`, such as `http://localhost:8000/v1`.
         model: the model's name there.
-        key: secret sent as bearer token, or None; it appears in no message, even if the endpoint
-            repeats it.
+        key: secret sent as bearer token, or None; it appears in no message.
         timeout: seconds to wait for the connection, and between two parts of an answer.
         pause: seconds before the second attempt; doubled before each further one.
 

@@ -44,8 +44,7 @@ def tidy(answer: str, length: int) -> str:
 class LocalRefiner:
     """A causal language model on this machine (Eq. 18); it always takes the likeliest token.
 
-    Models tuned for conversations are addressed through their own chat template, others by plain
-    text.
+    Models tuned for conversations get their own chat template, others plain text.
 
     Args:
         name: folder or hub name of a model for transformers' `AutoModelForCausalLM`.
@@ -66,8 +65,7 @@ class LocalRefiner:
     @torch.inference_mode()
     def __call__(self, description: str, controls: LanguageControls) -> str:
         """The refined description; see `stages.Refiner`."""
-        # A chat template holds its special tokens; without one, many models need their first token
-        # in front.
+        # A chat template holds its special tokens; other models need their first one in front.
         plain = self.tokenizer.chat_template is None
         tokens = self.tokenizer(
             self._prompt(description, controls), add_special_tokens=plain, return_tensors="pt"

@@ -48,8 +48,7 @@ class LanguageControls:
         length: greatest number of words.
         language: its English name; MedCLIP and most image-text encoders know English alone.
         imagination: the description may add impressions and comparisons.
-        factuality: it may name no organ, finding, measurement or diagnosis that the raw description
-            does not name.
+        factuality: it may name nothing (organ, finding, diagnosis) that the raw one does not name.
 
     Raises:
         InputError: `length` is below 1 or `language` is empty.

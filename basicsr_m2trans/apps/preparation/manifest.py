@@ -21,8 +21,7 @@ class Source:
     Attributes:
         size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives
             them; if they differ it is read again.
-        images: (h, w, c) in pixels of each HR image made from it, by image name; empty if it was
-            skipped.
+        images: (h, w, c) in pixels of each HR image made from it, by name; empty if skipped.
         skipped: why it was skipped, or None.
     """
 
@@ -104,8 +103,7 @@ class Manifest:
 def fingerprint(path: Path) -> tuple[int, int]:
     """Size in bytes and time of change in ns of a file: what `Source` is compared by.
 
-    For DICOM files the time is 0: it may be the day of the examination, and their key changes with
-    their content.
+    For DICOM files the time is 0: it may be the day of the examination; their key has the content.
     """
     status = os.stat(path)
     return status.st_size, 0 if is_dicom_file(path) else status.st_mtime_ns

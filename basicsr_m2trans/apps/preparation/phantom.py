@@ -45,12 +45,10 @@ def make_phantom(
     Args:
         seed: non-negative; fixes the anatomy, the scanner's settings and, for one size, every byte.
         height, width: size of the image in pixels, 32 or more.
-        geometry: `linear` (tissue near the skin), `sector` (abdomen, in a fan), or None to draw one
-            from the seed.
+        geometry: `linear` (near the skin), `sector` (abdomen, a fan), or None to draw one.
 
     Returns:
-        Grey uint8 image (height, width) in [0, 255], log-compressed at a dynamic range of 50 to 65
-        dB.
+        Grey uint8 image (height, width), log-compressed at a dynamic range of 50 to 65 dB.
 
     Raises:
         InputError: height or width below 32, a negative seed, or an unknown geometry.
@@ -152,8 +150,7 @@ class _Tissue:
         self.grid, self.rng = grid, rng
         self.half_width = float(grid.x.max())
         shape = np.broadcast_shapes(grid.x.shape, grid.z.shape)
-        # Echogenicity in dB; loss in dB per depth beyond what the gain compensates; amplitude of
-        # coherent echoes.
+        # Echogenicity in dB; loss in dB per depth beyond the gain; amplitude of coherent echoes.
         self.level, self.loss, self.interface = np.zeros((3, *shape), np.float32)
 
     def rotate(self, centre: Point, tilt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -307,8 +304,7 @@ def _scan(tissue: _Tissue) -> np.ndarray:
     rng, depth = tissue.rng, tissue.grid.depth
     focus = rng.uniform(0.35, 0.65)
     beam = tissue.grid.focal_sigma * np.sqrt(1 + ((depth - focus) / 0.35) ** 2)
-    # The gain compensates for average tissue: left over are a drift, a brighter focus and uneven
-    # contact.
+    # The gain compensates for average tissue but for a drift, a brighter focus, uneven contact.
     gain = rng.uniform(-8, 1) * depth + rng.uniform(0, 3) * np.exp(-(((depth - focus) / 0.2) ** 2))
     # Shadows have soft sides because the aperture looks around a small obstacle.
     loss = np.cumsum(tissue.loss, axis=0) / len(tissue.loss)

@@ -66,14 +66,12 @@ class Preparation:
         seed: seed of the captions.
         sub_image: cut each image into overlapping squares of this side in pixels, a multiple of 12;
             a direction in which an image is smaller stays whole.
-        step: distance in pixels between the starts of neighbouring sub-images; default half of
-            `sub_image`.
+        step: pixels between the starts of neighbouring sub-images; default half of `sub_image`.
         lmdb: also write LMDB folders: `png`, which stock BasicSR reads as well; `raw`, which
             `PairedImageTextDataset` reads many times faster; None for image files only.
         workers: number of processes; default one for each processor core. More than one needs a
             caller that is guarded by `if __name__ == "__main__":`.
-        min_side: leave out images of fewer pixels in height or width, at least 24; training needs
-            `gt_size`.
+        min_side: leave out smaller images, at least 24 pixels; training needs `gt_size`.
         frame_step: of a DICOM cine loop use every so many frames.
         whole_frames: take DICOM frames whole instead of the region of the scan (see
             `dicom.scan_region`).
@@ -195,8 +193,7 @@ def _prepare(
 
 
 def _reason(job: Job, file: SourceFile, skipped: str) -> str:
-    # The record of a DICOM file must not hold its path, but the caller wants to know which file it
-    # is.
+    # The record of a DICOM file must not hold its path, but the caller wants to know it.
     return f"{job.hr_folder / file.path}: {skipped}" if file.dicom else skipped
 
 
@@ -274,8 +271,7 @@ def _write_lists(out: Path, manifest: Manifest, seed: int) -> None:
     images = manifest.images()
     captions_file, meta_info_file = out / "captions.csv", out / "meta_info.txt"
     before = read_captions(captions_file) if captions_file.exists() else {}
-    # Captions of images that have gone stay: a user may have written them, and the image may come
-    # back.
+    # Captions of images that have gone stay: users may have written them, images may come back.
     captions = before | {name: make_caption(name, seed) for name in images if name not in before}
     if captions != before:
         write_captions(captions_file, captions)

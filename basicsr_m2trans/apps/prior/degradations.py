@@ -79,8 +79,7 @@ def lower_gain(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray
 
 
 def _shift(image: np.ndarray, amount: float) -> np.ndarray:
-    # Gain adds decibels, and so grey levels, where there is an echo; outside the scan there is
-    # none.
+    # Gain adds decibels, and so grey levels, where there is an echo, not outside the scan.
     return image + amount * np.minimum(image / 0.05, 1)
 
 

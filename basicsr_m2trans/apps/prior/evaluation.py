@@ -27,13 +27,11 @@ class Agreement(NamedTuple):
     equal quality give 0.
 
     Attributes:
-        within: by flaw, mean over images of Spearman's correlation over the severities of one
-            image.
+        within: by flaw, Spearman's correlation over one image's severities, mean over images.
         pooled: by flaw, Spearman's correlation over all images and severities together. Equal
             severities are ties: a quality that never repeats reaches 0.986 with six levels, even
             where each level lies below the last.
-        accuracy: by flaw and `GOOD`, part of the images whose nearest caption is that of their own
-            flaw.
+        accuracy: by flaw and `GOOD`, part of the images nearest to their own flaw's caption.
     """
 
     within: dict[str, float]
@@ -51,8 +49,7 @@ def measure_encoder(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) -> 
 
     Args:
         encoder: any image-text encoder.
-        images: grey uint8 (h, w); the middle 224x224 pixels of each are used, or what there is of
-            them.
+        images: grey uint8 (h, w); the middle 224x224 pixels of each are used, or fewer.
     """
     captions = {GOOD: REFERENCE_CAPTION} | {flaw: plain_caption(flaw) for flaw in FLAWS}
     with torch.no_grad():
@@ -147,6 +144,5 @@ def _measure(features: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Agre
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     from scipy.stats import spearmanr
 
-    # A flaw leaves no trace on an image that is black in the middle; scipy's NaN would hide all
-    # other images.
+    # A flaw leaves no trace on a black image; scipy's NaN would hide all other images.
     return float(spearmanr(x, y).statistic) if np.ptp(y) > 0 else 0.0

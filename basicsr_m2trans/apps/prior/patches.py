@@ -102,9 +102,7 @@ def _draw_region(image: np.ndarray, side: int, rng: Generator) -> np.ndarray:
 
 
 def _draw_caption(flaw: str, severity: float, rng: Generator) -> str:
-    """A caption, in a third of the cases with words of other subjects, which the prior must learn
-    to pass over.
-    """
+    """A caption, a third of them with words of other subjects, which the prior must pass over."""
     good = severity == 0
     caption = (
         make_caption(str(rng.integers(2**32))) if good else make_flaw_caption(flaw, severity, rng)

@@ -2,8 +2,6 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -67,7 +65,8 @@ def _train(work: Work, state: ComparisonState, run: Run, trainer: Trainer, title
         state.iterations[run.setting] = min(limits)
         state.save()
     opt = run_options(base, run, state.iterations[run.setting], settings.validations)
-    with _progress(title, opt["train"]["total_iter"], "it") as bar:
+    total = opt["train"]["total_iter"]
+    with _progress(title, total, "it") as bar:
 
         def report(log: TrainingLog) -> None:
             if log.validations:
@@ -75,7 +74,7 @@ def _train(work: Work, state: ComparisonState, run: Run, trainer: Trainer, title
                 bar.set_postfix_str(f"PSNR {psnr:.2f}", refresh=False)
             bar.update(log.iteration - bar.n)
 
-        before = read_training_log(work.out / "experiments" / run.name, bar.total)
+        before = read_training_log(work.out / "experiments" / run.name, total)
         bar.initial = bar.n = before.iteration
         state.trained[run.name] = trainer.train(opt, seconds, report)
     state.save()
@@ -97,11 +96,7 @@ def _measure(work: Work, state: ComparisonState, run: Run, title: str) -> None:
         scores.write(work.scores_file(run, test))
 
 
-@contextmanager
-def _progress(title: str, total: int | None, unit: str) -> Iterator[Any]:
+def _progress(title: str, total: int | None, unit: str) -> tqdm:
     """A progress line with the time that is left; in a file a new one every half minute."""
     interval = 1 if sys.stderr.isatty() else 30
-    with tqdm(
-        desc=title, total=total, unit=unit, mininterval=interval, maxinterval=interval
-    ) as bar:
-        yield bar
+    return tqdm(desc=title, total=total, unit=unit, mininterval=interval, maxinterval=interval)

@@ -1,6 +1,7 @@
 """What a comparison has done so far, and with which settings: comparison.json in its folder."""
 
 import json
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -38,8 +39,7 @@ class ComparisonState:
         keep: write the file at once.
 
     Raises:
-        InputError: the folder holds a comparison with other settings, which are named, or a damaged
-            one.
+        InputError: the folder holds a comparison with other settings (named), or a damaged one.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any], keep: bool = True) -> None:
@@ -58,7 +58,11 @@ class ComparisonState:
             before = content["settings"]
             self.iterations = content["iterations"]
             self.trained = {name: Trained(**record) for name, record in content["trained"].items()}
-            differing = differences(*_shared(before, self.settings), nested=True)
+            differing = [
+                sentence
+                for old, new in _shared(before, self.settings)
+                for sentence in differences(old, new, nested=True)
+            ]
             grown = {key: before[key] | self.settings[key] for key in GROWING}
         if differing:
             raise InputError(
@@ -77,15 +81,13 @@ class ComparisonState:
         write_record(self.path, content)
 
 
-def _shared(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings that both name, those of the `GROWING` beside the others."""
-    old = {key: before[key] for key in now if key not in GROWING}
-    new = {key: now[key] for key in old}
+def _shared(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[dict, dict]]:
+    """What both name: of the settings that must stay, and of each of `GROWING`."""
+    fixed = [key for key in now if key not in GROWING]
+    yield {key: before[key] for key in fixed}, {key: now[key] for key in fixed}
     for group in GROWING:
         both = before[group].keys() & now[group].keys()
-        old |= {key: before[group][key] for key in both}
-        new |= {key: now[group][key] for key in both}
-    return old, new
+        yield {key: before[group][key] for key in both}, {key: now[group][key] for key in both}
 
 
 def refuse_others(out: Path) -> None:

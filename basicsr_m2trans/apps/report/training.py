@@ -5,7 +5,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,17 @@ class Trained:
     checkpoint: str
 
 
+@dataclass(frozen=True)
 class Trainer:
     """Trains in the folder of a comparison: options/, logs/ and experiments/ below it.
 
     Args:
-        out: the comparison's folder.
+        out: the comparison's folder, as an absolute path.
         inherited: open files that the training processes keep open, such as the comparison's lock.
     """
 
-    def __init__(self, out: Path, inherited: Iterable[int] = ()) -> None:
-        self.out = out.resolve()
-        self.inherited = tuple(inherited)
+    out: Path
+    inherited: Sequence[int] = ()
 
     def train(
         self, opt: dict[str, Any], max_seconds: float | None, report: Callable[[TrainingLog], None]
@@ -59,8 +59,7 @@ class Trainer:
 
         Args:
             opt: the run's complete options.
-            max_seconds: stop at the first checkpoint after so much time in training steps; None for
-                no limit.
+            max_seconds: stop at the first checkpoint after so long in training steps, if not None.
             report: called about twice a second with what the log says.
 
         Raises:
@@ -71,8 +70,7 @@ class Trainer:
         if (
             max_seconds is None and opt["model_type"] == "M2TransModel"
         ):  # others cannot delete checkpoints
-            # The one to resume from, and the one before it; a time budget may end at an earlier
-            # one.
+            # The one to resume from and the one before it; a time budget may end at another.
             opt = opt | {"logger": opt["logger"] | {"keep_last": 2}}
         used_up_at, last = None, "latest"
 
@@ -86,8 +84,7 @@ class Trainer:
             # Iterations after a checkpoint are logged when its files are complete.
             if state is None or not used_up_at <= int(state.stem) < log.iteration:
                 return False
-            # Not the one that the trainer saves when it is stopped, which is some iterations
-            # further.
+            # Not the one that the trainer saves when it is stopped, some iterations further.
             last = state.stem
             return True
 

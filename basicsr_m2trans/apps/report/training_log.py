@@ -15,8 +15,7 @@ _START = re.compile(r".* INFO: Start training from epoch: \d+, iter: (?P<iter>\d
 _METRIC = re.compile(r"^\s*# (?P<name>\w+): (?P<value>-?[\d.]+|inf|nan)")
 _VALIDATION = " INFO: Validation "
 _END = " INFO: End of training"
-# BasicSR logs the mean time since its timer began anew, which it does at each start and after so
-# many iterations.
+# BasicSR logs the mean time since each start, and anew after so many iterations.
 TIMER_ITERATIONS = 201
 
 
@@ -65,8 +64,7 @@ def read_training_log(folder: Path, total: int) -> TrainingLog:
     """
     files = sorted(folder.glob("train_*.log"), key=lambda path: path.stat().st_mtime)
     logs = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in files]
-    # By iteration, because clocks may be set back; a stable sort leaves starts at the same
-    # iteration in order of time.
+    # By iteration, because clocks may be set back; starts at the same one stay in order of time.
     logs.sort(key=_first_iteration)
     return parse_training_log(itertools.chain(*logs), total)
 
