@@ -9,7 +9,12 @@ import pytest
 from hypothesis import settings
 
 # Small files and networks that tests of several rooms use (tests/fixtures).
-pytest_plugins = ["fixtures.images", "fixtures.prepared_sets", "fixtures.upscalers"]
+pytest_plugins = [
+    "fixtures.images",
+    "fixtures.prepared_sets",
+    "fixtures.upscalers",
+    "fixtures.file_server",
+]
 
 # Property tests try the same examples in every run; `pytest --hypothesis-profile=default` tries new
 # ones.

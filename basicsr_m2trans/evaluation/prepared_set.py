@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from basicsr_m2trans.checkpoints import networks
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.evaluation.set_folders import prepared_dataset
-from basicsr_m2trans.utils.atomic import write_atomic
-from basicsr_m2trans.utils.csv_text import csv_text
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -39,7 +38,7 @@ class Scores:
             for protocol in PROTOCOLS
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, csv_text(("image", "protocol", *METRICS), rows).encode())
+        write_csv(path, [("image", "protocol", *METRICS), *rows])
 
     @classmethod
     def read(cls, path: Path) -> "Scores":

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from basicsr_m2trans.apps.analysis.manifold import Manifold
-from basicsr_m2trans.utils.atomic import write_atomic
-from basicsr_m2trans.utils.csv_text import csv_text
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.figures import save_figure
 
 if TYPE_CHECKING:
@@ -20,27 +19,24 @@ def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
         manifolds: of one or several networks.
         folder: exists.
     """
-    points = csv_text(
-        ("network", "image", "distance", "pseudo_label", "layer", "x", "y"),
-        (
-            (manifold.name, image, float(distance), int(label), number, float(x), float(y))
-            for manifold in manifolds
-            for number, points in enumerate(manifold.layers, start=1)
-            for image, distance, label, (x, y) in zip(
-                manifold.images, manifold.distances, manifold.labels, points, strict=True
-            )
-        ),
+    header = ("network", "image", "distance", "pseudo_label", "layer", "x", "y")
+    points = (
+        (manifold.name, image, float(distance), int(label), number, float(x), float(y))
+        for manifold in manifolds
+        for number, points in enumerate(manifold.layers, start=1)
+        for image, distance, label, (x, y) in zip(
+            manifold.images, manifold.distances, manifold.labels, points, strict=True
+        )
     )
-    trustworthiness = csv_text(
-        ("network", "layer", "trustworthiness"),
-        (
-            (manifold.name, number, value)
-            for manifold in manifolds
-            for number, value in enumerate(manifold.trustworthiness, start=1)
-        ),
+    trustworthiness = (
+        (manifold.name, number, value)
+        for manifold in manifolds
+        for number, value in enumerate(manifold.trustworthiness, start=1)
     )
-    write_atomic(folder / "coordinates.csv", points.encode())
-    write_atomic(folder / "trustworthiness.csv", trustworthiness.encode())
+    write_csv(folder / "coordinates.csv", [header, *points])
+    write_csv(
+        folder / "trustworthiness.csv", [("network", "layer", "trustworthiness"), *trustworthiness]
+    )
     save_figure(manifold_figure(manifolds), folder / "mda.png")
 
 

@@ -15,7 +15,7 @@ from basicsr_m2trans.apps.annotation.state import Description, open_state
 from basicsr_m2trans.data.captions import COLUMNS
 from basicsr_m2trans.data.images import decode_image, list_images, to_tensor
 from basicsr_m2trans.utils.atomic import write_atomic
-from basicsr_m2trans.utils.csv_text import csv_text
+from basicsr_m2trans.utils.csv_file import csv_text
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import image_name
 
@@ -226,4 +226,4 @@ def _csv(chosen: dict[str, Description]) -> str:
         (name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}")
         for name, found in chosen.items()
     )
-    return csv_text((*COLUMNS, *REGION_COLUMNS), rows)
+    return csv_text([(*COLUMNS, *REGION_COLUMNS), *rows])

@@ -7,7 +7,7 @@ from basicsr_m2trans.apps.report.complexity import Complexity
 from basicsr_m2trans.apps.report.summary import CONFIDENCE, Cell, Difference, Key
 from basicsr_m2trans.apps.report.training import Trained
 from basicsr_m2trans.evaluation.protocols import LOWER_IS_BETTER, METRICS, PROTOCOLS
-from basicsr_m2trans.utils.csv_text import csv_text
+from basicsr_m2trans.utils.csv_file import csv_text
 
 DIGITS = {"psnr": 2, "ssim": 4, "fsim": 4, "gmsd": 4}
 # Tables I and II of the paper.
@@ -206,4 +206,4 @@ def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
         )
         for key, cell in cells.items()
     )
-    return csv_text((*header, *difference), rows)
+    return csv_text([(*header, *difference), *rows])
