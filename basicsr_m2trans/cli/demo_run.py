@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from basicsr_m2trans.utils.errors import InputError
-from basicsr_m2trans.utils.yaml_file import OptionFile
 
 TRAIN_OPTIONS = Path("options/demo/train_M2Trans_x2.yml")
 TEST_OPTIONS = Path("options/demo/test_M2Trans_x2.yml")
@@ -41,7 +40,7 @@ def run_demo() -> None:
             raise InputError(
                 f"{path} is not below the current directory; run the demo in the project's folder"
             )
-    train, test = (OptionFile.read(path).opt for path in (TRAIN_OPTIONS, TEST_OPTIONS))
+    train, test = _read(TRAIN_OPTIONS), _read(TEST_OPTIONS)
     _make_data(train["scale"])
     half = train["train"]["total_iter"] // 2
     _launch(
@@ -74,6 +73,12 @@ def run_demo() -> None:
     ):
         print(f"{name + ':':12}{place}")
     print(f"{'time:':12}{time.monotonic() - start:.0f} s")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _title(text: str) -> None:
