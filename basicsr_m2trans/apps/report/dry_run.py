@@ -15,7 +15,8 @@ from basicsr_m2trans.utils.yaml_file import leaves
 if TYPE_CHECKING:
     from basicsr_m2trans.apps.report.comparison import Comparison
 
-# Options of a network that every comparison gives by itself or that are the same for all.
+# Of the options of a network, those that every comparison gives by itself or that are the same for
+# all.
 COMMON_KEYS = ("type", "upscale", "num_in_ch", "num_out_ch", "in_chans", "img_range", "rgb_mean")
 WIDTH = 120
 
@@ -45,8 +46,8 @@ def describe(comparison: "Comparison") -> str:
 
 
 def _row(comparison: "Comparison", state: ComparisonState, run: Run) -> list[str]:
-    count, tests = comparison.counts[run.method, run.scale], comparison.settings.tests
-    size = ["-", "-"]
+    count = comparison.counts[run.method, run.scale]
+    tests, size = comparison.settings.tests, ["-", "-"]
     if count.total:
         size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
     measured = ", ".join(test for test in tests if comparison.scores_file(run, test).is_file())
@@ -72,7 +73,9 @@ def _length(comparison: "Comparison", state: ComparisonState, run: Run) -> str:
 
 
 def _method(comparison: "Comparison", run: Run) -> Iterator[str]:
-    """The network of a method at one scale, how it is trained, and what is changed in its file."""
+    """The network of a method at one scale, how it is trained, and what is changed in its option
+    file.
+    """
     base, path = comparison.bases[run.setting], _option_file(comparison, run)
     network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
     values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]
