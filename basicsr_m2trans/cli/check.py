@@ -22,12 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", type=Path, metavar="FILE", help="write the JSON schema for editors to FILE"
     )
+    parser.add_argument(
+        "--schema-of", choices=("option-file", "plan"), default="option-file", help="what it is of"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each file that is right and a report for each other one; with --schema write
-    the schema.
-    """
+    """Print a line for each right file and a report for each other one; write the schema."""
     import json
 
     from basicsr_m2trans.apps.report.plan import is_plan
@@ -38,9 +39,12 @@ def run(args: argparse.Namespace) -> int:
     if not args.files and args.schema is None:
         raise InputError("nothing to check; name option files, or --schema FILE")
     if args.schema:
-        from basicsr_m2trans.options.json_schema import json_schema
+        from basicsr_m2trans.apps.report.plan_keys import PLAN
+        from basicsr_m2trans.options.json_schema import json_schema, schema_of
 
-        write_atomic(args.schema, json.dumps(json_schema(), indent=1).encode())
+        plan = args.schema_of == "plan"
+        schema = schema_of(PLAN, "Plan of m2trans compare") if plan else json_schema()
+        write_atomic(args.schema, json.dumps(schema, indent=1).encode())
     status = 0
     for path in args.files:
         kind = "option file"

@@ -7,7 +7,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +26,14 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
     Args:
         opt: an option file without the sections in which something is known to be wrong.
     """
-    builders = {
+    import torch
+
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = torch.optim.Adam(weights)
+    builders: dict[tuple[str, ...], Callable[[dict[str, Any]], object]] = {
         ("network_g",): build_network,
-        ("train", "optim_g"): _build_optimizer,
-        ("train", "scheduler"): _build_scheduler,
+        ("train", "optim_g"): lambda settings: _build(optimizer_classes(), weights, settings),
+        ("train", "scheduler"): lambda settings: _build(scheduler_classes(), optimizer, settings),
     }
     for key, build in builders.items():
         settings = section(opt, *key)
@@ -68,19 +72,9 @@ def build_network(network_g: dict[str, Any]) -> "nn.Module":
             return network_class(**arguments)
 
 
-def _build_optimizer(optim_g: dict[str, Any]) -> None:
-    import torch
-
-    arguments = dict(optim_g)
-    optimizer_classes()[arguments.pop("type")]([torch.nn.Parameter(torch.zeros(1))], **arguments)
-
-
-def _build_scheduler(scheduler: dict[str, Any]) -> None:
-    import torch
-
-    arguments = dict(scheduler)
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    scheduler_classes()[arguments.pop("type")](optimizer, **arguments)
+def _build(classes: Mapping[str, Any], first: object, settings: dict[str, Any]) -> object:
+    arguments = dict(settings)
+    return classes[arguments.pop("type")](first, **arguments)
 
 
 def _reason(error: Exception) -> str:

@@ -50,13 +50,7 @@ def check_file(path: str | Path, files: bool = True) -> str | None:
 
 
 def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
-    """All that is wrong with an option file.
-
-    Args:
-        file: the file and the arguments that change it.
-        mode: 'train' or 'test'.
-        files: check also what it asks of this machine.
-    """
+    """All that is wrong with an option file, and with what it asks of this machine if `files`."""
     from basicsr_m2trans.options import building
     from basicsr_m2trans.options.files import find_missing_files, find_missing_gpus
     from basicsr_m2trans.options.relations import find_contradictions
@@ -82,12 +76,7 @@ def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
 
 
 def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ()) -> OptionFile:
-    """Read an option file and set the values that `--force_yml` gives.
-
-    Args:
-        path: the yml file.
-        mode: 'train' or 'test'.
-        overrides: entries of the form `key:key=value`.
+    """Read an option file and set the values that `--force_yml` gives, as `resolve` does.
 
     Raises:
         InputError: the file or an override cannot be read, or one of the sections that BasicSR

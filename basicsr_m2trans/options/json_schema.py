@@ -1,4 +1,4 @@
-"""The table of keys as a JSON schema, with which editors complete and check option files."""
+"""Tables of keys as JSON schemas, with which editors complete and check option files and plans."""
 
 from types import NoneType
 from typing import Any
@@ -25,9 +25,15 @@ def json_schema() -> dict[str, Any]:
     """
     definitions: dict[str, Any] = {}
     train, test = (_value_schema(option_file(mode), definitions) for mode in ("train", "test"))
-    title, condition = "Option file of basicsr_m2trans", {"required": ["train"]}
-    schema = {"$schema": DRAFT, "title": title, "if": condition, "then": train, "else": test}
-    return schema | {"$defs": definitions}
+    schema = {"if": {"required": ["train"]}, "then": train, "else": test, "$defs": definitions}
+    return {"$schema": DRAFT, "title": "Option file of basicsr_m2trans"} | schema
+
+
+def schema_of(value: Value, title: str) -> dict[str, Any]:
+    """JSON schema of another file, of which `value` describes all that it holds."""
+    definitions: dict[str, Any] = {}
+    schema = _value_schema(value, definitions)
+    return {"$schema": DRAFT, "title": title} | schema | {"$defs": definitions}
 
 
 def _value_schema(value: Value, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,15 @@ DATA_SETS = {
 }
 
 
+PATH = {
+    "pretrain_network_g": TEXT,
+    "param_key_g": TEXT,
+    "strict_load_g": FLAG,
+    "resume_state": TEXT,
+    "ignore_resume_networks": Value((str, list, NoneType)),
+}
+
+
 def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
     """What an option file holds.
 
@@ -91,18 +100,48 @@ def option_file(mode: str, model_type: Any = DESCRIBED_MODELS[0]) -> Value:
     """
     training, described = mode == "train", model_type in DESCRIBED_MODELS
     others = None if described else ANYTHING
+    train_set = {"train": _section(_data_sets(training), required=training)}
+    datasets = Section(train_set, others=_section(_data_sets(False), required=True))
+    optimizers = _typed("optimizer", optimizer_classes(), ("params",))
+    schedulers = _typed("scheduler", scheduler_classes(), ("optimizer", "last_epoch"))
+    train = {
+        "optim_g": _section(optimizers, required=described),
+        "scheduler": _section(schedulers, required=described),
+        "total_iter": ITERATIONS,
+        "warmup_iter": Value((float,), minimum=-1),
+        "ema_decay": Value((float,), minimum=0, maximum=1),
+        "pixel_opt": _section(_losses()),
+        "perceptual_opt": _section(_losses()),
+        "semantic_opt": _section(_losses()),
+    }
+    val = {
+        "val_freq": ITERATIONS if training else Value((float,)),
+        "save_img": Value((bool,), required=True),
+        "suffix": TEXT,
+        "pbar": FLAG,
+        "metrics": _section(Section({}, others=_section(_metrics(), required=True))),
+        "tile": Value((int, NoneType)),
+    }
+    logger = {
+        "print_freq": ITERATIONS,
+        "save_checkpoint_freq": ITERATIONS,
+        "use_tb_logger": Value((bool, NoneType), required=True),
+        "wandb": _section(Section({"project": TEXT, "resume_id": TEXT})),
+    }
+    train |= _nullable(from_signature(TrainingOptions))
+    logger |= _nullable(from_signature(CheckpointOptions, given=("metrics",)))
     keys = {
         "name": REQUIRED_TEXT,
         "model_type": Value((str,), required=True, choices=tuple(_registered("MODEL"))),
         "scale": COUNT,
         "num_gpu": Value((int, str), required=True, choices=("auto",), minimum=0),
         "manual_seed": SEED,
-        "datasets": _section(_datasets(training), required=True),
+        "datasets": _section(datasets, required=True),
         "network_g": _section(networks(), required=described),
-        "path": _section(_path(others), required=True),
-        "train": _section(_train(others), required=training),
-        "val": _section(_val(training, others), required=not training),
-        "logger": _section(_logger(), required=training),
+        "path": _section(Section(PATH, others, MAKES_A_FOLDER), required=True),
+        "train": _section(Section(train, others), required=training),
+        "val": _section(Section(val, others), required=not training),
+        "logger": _section(Section(logger), required=training),
         "find_unused_parameters": FLAG,
         "dist_params": _section(Section({}, others=ANYTHING)),
     }
@@ -194,12 +233,7 @@ def scheduler_classes() -> dict[str, Any]:
     }
 
 
-def _datasets(training: bool) -> Section:
-    keys = {"train": _section(_dataset(training), required=training)}
-    return Section(keys, others=_section(_dataset(False), required=True))
-
-
-def _dataset(training: bool) -> TypedSection:
+def _data_sets(training: bool) -> TypedSection:
     """Every registered data set; `training` requires what only a training set needs."""
     loader = {
         "name": REQUIRED_TEXT,
@@ -220,56 +254,6 @@ def _dataset(training: bool) -> TypedSection:
     sections = {name: Section(loader, others=ANYTHING) for name in _registered("DATASET")}
     described = {name: Section(loader | patches | keys) for name, keys in DATA_SETS.items()}
     return TypedSection("training data set" if training else "data set", sections | described)
-
-
-def _path(others: Value | None) -> Section:
-    keys = {
-        "pretrain_network_g": TEXT,
-        "param_key_g": TEXT,
-        "strict_load_g": FLAG,
-        "resume_state": TEXT,
-        "ignore_resume_networks": Value((str, list, NoneType)),
-    }
-    return Section(keys, others, unknown=MAKES_A_FOLDER)
-
-
-def _train(others: Value | None) -> Section:
-    described = others is None
-    optimizers = _typed("optimizer", optimizer_classes(), ("params",))
-    schedulers = _typed("scheduler", scheduler_classes(), ("optimizer", "last_epoch"))
-    keys = {
-        "optim_g": _section(optimizers, required=described),
-        "scheduler": _section(schedulers, required=described),
-        "total_iter": ITERATIONS,
-        "warmup_iter": Value((float,), minimum=-1),
-        "ema_decay": Value((float,), minimum=0, maximum=1),
-        "pixel_opt": _section(_losses()),
-        "perceptual_opt": _section(_losses()),
-        "semantic_opt": _section(_losses()),
-    }
-    return Section(keys | _nullable(from_signature(TrainingOptions)), others)
-
-
-def _val(training: bool, others: Value | None) -> Section:
-    keys = {
-        "val_freq": ITERATIONS if training else Value((float,)),
-        "save_img": Value((bool,), required=True),
-        "suffix": TEXT,
-        "pbar": FLAG,
-        "metrics": _section(Section({}, others=_section(_metrics(), required=True))),
-        "tile": Value((int, NoneType)),
-    }
-    return Section(keys, others)
-
-
-def _logger() -> Section:
-    keys = {
-        "print_freq": ITERATIONS,
-        "save_checkpoint_freq": ITERATIONS,
-        "use_tb_logger": Value((bool, NoneType), required=True),
-        "wandb": _section(Section({"project": TEXT, "resume_id": TEXT})),
-    }
-    return Section(keys | _nullable(from_signature(CheckpointOptions, given=("metrics",))))
 
 
 def _nullable(section: Section) -> dict[str, Value]:

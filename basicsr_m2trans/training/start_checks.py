@@ -62,8 +62,7 @@ def _changes(given: dict[str, Any], saved: dict[str, Any], title: str = "") -> I
 
 
 def kept_settings(opt: dict[str, Any], state: dict[str, Any]) -> list[str]:
-    """What a training state says otherwise of optimizer and learning rate than the option file, for
-    the log.
+    """What a training state says otherwise of optimizer and learning rate, for the log.
 
     Args:
         opt: the option file.
@@ -127,9 +126,7 @@ def _listed(value: Any) -> Any:
 
 
 def early_end(opt: dict[str, Any]) -> list[str]:
-    """That a training ends before its learning rate has fallen, in a sentence for the log; none
-    where it does not.
-    """
+    """A sentence for the log where a training ends before its learning rate has fallen."""
     train = section(opt, "train")
     periods, total = section(train, "scheduler").get("periods"), train.get("total_iter", 0)
     if not periods or not 0 < total < sum(periods):

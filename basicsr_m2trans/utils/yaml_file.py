@@ -1,7 +1,7 @@
 """A file of options with the places of its keys, and the report of all that is wrong with it."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,7 @@ class OptionFile:
     def read(
         cls, path: str | Path, overrides: Sequence[str] = (), kind: str = "option file"
     ) -> "OptionFile":
-        """Read a file and set the values that `--force_yml` gives.
-
-        Args:
-            path: the yml file.
-            overrides: entries of the form `key:key=value`, whose values mean what they mean to
-                BasicSR.
-            kind: what messages call the file; one of `EXAMPLES`.
+        """Read a file and set the values that `--force_yml` gives by entries `key:key=value`.
 
         Raises:
             InputError: the file cannot be read, holds no options, or has a section that holds
@@ -105,39 +99,23 @@ class OptionFile:
         if problems:
             raise InputError(self.report(problems), problems)
 
-    def put(
-        self,
-        key: tuple[str, ...],
-        value: Any,
-        place: str,
-        places: Mapping[tuple[str, ...], str] = {},
-    ) -> None:
-        """Set the value of a key in an existing section.
-
-        Args:
-            key: its path from the top.
-            value: replaces what was there.
-            place: where the value is given.
-            places: where the keys are given that it holds.
-        """
+    def put(self, key: tuple[str, ...], value: Any, place: str) -> None:
+        """Set the value of a key, given at `place`, in an existing section."""
         section = self.opt
         for name in key[:-1]:
             section = section[name]
         section[key[-1]] = value
-        size = len(key)
-        kept = {each: where for each, where in self.places.items() if each[:size] != key}
-        below = {each: where for each, where in places.items() if each[:size] == key}
-        self.places = kept | {key: place} | below
+        kept = {each: where for each, where in self.places.items() if each[: len(key)] != key}
+        self.places = kept | {key: place}
 
     def override(self, key: str, value: str, place: str, read: Callable[[str], Any]) -> None:
         """Set the value that an argument of the command line gives.
 
         Args:
             key: its path in the form `key:key`.
-            value: its text.
+            value: its text, from which `read` makes what it is to BasicSR for `--force_yml`, where
+                `-1` is a text and `none` is empty (`forced_value`), and YAML for `--set`.
             place: the argument, as the user has written it.
-            read: what the text means. To `--force_yml` it is what it is to BasicSR, `-1` a text
-                and `none` empty (`forced_value`); to `--set` of comparisons it is YAML.
 
         Raises:
             LookupError: there is no such section; its one argument is the name that is missing.
@@ -179,7 +157,9 @@ class OptionFile:
                 self.places[path] = place
                 self._merge(changes, value, old, path)
             else:
-                self.put(path, copy.deepcopy(value), place, changes.places)
+                self.put(path, copy.deepcopy(value), place)
+                below = changes.places.items()
+                self.places |= {each: at for each, at in below if each[: len(path)] == path}
 
     def value(self, *key: str) -> Any:
         """The value of a key; None where there is none."""
@@ -269,3 +249,10 @@ def without(
         for name, value in opt.items()
         if (*key, str(name)) not in keys
     }
+
+
+def leaves(opt: dict[str, Any], key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Paths and values of all keys of `opt`, the section at `key`, that hold no section."""
+    for name, value in opt.items():
+        path = (*key, name)
+        yield from leaves(value, path) if isinstance(value, dict) else [(path, value)]

@@ -10,6 +10,7 @@ from basicsr_m2trans.options.json_schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "options").rglob("*.yml"))
+PLANS = sorted((ROOT / "plans").glob("*.yml"))
 
 
 def test_the_schema_describes_keys_as_the_checks_do():
@@ -68,3 +69,15 @@ def test_the_command_writes_the_schema(tmp_path):
     path = tmp_path / "options.schema.json"
     assert main(["check", "--schema", str(path)]) == 0
     assert json.loads(path.read_text()) == json.loads(json.dumps(json_schema()))
+
+
+@pytest.mark.parametrize("path", PLANS, ids=[path.stem for path in PLANS])
+def test_a_plan_has_a_schema_too(path, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = tmp_path / "plan.schema.json"
+    assert main(["check", "--schema", str(schema), "--schema-of", "plan"]) == 0
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text()))
+    plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert validator.is_valid(plan)
+    assert not validator.is_valid(plan | {"scales": [5]})
+    assert not validator.is_valid(plan | {"methds": {}})

@@ -11,6 +11,7 @@ from basicsr_m2trans.apps.report.settings import Run
 from basicsr_m2trans.apps.report.work import Work
 from basicsr_m2trans.options.checks import read_option_file
 from basicsr_m2trans.options.relations import section
+from basicsr_m2trans.utils.yaml_file import leaves
 
 # Of the options of a network, those that every comparison gives by itself or that are the same for
 # all.
@@ -37,35 +38,23 @@ def describe(comparison: Work) -> str:
     lines += [f"test:      {name}={folder}" for name, folder in settings.tests.items()]
     lines += [f"reference: {settings.reference}", f"out:       {comparison.out}"]
     if comparison.missing:
-        lines += [
-            "",
-            "missing:",
-            *(f"  {line}" for text in comparison.missing for line in text.splitlines()),
-        ]
+        missing = [line for text in comparison.missing for line in text.splitlines()]
+        lines += ["", "missing:", *(f"  {line}" for line in missing)]
     return "\n".join(lines)
 
 
 def _row(comparison: Work, state: ComparisonState, run: Run) -> list[str]:
     count = comparison.counts[run.method, run.scale]
-    size = (
-        [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
-        if count.total
-        else ["-", "-"]
-    )
-    measured = [
-        test for test in comparison.settings.tests if comparison.scores_file(run, test).is_file()
-    ]
+    tests, size = comparison.settings.tests, ["-", "-"]
+    if count.total:
+        size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
+    measured = ", ".join(test for test in tests if comparison.scores_file(run, test).is_file())
     done = ["trained"] if run.name in state.trained else []
-    done += [f"measured on {', '.join(measured)}"] if measured else []
-    if run.seed is None:
-        return [run.name, "-", *size, "-", "; ".join(done) or "to do"]
-    return [
-        run.name,
-        str(_option_file(comparison, run)),
-        *size,
-        _length(comparison, state, run),
-        "; ".join(done) or "to do",
-    ]
+    done += [f"measured on {measured}"] if measured else []
+    trained = run.seed is not None
+    path = str(_option_file(comparison, run)) if trained else "-"
+    length = _length(comparison, state, run) if trained else "-"
+    return [run.name, path, *size, length, "; ".join(done) or "to do"]
 
 
 def _option_file(comparison: Work, run: Run) -> Path:
@@ -89,19 +78,17 @@ def _method(comparison: Work, run: Run) -> Iterator[str]:
     network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
     values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]
     yield f"{run.setting}: {', '.join([network['type'], *values])}"
-    losses = [
-        section(train, key).get("type") for key in train if key.endswith("_opt") and train[key]
-    ]
+    losses = [section(train, key).get("type") for key in train if key.endswith("_opt")]
     yield (
         f"  HR patch {data.get('gt_size')}, batch {data.get('batch_size_per_gpu')}, "
         f"{train['optim_g']['type']} at {train['optim_g']['lr']}, {train['scheduler']['type']}, "
-        f"{' + '.join(map(str, losses))}"
+        f"{' + '.join(loss for loss in losses if loss)}"
     )
     before = read_option_file(path, "train").opt
     make_paths_absolute(before)
-    changed = ", ".join(_changes(before, base))
+    changed = ", ".join(_changes(before, base)) or "nothing"
     yield from textwrap.wrap(
-        f"changed: {changed or 'nothing'}",
+        f"changed: {changed}",
         WIDTH,
         initial_indent="  ",
         subsequent_indent="    ",
@@ -111,41 +98,26 @@ def _method(comparison: Work, run: Run) -> Iterator[str]:
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What a method has other than its option file, and what it lacks; the data are the
-    comparison's.
-    """
-    old, new = dict(_values(before)), dict(_values(now))
+    """What a method has other than its option file, and what it lacks, apart from the data."""
+    old, new = dict(leaves(before)), dict(leaves(now))
     for key, value in new.items():
         if old.get(key, ()) != value and not _is_of_the_data(key):
             yield f"{':'.join(key)}={'~' if value is None else value}"
+    sections = {key[:size] for key in new for size in range(1, len(key) + 1)}
     lacking: dict[tuple[str, ...], None] = {}
     for key in old:
-        # A section that has become a value, such as `~`, or a value that has become a section is
-        # named above.
-        named = any(each[: len(key)] == key[: len(each)] for each in new)
+        # A section that has become a value, such as `~`, or the reverse is named above.
+        named = key in sections or any(key[:size] in new for size in range(1, len(key)))
         if not named and not _is_of_the_data(key):
             # A section that is gone is named as a whole.
-            ends = (
-                end
-                for end in range(1, len(key))
-                if not any(each[:end] == key[:end] for each in new)
-            )
-            lacking[key[: next(ends, len(key))]] = None
+            above = (key[:size] for size in range(1, len(key)))
+            lacking[next((each for each in above if each not in sections), key)] = None
     yield from (f"without {':'.join(key)}" for key in lacking)
 
 
 def _is_of_the_data(key: tuple[str, ...]) -> bool:
     # A comparison's data sets are of one type, unless the changes name another.
     return key[0] == "datasets" and key[2] in SET_KEYS and key[2] != "type"
-
-
-def _values(
-    section: dict[str, Any], above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, value in section.items():
-        yield from (
-            _values(value, (*above, name)) if isinstance(value, dict) else [((*above, name), value)]
-        )
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -46,16 +46,13 @@ SET_KEYS = (
     "meta_info_file",
     "captions",
 )
-# The arguments of the command line that stand for those keys.
-ARGUMENTS = {
-    "data": "--data",
-    "methods": "--methods",
-    "scales": "--scales",
-    "seeds": "--seeds",
-    "iterations": "--iters",
-    "minutes": "--time-budget",
-    "validations": "--validations",
-}
+# Arguments that have other names than the keys of plans for which they stand.
+ARGUMENTS = {"iterations": "--iters", "minutes": "--time-budget"}
+
+
+def argument(key: str) -> str:
+    """The argument of the command line that stands for a key of a plan."""
+    return ARGUMENTS.get(key, f"--{key}")
 
 
 def deciding_keys(key: str) -> tuple[str, ...]:
@@ -163,15 +160,13 @@ def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ())
     Raises:
         InputError: there is at least one problem or text.
     """
-    settings: dict[Problem, list[str]] = {}
+    having: dict[Problem, list[str]] = {}
     for setting, found in problems.items():
         for problem in dict.fromkeys(found):
-            settings.setdefault(problem, []).append(setting)
-    groups: dict[tuple[str, ...], list[Problem]] = {}
-    for problem, having in settings.items():
-        groups.setdefault(tuple(having), []).append(problem)
+            having.setdefault(problem, []).append(setting)
     reports = list(dict.fromkeys(texts))
-    for names, group in groups.items():
+    for names in dict.fromkeys(map(tuple, having.values())):
+        group = [problem for problem, settings in having.items() if tuple(settings) == names]
         subject = f"methods {first_few(names)} have" if names[1:] else f"method {names[0]} has"
         reports.append(reported(subject, group))
     if reports:
@@ -243,7 +238,7 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> I
     elif dot and target != method:
         return
     elif deciding_keys(key):
-        deciding = " or ".join(ARGUMENTS[each] for each in deciding_keys(key))
+        deciding = " or ".join(map(argument, deciding_keys(key)))
         text = f"a comparison sets {key} by itself; see {deciding}"
         yield Problem((), text, "leave it out", place)
     else:

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from basicsr_m2trans.apps.report.methods import deciding_keys
+from basicsr_m2trans.apps.report.methods import argument, deciding_keys
 from basicsr_m2trans.apps.report.plan_keys import KEYS, NUMBER_ABOVE_0, PLAN, SCALES, scale_key
 from basicsr_m2trans.apps.report.settings import BICUBIC, Method, Settings, method_name
 from basicsr_m2trans.utils.errors import InputError, Problem
 from basicsr_m2trans.utils.names import first_few
-from basicsr_m2trans.utils.yaml_file import OptionFile
+from basicsr_m2trans.utils.yaml_file import OptionFile, leaves
 
-# Keys that a comparison cannot do without, and the arguments that stand for them.
-REQUIRED = {"data": "--data", "methods": "--methods", "scales": "--scales", "out": "--out"}
+# Keys that a comparison cannot do without.
+REQUIRED = ("data", "methods", "scales", "out")
 # Methods give their names to files, and are named in `--iters N,METHOD=N` and `--set
 # METHOD.key=value`.
 METHOD_NAME = re.compile(r"\w[\w.+-]*")
@@ -141,15 +141,11 @@ def _source(file: OptionFile, plan: str) -> str:
 
 
 def _contradictions(file: OptionFile) -> Iterator[Problem]:
-    """What the keys of a plan say about each other, and what only a comparison knows of its values.
-
-    Args:
-        file: a plan of which every value has the right type.
-    """
+    """What only a comparison knows of the values of a plan, all of the right type."""
     content, methods = file.opt, _methods(file)
-    for key, argument in REQUIRED.items():
+    for key in REQUIRED:
         if not content.get(key):
-            yield Problem((key,), "is missing", f"add it to the plan, or give {argument}")
+            yield Problem((key,), "is missing", f"add it to the plan, or give {argument(key)}")
     for path in _holders(file):
         if file.value(*path, "seeds") == []:
             yield Problem((*path, "seeds"), "is empty", "name at least one, or remove it")
@@ -166,7 +162,7 @@ def _contradictions(file: OptionFile) -> Iterator[Problem]:
     for name, definition in methods.items():
         yield from _method_problems(name, definition or {}, content.get("scales"))
     for path in _changed_sections(file):
-        for changed in _keys(file.value(*path) or {}):
+        for changed, _ in leaves(file.value(*path) or {}):
             deciding = " or ".join(deciding_keys(":".join(changed)))
             if deciding:
                 text = "is set by the comparison itself"
@@ -196,11 +192,9 @@ def _method_problems(
 
 
 def _idle_scales(file: OptionFile, planned: list[int] | None) -> Iterator[Problem]:
-    """What is given for single scales, at which nothing of the plan is trained.
+    """What is given for single scales at which nothing is trained.
 
-    Args:
-        file: a plan of which every value has the right type.
-        planned: the scales of the plan itself, of which arguments may choose some; None for all.
+    Not meant are those that the plan has and arguments leave out; `planned` has the plan's own.
     """
     for path in _holders(file):
         own = file.value(*path, "scales") if path else None
@@ -242,12 +236,6 @@ def _changed_sections(file: OptionFile) -> Iterator[tuple[str, ...]]:
         yield (*path, "changes")
         scale_changes = file.value(*path, "scale_changes") or {}
         yield from ((*path, "scale_changes", scale) for scale in scale_changes)
-
-
-def _keys(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The paths of all values that are no sections."""
-    for name, value in values.items():
-        yield from ((name, *key) for key in _keys(value)) if isinstance(value, dict) else [(name,)]
 
 
 def _lengths(content: dict[str, Any], definition: dict[str, Any]) -> dict[int, int]:

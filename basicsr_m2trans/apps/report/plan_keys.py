@@ -45,4 +45,4 @@ KEYS = {
     "panels": TEXTS,
     "options": TEXT,
 }
-PLAN = Value((dict,), section=Section(KEYS))
+PLAN = Value((dict,), required=True, section=Section(KEYS))

@@ -74,9 +74,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a comparison; `seed` is None for bicubic interpolation, which has nothing to
-    train.
-    """
+    """One training of a comparison; `seed` is None for bicubic interpolation, which needs none."""
 
     method: str
     scale: int
@@ -94,9 +92,7 @@ class Run:
 
 
 def plan_runs(methods: Iterable[Method], scales: Iterable[int]) -> list[Run]:
-    """All runs of a comparison, scale by scale and seed by seed, so that early results compare all
-    methods.
-    """
+    """All runs, scale by scale and seed by seed, so that early results compare all methods."""
     methods = list(methods)
     seeds = list(dict.fromkeys(seed for method in methods for seed in method.seeds)) or [0]
     return [
