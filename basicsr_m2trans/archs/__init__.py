@@ -1,5 +1,4 @@
-"""Networks: plain PyTorch modules that know nothing of BasicSR; `basicsr_m2trans.register()`
-registers them.
+"""Networks: plain PyTorch modules; `basicsr_m2trans.register()` gives them to BasicSR.
 
 `hat_arch.HAT` is not imported here, because spandrel imports torchvision, which may need a repair
 first.

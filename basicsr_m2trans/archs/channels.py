@@ -5,9 +5,7 @@ from typing import Any
 
 
 def input_channels(network_g: Mapping[str, Any]) -> int:
-    """Channels of the input image of a section `network_g`, under the names that the architectures
-    give them.
-    """
+    """Channels of the input image of a section `network_g`, under the architectures' names."""
     settings = network_g.get(
         "network", network_g
     )  # GlobalSkip has the wrapped network's settings inside

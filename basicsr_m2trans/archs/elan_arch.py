@@ -22,8 +22,7 @@ SHIFTS = ((1, 2), (1, 0), (2, 1), (0, 1), (1, 1))
 
 
 class ELAN(nn.Module):
-    """The super-resolution network: 3x3 convolution, ELABs with a residual around them, 3x3
-    convolution, pixel shuffle.
+    """The network: 3x3 convolution, ELABs with a residual, 3x3 convolution, pixel shuffle.
 
     Input of any size is reflected at its right and bottom edge to multiples of the windows, and the
     output is cropped. The defaults are the baseline of the M2Trans paper (Sec. V-A: 150 channels),
@@ -89,9 +88,7 @@ class ELAN(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H,
-        upscale * W).
-        """
+        """(N, num_in_ch, H, W), RGB in [0, 1] -> (N, num_out_ch, upscale * H, upscale * W)."""
         return enlarge_padded(self._enlarge, x, self.size_multiple)
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -100,12 +97,9 @@ class ELAN(nn.Module):
 
 
 class SharedAttentionBlocks(nn.Module):
-    """Consecutive ELABs (Fig. 2), of which the first computes attention maps and the others reuse
-    them.
+    """Consecutive ELABs (Fig. 2): the first computes attention maps, the others reuse them.
 
-    Args:
-        num_feat, num_share, expansion, window_sizes: see `ELAN`.
-        shifted: whether the windows are shifted by half their size.
+    Arguments as of `ELAN`; `shifted`: whether the windows are shifted by half their size.
     """
 
     def __init__(
@@ -155,8 +149,7 @@ class LocalFeatureExtraction(nn.Module):
 
 
 class ShiftConv(nn.Module):
-    """1x1 convolution of features whose groups are shifted by one pixel to the sides or not at all
-    (Sec. 3.2).
+    """1x1 convolution of features, four fifths of them shifted by one pixel (Sec. 3.2).
 
     The shifts are a fixed depthwise convolution; what comes in at the edges is zero. Its kernels
     are in the checkpoints, but no parameters.
@@ -178,8 +171,7 @@ class ShiftConv(nn.Module):
 
 
 class MultiScaleAttention(nn.Module):
-    """Group-wise multi-scale self-attention (Sec. 3.3): each group of channels attends within
-    windows of its own size.
+    """Group-wise multi-scale self-attention (Sec. 3.3): each group has windows of its own size.
 
     Queries are keys, so that a single projection with BatchNorm gives them and the values, and
     their product is not scaled. Shifted windows wrap around the map's edges without a mask.
@@ -233,6 +225,7 @@ class MultiScaleAttention(nn.Module):
 def to_windows(x: Tensor, size: int) -> Tensor:
     """(N, C, H, W) -> (N, windows, size^2, C), windows and their pixels row by row."""
     n, channels, height, width = x.shape
+    # (n, c, row, y, column, x) -> (n, row, column, y, x, c)
     x = x.view(n, channels, height // size, size, width // size, size)
     return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size, channels)
 
@@ -241,5 +234,6 @@ def from_windows(windows: Tensor, shape: torch.Size) -> Tensor:
     """Inverse of `to_windows` for maps of (N, any, H, W) = `shape`."""
     n, _, height, width = shape
     size = math.isqrt(windows.shape[2])
+    # (n, row, column, y, x, c) -> (n, c, row, y, column, x)
     x = windows.view(n, height // size, width // size, size, size, -1)
     return x.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, height, width)

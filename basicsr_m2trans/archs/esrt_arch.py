@@ -1,5 +1,4 @@
-"""ESRT, the efficient super-resolution transformer (Lu et al., CVPR Workshops 2022, arXiv
-2108.11084).
+"""ESRT, the efficient super-resolution transformer (Lu et al., CVPRW 2022, arXiv 2108.11084).
 
 Reads top-down as its Sec. 3: the network, its blocks of convolutional and transformer backbone, the
 high preserving blocks (HPB) of the former and the efficient transformer (ET) of the latter.
@@ -21,8 +20,7 @@ TOKEN_PARTS = 4
 
 
 class ESRT(nn.Module):
-    """The super-resolution network: 3x3 convolution, backbone blocks, and the sum of two upsampling
-    tails.
+    """The network: 3x3 convolution, backbone blocks, and the sum of two upsampling tails.
 
     One tail enlarges the fused outputs of all blocks, the other the first features. Images of any
     size, odd ones included, are taken as they are; only those with a side of one pixel are padded
@@ -70,9 +68,7 @@ class ESRT(nn.Module):
         self.up = nn.Sequential(upsampler(upscale, num_feat), ConvReLU(num_feat, num_out_ch, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1 -> (N, num_out_ch, upscale * H,
-        upscale * W).
-        """
+        """(N, num_in_ch, H, W), RGB in [0, 1] -> (N, num_out_ch, upscale * H, upscale * W)."""
         return enlarge_padded(self._enlarge, x, 2 if min(x.shape[-2:]) == 1 else 1)
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -85,9 +81,7 @@ class ESRT(nn.Module):
 
 
 class BackboneBlock(nn.Module):
-    """Three high preserving blocks in a row, whose fused outputs pass an efficient transformer
-    (Fig. 2).
-    """
+    """Three high preserving blocks, whose fused outputs pass an efficient transformer (Fig. 2)."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -141,9 +135,7 @@ class HighPreservingBlock(nn.Module):
 
 
 class AdaptiveResidualFeatureBlock(nn.Module):
-    """ARFB (Sec. 3.2.3): two residual units, their outputs fused and weighted, with learned scales
-    on all sums.
-    """
+    """ARFB (Sec. 3.2.3): two residual units, fused and weighted; learned scales on all sums."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -167,9 +159,7 @@ class AdaptiveResidualFeatureBlock(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Convolution to half the width, PReLU and convolution back, with learned scales on both sides
-    of the sum.
-    """
+    """Convolution to half the width, PReLU, convolution back; learned scales on both summands."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -196,9 +186,7 @@ class EfficientTransformer(nn.Module):
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, dim // 4), "fc2": nn.Linear(dim // 4, dim)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, num_feat, H, W) -> (N, num_feat, H, W): the sum over all neighbourhoods that a pixel
-        is in.
-        """
+        """(N, num_feat, H, W) -> (N, num_feat, H, W): sums over each pixel's neighbourhoods."""
         tokens = F.unfold(x, 3, padding=1).transpose(1, 2)
         tokens = tokens + self.atten(self.norm1(tokens))
         tokens = tokens + self.mlp["fc2"](F.relu(self.mlp["fc1"](self.norm2(tokens))))
@@ -206,8 +194,7 @@ class EfficientTransformer(nn.Module):
 
 
 class EfficientAttention(nn.Module):
-    """Efficient multi-head attention (EMHA, Sec. 3.3.1): half the width, and four parts of the
-    tokens on their own.
+    """Efficient multi-head attention (EMHA, Sec. 3.3.1): half the width, tokens in four parts.
 
     The parts are consecutive rows of pixels; a remainder of up to three tokens is a fifth part.
 
@@ -234,6 +221,7 @@ class EfficientAttention(nn.Module):
             qkv = F.pad(qkv, (0, -width % 4))
         parts = []
         for part in qkv.split(count // TOKEN_PARTS, dim=1):
+            # (n, token, qkv, head, width) -> (qkv, n, head, token, width)
             query, key, value = part.permute(2, 0, 3, 1, 4)
             parts.append(F.scaled_dot_product_attention(query, key, value, scale=self.scale))
         return self.proj(torch.cat(parts, dim=2)[..., :width].transpose(1, 2).flatten(2))
@@ -283,9 +271,7 @@ class Scale(nn.Module):
 
 
 def upsampler(upscale: int, num_feat: int) -> nn.Sequential:
-    """(N, num_feat, H, W) -> (N, num_feat, upscale * H, upscale * W): 3x3 convolutions and pixel
-    shuffles.
-    """
+    """3x3 convolutions and pixel shuffles: (N, C, H, W) -> (N, C, upscale * H, upscale * W)."""
     layers: list[nn.Module] = []
     for step in (2, 2) if upscale == 4 else (upscale,):
         layers += [nn.Conv2d(num_feat, num_feat * step**2, 3, padding=1), nn.PixelShuffle(step)]
@@ -293,7 +279,5 @@ def upsampler(upscale: int, num_feat: int) -> nn.Sequential:
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, corner to corner: (N, C, h, w) -> (N, C, H, W) with the height and
-    width of `like`.
-    """
+    """Bilinear, corner to corner: (N, C, h, w) -> (N, C, H, W), height and width of `like`."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)

@@ -1,5 +1,4 @@
-"""The fast path of the reconstruction module M_RC (Eq. 4): high-resolution features never leave the
-cache.
+"""The fast path of the reconstruction M_RC (Eq. 4): large features never leave the cache.
 
 The readable definition is `M2Trans.tail`; this computes the same from the same parameters, in
 strips of rows. The features at high resolution are many times larger than all others and are read
@@ -23,15 +22,10 @@ MIN_ROWS = 8
 
 
 def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
-    """Compute `tail(x)`.
+    """Compute `tail(x)`: (N, C, H, W), best channels-last -> (N, num_out_ch, s * H, s * W).
 
-    Args:
-        x: (N, C, H, W), best channels-last in memory.
-        tail: (1x1 convolution, pixel shuffle, GELU) once or twice, then a 3x3 convolution with
-            reflect padding.
-
-    Returns:
-        (N, num_out_ch, s * H, s * W).
+    `tail` is (1x1 convolution, pixel shuffle, GELU) once or twice, then a 3x3 convolution with
+    reflect padding.
     """
     *expansions, last = (layer for layer in tail if isinstance(layer, nn.Conv2d))
     factors = [layer.upscale_factor for layer in tail if isinstance(layer, nn.PixelShuffle)]
@@ -57,9 +51,7 @@ def _expand(x: Tensor, expansion: nn.Conv2d, scale: int) -> Tensor:
     channels = x.shape[1]
 
     def by_pixel(values: Tensor) -> Tensor:
-        """Rows in the order dy, dx, c instead of c, dy, dx: each high-resolution pixel is then one
-        run of memory.
-        """
+        """Rows in the order dy, dx, c instead of c, dy, dx: a new pixel is one run of memory."""
         return values.unflatten(0, (channels, scale**2)).transpose(0, 1).flatten(0, 1)
 
     bias = None if expansion.bias is None else by_pixel(expansion.bias)

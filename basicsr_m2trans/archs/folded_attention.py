@@ -1,5 +1,4 @@
-"""The fast path of one branch: wavelets and positions folded into the projections, windows read
-once.
+"""The fast path of a branch: wavelets and positions folded into projections, one read of x.
 
 The readable definition is `CFTM.attend` with `HaloAttention`; this computes the same from the same
 parameters, by three identities. First, a branch has one head and the Haar transform T is
@@ -49,6 +48,7 @@ def folded_attention(x: Tensor, attention: HaloAttention, haar: Tensor) -> Tenso
     windows = tokens.to(query.dtype).view(n, rows, columns, size, size, attention.dim)
     out = pointwise(window_attention(query, windows, attention.halo_size), value_weight)
     out += tokens
+    # (n, row, column, y, x, dy, dx, c) -> (n, row, y, dy, column, x, dx, c)
     out = out.view(n, rows, columns, size, size, block, block, channels).permute(
         0, 1, 3, 5, 2, 4, 6, 7
     )
@@ -56,20 +56,16 @@ def folded_attention(x: Tensor, attention: HaloAttention, haar: Tensor) -> Tenso
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear` of (N, A, B, C), on CPUs as a 1x1 convolution, which oneDNN
-    computes faster.
-    """
+    """`F.linear` of (N, A, B, C), on CPUs as a 1x1 convolution, which oneDNN computes faster."""
     if not x.is_cpu:
         return F.linear(x, weight, bias)
     return F.conv2d(x.permute(0, 3, 1, 2), weight[..., None, None], bias).permute(0, 2, 3, 1)
 
 
 def folded_weights(attention: HaloAttention, haar: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of the queries, (d + 2 * key size, d), scaled by d^-0.5, and of the values, (d, d),
-    for blocks.
+    """Weights of the queries, (d + 2 * key size, d), scaled by d^-0.5, and of the values, (d, d).
 
-    Args:
-        attention, haar: see `folded_attention`.
+    Both are for blocks of pixels; `attention` and `haar` as in `folded_attention`.
     """
     dim = attention.dim
     query, key, value = attention.qkv_conv.weight.view(3, dim, dim)

@@ -51,6 +51,7 @@ class HaloAttention(nn.Module):
         """(N, d, H, W) -> (N, windows, window_size^2, d)."""
         size = self.window_size
         n, d, height, width = x.shape
+        # (n, d, row, y, column, x) -> (n, row, column, y, x, d)
         x = x.view(n, d, height // size, size, width // size, size)
         return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size, d)
 
@@ -63,9 +64,7 @@ class HaloAttention(nn.Module):
         return windows.view(n, d, size * size, -1).permute(0, 3, 2, 1).contiguous()
 
     def position(self) -> Tensor:
-        """(10, 10, d) with default sizes: what is added to the keys of every window, by row and by
-        column.
-        """
+        """(key size, key size, d): what is added to the keys of every window, by row and column."""
         size = self.rel_h.shape[1]
         parts = (self.rel_h[0].expand(size, size, -1), self.rel_w[0].expand(size, size, -1))
         return torch.cat(parts, dim=-1)
@@ -74,5 +73,6 @@ class HaloAttention(nn.Module):
         """Inverse of `_query_windows` for a map of the given shape."""
         size = self.window_size
         n, d, height, width = shape
+        # (n, row, column, y, x, d) -> (n, d, row, y, column, x)
         x = windows.view(n, height // size, width // size, size, size, d)
         return x.permute(0, 5, 1, 3, 2, 4).reshape(shape)

@@ -1,5 +1,4 @@
-"""HAT, the hybrid attention transformer (Chen et al., CVPR 2023, arXiv 2205.04437), as spandrel has
-it.
+"""HAT, the hybrid attention transformer (Chen et al., CVPR 2023, arXiv 2205.04437).
 
 spandrel 0.4.2 (https://github.com/chaiNNer-org/spandrel, MIT) carries the authors' network
 (repository XPixelGroup/HAT, Apache-2.0) as a plain trainable module, with the names and settings of
@@ -22,7 +21,5 @@ class HAT(SpandrelHAT):
     """
 
     def check_image_size(self, x: Tensor) -> Tensor:
-        """Pad to multiples of the window, as spandrel does; its own padding fails on images smaller
-        than it.
-        """
+        """Pad to multiples of the window; spandrel's own padding fails on smaller images."""
         return pad_to_multiple(x, self.window_size)

@@ -1,6 +1,4 @@
-"""Instance normalisation of channels-last maps, accurate and without a pass over memory more than
-it needs.
-"""
+"""Instance normalisation of channels-last maps: accurate, with few passes over memory."""
 
 from typing import Any
 
@@ -14,18 +12,11 @@ ROWS_AT_ONCE = 32
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """`torch.nn.InstanceNorm2d` without parameters, which takes several times longer on
-    channels-last maps.
+    """`torch.nn.InstanceNorm2d` without parameters, several times faster on channels-last maps.
 
-    Statistics are float32 or wider whatever the type of x, and so is all arithmetic but one product
-    of the backward pass, whose rounding averages out. Normalisation by `batch_norm` or `group_norm`
-    would lose one or two digits on the CPU.
-
-    Args:
-        x: (N, C, H, W).
-
-    Returns:
-        (N, C, H, W), of the type and memory format of x.
+    (N, C, H, W) keeps its type and memory format. Statistics are float32 or wider whatever the type
+    of x, and so is all arithmetic but one product of the backward pass, whose rounding averages
+    out. Normalisation by `batch_norm` or `group_norm` would lose one or two digits on the CPU.
     """
     return _InstanceNorm.apply(x)
 

@@ -1,6 +1,4 @@
-"""Interpolation as a network without parameters, so that it runs through the same test pipeline as
-all others.
-"""
+"""Interpolation as a network without parameters, for the same test pipeline as all others."""
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +11,7 @@ REACH = 3
 
 
 class Bicubic(nn.Module):
-    """Bicubic enlargement as MATLAB's `imresize` computes it: Keys' kernel with a = -1/2, image
-    mirrored at its edges.
+    """Bicubic upscaling as MATLAB's `imresize`: Keys' kernel with a = -1/2, mirrored edges.
 
     Args:
         upscale: a whole number of at least 1.

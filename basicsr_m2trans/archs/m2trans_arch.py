@@ -27,8 +27,7 @@ BRANCH_LEVELS = (0, 1, 2, 2)
 
 
 class M2Trans(nn.Module):
-    """The super-resolution network of Fig. 1(a): head (Eq. 1), CFTM blocks (Eq. 2-3) and
-    reconstruction (Eq. 4).
+    """The network of Fig. 1(a): head (Eq. 1), CFTM blocks (Eq. 2-3), reconstruction (Eq. 4).
 
     Input of any size is reflected at its right and bottom edge to multiples of 32 (two wavelet
     levels times windows of 8), and the output is cropped. With default settings it has 3,613,120 /
@@ -36,8 +35,7 @@ class M2Trans(nn.Module):
 
     Args:
         upscale: 2, 3 or 4.
-        num_in_ch: channels of the input image.
-        num_out_ch: channels of the output image.
+        num_in_ch, num_out_ch: channels of the input and output image.
         num_feat: width C of the features, a multiple of 8.
         num_block: number n of coarse-to-fine transformer modules (Sec. V-A: 8).
         img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
@@ -136,14 +134,7 @@ class M2Trans(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge a batch of images.
-
-        Args:
-            x: (N, num_in_ch, H, W), RGB in [0, 1], any H, W >= 1.
-
-        Returns:
-            (N, num_out_ch, upscale * H, upscale * W), clamped to [0, 1].
-        """
+        """(N, num_in_ch, H, W), RGB -> (N, num_out_ch, s * H, s * W), in [0, 1]; H, W >= 1."""
         image, (height, width) = x, x.shape[-2:]
         x = pad_to_multiple(x, 32) * self.img_range
         if self.fast:
@@ -164,15 +155,11 @@ class M2Trans(nn.Module):
         return [block for block in self.body if isinstance(block, CFTM)]
 
     def reconstruct(self, features: Tensor) -> Tensor:
-        """M_RC (Eq. 4): (N, num_feat, H, W) -> (N, num_out_ch, upscale * H, upscale * W); reaches 2
-        pixels far.
-        """
+        """M_RC (Eq. 4): (N, C, H, W) -> (N, num_out_ch, s * H, s * W); reaches 2 pixels far."""
         return reconstruct_in_strips(features, self.tail) if self.in_strips else self.tail(features)
 
     def interpolate(self, x: Tensor) -> Tensor:
-        """What the global skip adds: (N, C, H, W) -> (N, C, upscale * H, upscale * W); reaches 2
-        pixels far.
-        """
+        """What the global skip adds, (N, C, H, W) -> (N, C, s * H, s * W); reaches 2 pixels far."""
         return F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
 
 
@@ -190,9 +177,7 @@ def paper_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: boo
 
 
 def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool) -> nn.Sequential:
-    """Two 3x3 convolutions around a pixel shuffle; at x4 it doubles the size, and a second one
-    makes the result.
-    """
+    """Two 3x3 convolutions around a pixel shuffle, and at x4 another shuffle at the end."""
     first, second = (2, 2) if upscale == 4 else (upscale, 1)
     width = num_feat // 2
 
@@ -211,8 +196,7 @@ def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool
 
 
 class CFTM(nn.Module):
-    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10), and residual convolution blocks behind
-    it if wanted.
+    """Coarse-to-fine transformer module (Fig. 2, Eq. 5-10), with residual blocks behind if wanted.
 
     The released code normalises the input (InstanceNorm without parameters), halves the sum of Eq.
     9, and adds the module's input to the output of Eq. 10; the paper's equations leave these three
@@ -260,9 +244,7 @@ class CFTM(nn.Module):
         return isinstance(self.norm, nn.InstanceNorm2d)
 
     def mix(self, x: Tensor) -> Tensor:
-        """The module without normalisation and residual: (N, C, H, W), normalised ->
-        (N, C, H, W).
-        """
+        """The module without normalisation and residual: (N, C, H, W) -> (N, C, H, W)."""
         outputs: list[Tensor] = []
         for index, group in enumerate(x.chunk(NUM_BRANCHES, dim=1)):  # Eq. 5
             if outputs:
@@ -275,9 +257,7 @@ class CFTM(nn.Module):
         return (self.attn1, self.attn2, self.attn3, self.attn4)[branch]
 
     def attend(self, branch: int, x: Tensor) -> Tensor:
-        """x plus the attention of one branch between its wavelet transforms and their inverses (Eq.
-        6-8).
-        """
+        """x plus a branch's attention between wavelet transforms and their inverses (Eq. 6-8)."""
         if self.fast and isinstance(self.wavelet, HaarTransform):
             return folded_attention(
                 x, self.attention(branch), self.wavelet.matrix(self.levels[branch])
@@ -292,9 +272,7 @@ class CFTM(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x plus two 3x3 convolutions with a ReLU between them, the block of EDSR (Lim et al., CVPR
-    Workshops 2017).
-    """
+    """x plus two 3x3 convolutions with a ReLU between them, as in EDSR (Lim et al., CVPRW 2017)."""
 
     def __init__(self, num_feat: int, bias: bool) -> None:
         super().__init__()

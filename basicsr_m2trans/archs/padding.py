@@ -7,18 +7,11 @@ from torch import Tensor
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Reflect `x` at its right and bottom edge until both sides are multiples of `multiple`.
+    """Reflect (..., H, W), H, W >= 1, at its right and bottom edge up to multiples of `multiple`.
 
     Equal to `torch.nn.functional.pad(..., mode='reflect')` where that works; where the padding
     reaches the size of the map, the reflection goes on back and forth, and a side of one pixel is
-    repeated.
-
-    Args:
-        x: (..., H, W), any H, W >= 1.
-        multiple: size to round up to.
-
-    Returns:
-        (..., H', W') with H' and W' rounded up; `x` itself if nothing is missing.
+    repeated. Returns `x` itself if nothing is missing.
     """
     for dim in (-2, -1):
         size = x.shape[dim]
@@ -31,15 +24,9 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def enlarge_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int) -> Tensor:
-    """Enlarge images of any size with a network that takes only multiples of `multiple`.
+    """Upscale (N, C, H, W), H, W >= 1, with a network that takes only multiples of `multiple`.
 
-    Args:
-        network: maps (N, C, H', W') to (N, C', upscale * H', upscale * W') for multiples H' and W'.
-        x: (N, C, H, W), any H, W >= 1; reflected at its right and bottom edge.
-        multiple: what both sides of the network's input must be multiples of.
-
-    Returns:
-        (N, C', upscale * H, upscale * W): the network's output without what comes from the padding.
+    The network's output (N, C', upscale * H', upscale * W') is cropped to what is not from padding.
     """
     height, width = x.shape[-2:]
     padded = pad_to_multiple(x, multiple)

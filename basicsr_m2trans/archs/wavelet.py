@@ -1,5 +1,4 @@
-"""Discrete wavelet transforms between the branches of the coarse-to-fine transformer (Sec. III-B,
-Eq. 6 and 8).
+"""Discrete wavelet transforms between the branches of a CFTM (Sec. III-B, Eq. 6 and 8).
 
 All transforms here share one layout: the sub-bands LL, HL, LH, HH lie one after the other along the
 channels, HL holds the differences along the width and LH those along the height.
@@ -15,14 +14,7 @@ MAX_LEVELS = 2
 
 
 def haar_dwt(x: Tensor) -> Tensor:
-    """One level of the orthonormal 2-D Haar transform.
-
-    Args:
-        x: (N, C, H, W) with even H and W.
-
-    Returns:
-        (N, 4C, H/2, W/2): sub-bands LL, HL, LH, HH along the channels.
-    """
+    """One orthonormal Haar transform: (N, C, H, W), even H and W -> (N, 4C, H/2, W/2)."""
     top_left, top_right = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
     bottom_left, bottom_right = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
     ll = top_left + top_right + bottom_left + bottom_right
@@ -33,14 +25,7 @@ def haar_dwt(x: Tensor) -> Tensor:
 
 
 def haar_idwt(x: Tensor) -> Tensor:
-    """Inverse of `haar_dwt`.
-
-    Args:
-        x: (N, 4C, H, W), sub-bands LL, HL, LH, HH along the channels.
-
-    Returns:
-        (N, C, 2H, 2W).
-    """
+    """Inverse of `haar_dwt`: (N, 4C, H, W) -> (N, C, 2H, 2W)."""
     ll, hl, lh, hh = x.chunk(4, dim=1)
     top = torch.stack((ll - hl - lh + hh, ll + hl - lh - hh), dim=-1)
     bottom = torch.stack((ll - hl + lh - hh, ll + hl + lh + hh), dim=-1)
@@ -48,9 +33,7 @@ def haar_idwt(x: Tensor) -> Tensor:
 
 
 def haar_matrix(levels: int) -> Tensor:
-    """(4^j, 4^j): the sub-bands, by rows, that j Haar transforms make of the pixels of a block of
-    2^j x 2^j.
-    """
+    """(4^j, 4^j): sub-bands, by rows, of a block of 2^j x 2^j pixels after j transforms."""
     pixels = torch.eye(4**levels).view(4**levels, 1, 2**levels, 2**levels)
     for _ in range(levels):
         pixels = haar_dwt(pixels)

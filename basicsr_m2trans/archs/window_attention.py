@@ -1,5 +1,4 @@
-"""Attention of windows over their halo with folded queries, the inner part of
-`folded_attention.py`, by device.
+"""Attention of windows over their halo, the inner part of `folded_attention.py`, by device.
 
 Queries have d channels that meet a key's own and further ones that meet its row and column; values
 are the keys without these. A CPU wants few windows at a time, so that their scores stay in its
@@ -24,8 +23,7 @@ FUSED_ALIGNMENT = 8
 
 
 def window_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
-    """softmax(query key') value of each window, by the implementation for its device; this alone
-    chooses it.
+    """softmax(query key') value of each window; chooses the implementation for its device.
 
     Keys and values outside the map are zero and take part in the softmax.
 
@@ -42,9 +40,7 @@ def window_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
 
 
 def key_width(dim: int, key_size: int, device: torch.device) -> int:
-    """Channels of queries and keys for d channels and (key size)^2 keys, as the device's
-    implementation wants them.
-    """
+    """Channels of queries and keys for d channels and (key size)^2 keys on a device."""
     width = dim + 2 * key_size
     return width if device.type == "cpu" else -(-width // FUSED_ALIGNMENT) * FUSED_ALIGNMENT
 
@@ -149,8 +145,7 @@ def _join(parts: list[Tensor]) -> Tensor:
 
 
 def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
-    """Windows (N, rows, columns, 8, 8, d) with their halo, zero outside the map, then row and
-    column as one-hot codes.
+    """Windows (N, rows, columns, 8, 8, d) with halo, zero outside the map, and one-hot places.
 
     Returns:
         (N, rows, columns, 10, 10, width), zero behind the codes.
@@ -167,8 +162,7 @@ def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
 
 
 def _grad_of_windows(grad_keys: Tensor, shape: torch.Size, halo: int) -> Tensor:
-    """Gradient of windows of a shape from that of their keys without codes, any shape that ends in
-    d.
+    """Gradient of windows of `shape` from that of their keys without codes, (..., d).
 
     Autograd alone would scatter that of overlapping windows element by element; here each of the
     nine neighbours' parts is added as a slice.
@@ -182,8 +176,7 @@ def _grad_of_windows(grad_keys: Tensor, shape: torch.Size, halo: int) -> Tensor:
 
 
 def _neighbour_parts(size: int, halo: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where each window with a halo takes its nine parts from: places in (N, rows, columns, y, x)
-    and their sources.
+    """A window's nine parts with its halo: places in (N, rows, columns, y, x), their sources.
 
     A window's own pixels come from itself, the halo from the windows around it; outside the map
     there is none.

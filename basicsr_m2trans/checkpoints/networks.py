@@ -43,8 +43,7 @@ def shipped_models(folder: Path = PRETRAINED) -> list[str]:
 
 
 def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
-    """The file that `model` means: a path, or the name of a network in `folder`, such as
-    `m2trans-x2`.
+    """The file that `model` means: a path, or the name of a network in `folder` (`m2trans-x2`).
 
     Raises:
         InputError: there is neither, and the names in `folder` are listed; or the file in `folder`
@@ -72,8 +71,7 @@ def find_model(model: str | Path, folder: Path = PRETRAINED) -> Path:
 def load_network(
     path: Path, scale: int | None = None, arch: str | None = None, options: Path | None = None
 ) -> TrainedNetwork:
-    """Build the network of a BasicSR checkpoint and load its weights: the average `params_ema`
-    where there is one.
+    """Build the network of a BasicSR checkpoint with its weights, `params_ema` if it has them.
 
     The network's settings are those of the option file, else those that `M2TransModel` has written
     into the checkpoint, else `arch` with its default settings and `scale`.
@@ -101,8 +99,7 @@ def load_network(
 
 
 def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
-    """An untrained network in evaluation mode, with the settings of an option file's section of
-    that name.
+    """An untrained network in evaluation mode from an option file's section `network_g`.
 
     Raises:
         InputError: the architecture does not take these settings; `source` is named.
@@ -119,14 +116,20 @@ def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
         ) from error
 
 
-def load_checkpoint(network: nn.Module, architecture: str, path: Path) -> None:
-    """Load a checkpoint's weights, the average `params_ema` where there is one, into a network that
-    was built for them.
+def trained_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
+    """The network of a section `network_g`, with a checkpoint's weights as `load_network` has them.
+
+    Args:
+        network_g: the section; only `load_network` finds it in the checkpoint itself.
+        checkpoint: None for a network without parameters.
 
     Raises:
         InputError: the file cannot be read, or its weights are those of another network.
     """
-    _load_weights(network, architecture, _read_entries(path), path)
+    network = build_network(network_g, f"network_g of {network_g['type']}")
+    if checkpoint is not None:
+        _load_weights(network, network_g["type"], _read_entries(checkpoint), checkpoint)
+    return network
 
 
 def _read_entries(path: Path) -> Mapping[str, Any]:

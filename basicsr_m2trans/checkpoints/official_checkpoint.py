@@ -1,5 +1,4 @@
-"""Reads the checkpoints that the authors of M2Trans, ELAN and ESRT publish or that their training
-code writes.
+"""Reads the checkpoints of the authors of M2Trans, ELAN and ESRT.
 
 Each method is told by a weight that only it has, and its settings are read off the shapes of its
 weights.
@@ -27,8 +26,7 @@ Weights = dict[str, Tensor]
 def read_official_checkpoint(
     path: str | Path, num_block: int | None = None
 ) -> tuple[Weights, dict[str, Any]]:
-    """The weights under this project's names, and the section `network_g` of the network that they
-    belong to.
+    """The weights under this project's names, and the section `network_g` of their network.
 
     Args:
         path: file with the weights themselves or with an entry `model_state_dict` of them

@@ -1,5 +1,4 @@
-"""M2Trans for spandrel (https://github.com/chaiNNer-org/spandrel), the loader that image programs
-share.
+"""M2Trans for spandrel (https://github.com/chaiNNer-org/spandrel), a loader of networks.
 
 spandrel 0.4.2 tells networks by the names of their weights and does not know M2Trans. After
 `add_to_spandrel()`, `spandrel.ModelLoader().load_from_file` opens this project's .pth and
@@ -108,7 +107,5 @@ def _reconstruction(
 
 
 def add_to_spandrel() -> None:
-    """Let every `spandrel.ModelLoader` of this process recognise M2Trans; calling it again changes
-    nothing.
-    """
+    """Let every `spandrel.ModelLoader` of this process know M2Trans; may be called again."""
     MAIN_REGISTRY.add(ArchSupport.from_architecture(M2TransArchitecture()), ignore_duplicates=True)

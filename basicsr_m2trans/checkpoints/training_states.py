@@ -1,6 +1,4 @@
-"""Checkpoints of a training run on disk: for each iteration a network file and the state to go on
-from.
-"""
+"""Checkpoints of a training run on disk: a network file and a state for each iteration."""
 
 import zipfile
 from pathlib import Path
@@ -11,23 +9,18 @@ from basicsr_m2trans.utils.errors import InputError
 
 
 def training_states(folder: str | Path) -> list[Path]:
-    """The files `<iteration>.state` in `folder`, which need not exist; that of the highest
-    iteration first.
-    """
+    """The files `<iteration>.state` in `folder`, if it exists; the latest iteration first."""
     states = [path for path in Path(folder).glob("*.state") if path.stem.isdigit()]
     return sorted(states, key=lambda path: int(path.stem), reverse=True)
 
 
 def latest_training_state(folder: str | Path) -> Path | None:
-    """The file `<iteration>.state` of the highest iteration in `folder`, or None where there is
-    none.
-    """
+    """The file `<iteration>.state` of the highest iteration in `folder`, or None."""
     return next(iter(training_states(folder)), None)
 
 
 def read_whole_checkpoint(path: str | Path) -> Any:
-    """Read a file written by `torch.save` to the CPU, as `weights.read_checkpoint` does, after
-    checking all its bytes.
+    """Read a file written by `torch.save` to the CPU after checking all its bytes.
 
     Such a file is a zip archive, which ends with its list of contents and has a CRC-32 of every
     entry: a torn file lacks the first, a changed one fails the second, so no other checksum is
@@ -54,8 +47,7 @@ def _entries_are_whole(path: str | Path) -> bool:
 
 
 def read_training_state(path: str | Path) -> dict[str, Any]:
-    """Read a `.state` file of BasicSR to the CPU; the optimizer moves its tensors to its
-    parameters' device.
+    """Read a `.state` file of BasicSR to the CPU; the optimizer moves its tensors itself.
 
     Returns:
         The iteration and epoch of the file and the state dictionaries of `optimizers` and
@@ -86,14 +78,12 @@ def read_training_state(path: str | Path) -> dict[str, Any]:
 
 
 def delete_older_checkpoints(models: Path, states: Path, newest: int, keep: int) -> None:
-    """Delete network `net_g` and state of the iterations before `newest`, except the last `keep -
-    1` of them.
+    """Delete networks and states before iteration `newest`, but the last `keep - 1` of them.
 
     Files of later iterations, and networks without a number such as `net_g_latest.pth`, stay.
 
     Args:
-        models: folder of the networks.
-        states: folder of the training states.
+        models, states: folders of the networks and of the training states.
         newest: iteration of a complete checkpoint.
         keep: number of checkpoints to keep, the newest included; at least 1.
     """

@@ -13,8 +13,7 @@ from basicsr_m2trans.utils.errors import InputError
 
 
 def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> Any:
-    """Read a file written by `torch.save` that holds nothing but tensors and plain Python values,
-    or safetensors.
+    """Read tensors and plain Python values that `torch.save` has written, or safetensors.
 
     Args:
         file: a path or an open binary file; a path that ends in .safetensors is read as that.
@@ -92,15 +91,9 @@ def check_weights(
 ) -> None:
     """Compare names and shapes of weights, since loading them partly would leave the rest random.
 
-    Args:
-        given: the file's weights.
-        expected: the network's own.
-        source: the file's name.
-        network: the network's name.
-
     Raises:
-        InputError: a weight is missing, left over or of another shape; the first few of each are
-            named.
+        InputError: a weight of `source` is missing, left over or of another shape; the first few
+            of each are named.
     """
     problems = [f"missing: {name}" for name in expected if name not in given]
     problems += [f"not part of {network}: {name}" for name in given if name not in expected]

@@ -65,9 +65,7 @@ def _name(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run benchmarks one after the other, or list them all; returns the first exit status that is
-    not 0.
-    """
+    """Run benchmarks in turn, or list them; returns the first exit status that is not 0."""
     import subprocess
     import sys
 

@@ -1,6 +1,4 @@
-"""`m2trans convert`: a checkpoint of the authors of M2Trans, ELAN or ESRT -> a
-BasicSR checkpoint.
-"""
+"""`m2trans convert`: the authors' checkpoint of M2Trans, ELAN or ESRT -> BasicSR's layout."""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Frozen image-text encoders behind one interface (`base.ImageTextEncoder`), chosen by name in
-option files.
-"""
+"""Frozen image-text encoders behind one interface, chosen by name in option files."""
 
 import importlib
 from collections.abc import Mapping

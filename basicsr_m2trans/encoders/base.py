@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Resize (N, C, H, W) to (N, C, size, size) by antialiased bicubic interpolation, as image
-    processors do.
+    """(N, C, H, W) -> (N, C, size, size), antialiased bicubic, as image processors do.
 
     The result can leave [0, 1] by a little at sharp edges; gradients pass.
     """
@@ -20,9 +19,14 @@ def resize(images: Tensor, size: int) -> Tensor:
     )
 
 
+def luma(images: Tensor) -> Tensor:
+    """(N, 3, H, W) RGB -> (N, 1, H, W), ITU-R BT.601 luma."""
+    red, green, blue = images.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
 class ImageTextEncoder(nn.Module, ABC):
-    """A pair of encoders E_i and E_t into one space (Sec. III-C, Eq. 11), frozen and always in eval
-    mode.
+    """Encoders E_i and E_t into one space (Sec. III-C, Eq. 11), frozen and in eval mode.
 
     Gradients pass through `encode_image` to the images; no parameter ever requires one. Subclasses
     build their parameters and then call `freeze()`.
@@ -34,16 +38,12 @@ class ImageTextEncoder(nn.Module, ABC):
         self.eval()
 
     def train(self, mode: bool = True) -> "ImageTextEncoder":  # noqa: ARG002
-        """Stay in eval mode: a prior that changes its dropout or statistics would
-        not be a prior.
-        """
+        """Stay in eval mode: a prior with changing dropout or statistics would be none."""
         return super().train(False)
 
     @abstractmethod
     def encode_image(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [0, 1] -> (N, D) of unit length; the encoder resizes and normalises
-        as it needs.
-        """
+        """(N, 3, H, W) RGB in [0, 1] -> (N, D) of unit length, after its own preprocessing."""
 
     @abstractmethod
     def encode_text(self, captions: Sequence[str]) -> Tensor:

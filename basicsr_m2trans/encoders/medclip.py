@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
-from basicsr_m2trans.encoders.base import ImageTextEncoder, resize
+from basicsr_m2trans.encoders.base import ImageTextEncoder, luma, resize
 from basicsr_m2trans.utils.errors import InputError
 
 CHECKPOINT_URL = "https://storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
@@ -107,11 +107,7 @@ class MedCLIPModel(nn.Module):
         return F.normalize(self.text_model.projection_head(states.mean(dim=(0, 2))), dim=-1)
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Load a checkpoint strictly: old or new Swin names, with or without a `module.` prefix.
-
-        Args:
-            weights: parameter name -> tensor.
-            source: name of the file, for messages.
+        """Load the weights of the file `source` strictly: old or new Swin names, `module.` or not.
 
         Raises:
             InputError: a weight is missing, left over or of another shape.
@@ -119,9 +115,7 @@ class MedCLIPModel(nn.Module):
         self.load_state_dict(self.state_dict() | self.fitting_weights(weights, source), strict=True)
 
     def fitting_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        """A checkpoint's weights under this model's names; arguments and errors are those of
-        `load_weights`.
-        """
+        """A checkpoint's weights under this model's names; arguments as `load_weights`."""
         given = {
             _current_name(key): value
             for key, value in weights.items()
@@ -173,8 +167,7 @@ class MedCLIPEncoder(ImageTextEncoder):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, 512) of unit length."""
-        red, green, blue = resize(images, IMAGE_SIZE).split(1, dim=1)
-        grey = 0.299 * red + 0.587 * green + 0.114 * blue
+        grey = luma(resize(images, IMAGE_SIZE))
         return self.model.image_features(((grey - PIXEL_MEAN) / PIXEL_STD).expand(-1, 3, -1, -1))
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
@@ -191,8 +184,7 @@ class MedCLIPEncoder(ImageTextEncoder):
 
 
 def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read MedCLIP's weights from the published archive or the file inside it, running no code from
-    the file.
+    """Read MedCLIP's weights from the published archive or the file in it, running no code.
 
     Raises:
         InputError: no such file, or not a file of plain weights; the message says where the file
@@ -227,8 +219,7 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def packed_weights(path: Path) -> str | None:
-    """Name of the weights' file inside the published archive; None if `path` is not such an
-    archive.
+    """Name of the weights' file inside the published archive; None if `path` is something else.
 
     A file written by torch.save is a zip archive too, but never holds this name.
 
@@ -256,9 +247,7 @@ class _Tower(nn.Module):
 
 
 def _current_name(key: str) -> str:
-    """The parameter's name in transformers 5.9 and later, without the prefix of
-    parallel training.
-    """
+    """The parameter's name in transformers 5.9 and later, without parallel training's prefix."""
     key = key.removeprefix("module.")
     if key.startswith("vision_model."):
         for pattern, replacement in SWIN_RENAMES:

@@ -64,8 +64,7 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
 
 
 def check_medclip(path: Path) -> None:
-    """Compare names and shapes of all weights in the archive, or in the file inside it, with the
-    model's.
+    """Compare names and shapes of all weights in the archive or the file in it with the model's.
 
     Raises:
         InputError: the file is missing, damaged or holds other weights.
@@ -151,8 +150,7 @@ def _remember(archive: Path) -> None:
 
 
 def _check_again(archive: Path) -> None:
-    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes where it has been put
-    there by hand.
+    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes if it has none.
 
     Raises:
         InputError: it is not what it was, or holds other weights.

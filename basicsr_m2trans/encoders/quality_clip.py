@@ -1,5 +1,4 @@
-"""The embedded prior: a small CLIP trained on ultrasound images degraded on purpose (see
-docs/quality-prior.md).
+"""The embedded prior: a small CLIP for the quality of ultrasound (docs/quality-prior.md).
 
 `QualityCLIP` is the network with its word list, `read_quality_clip` and `write_quality_clip` its
 file, and `QualityCLIPEncoder` what the semantic loss uses. `m2trans train-prior` trains it.
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.checkpoints.weights import check_weights
-from basicsr_m2trans.encoders.base import ImageTextEncoder
+from basicsr_m2trans.encoders.base import ImageTextEncoder, luma
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
 
@@ -86,8 +85,7 @@ class QualityCLIPEncoder(ImageTextEncoder):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1], any H, W >= 1 -> (N, 128) of unit length."""
-        red, green, blue = images.split(1, dim=1)
-        return self.model.image_features(0.299 * red + 0.587 * green + 0.114 * blue)
+        return self.model.image_features(luma(images))
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """N captions -> (N, 128) of unit length; words after the 32nd are cut."""
@@ -100,13 +98,9 @@ def split_words(caption: str) -> list[str]:
 
 
 def write_quality_clip(path: str | Path, model: QualityCLIP, metadata: Mapping[str, str]) -> None:
-    """Write weights (in half precision), word list and metadata as safetensors; the file is
-    complete or untouched.
+    """Write weights (half precision), word list and metadata as safetensors, atomically.
 
-    Args:
-        path: file in a folder that exists.
-        model: the trained network.
-        metadata: where the weights come from, as text by key.
+    `metadata` says where the weights come from, as text by key.
 
     Raises:
         OSError: the file cannot be written.

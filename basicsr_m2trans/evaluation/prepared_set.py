@@ -66,22 +66,8 @@ class Scores:
 
 
 def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """Build a network and load trained weights, averaged ones (`params_ema`) where there are any.
-
-    Args:
-        network_g: the section of that name of the option file.
-        checkpoint: a BasicSR checkpoint; None for a network without parameters.
-
-    Returns:
-        The network in evaluation mode, on the GPU if there is one.
-
-    Raises:
-        InputError: the file cannot be read or does not fit the network.
-    """
-    network = networks.build_network(network_g, f"network_g of {network_g['type']}")
-    if checkpoint is not None:
-        networks.load_checkpoint(network, network_g["type"], checkpoint)
-    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+    """`networks.trained_network`, on the GPU if there is one."""
+    return networks.trained_network(network_g, checkpoint).to(_device())
 
 
 def enlarge(network: nn.Module, lq: Tensor) -> Tensor:
@@ -153,10 +139,10 @@ def evaluate(
 
 
 def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
-    """A checkpoint's network and scale; its settings come from `options` or the checkpoint itself.
-
-    Raises:
-        InputError: the settings are not found, name no scale, or do not fit the weights.
-    """
+    """Network and scale as `networks.load_network` finds them, on the GPU if there is one."""
     trained = networks.load_network(checkpoint, options=options)
-    return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale
+    return trained.network.to(_device()), trained.scale
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

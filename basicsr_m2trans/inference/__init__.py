@@ -1,6 +1,4 @@
-"""Enlarging images of any size: M2Trans exactly and in bounded memory, other networks in
-overlapping tiles.
-"""
+"""Upscaling images of any size: M2Trans exactly, in bounded memory; other networks in tiles."""
 
 from basicsr_m2trans.inference.bounded_memory import enlarge, enlarge_strips
 from basicsr_m2trans.inference.tiles import (

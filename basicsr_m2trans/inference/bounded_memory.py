@@ -1,5 +1,4 @@
-"""M2Trans on images of any size: the result of the whole-image forward, in memory that a setting
-bounds.
+"""M2Trans on images of any size: the whole image's result in memory that a setting bounds.
 
 Tiles would change the result, because InstanceNorm takes its statistics from the whole map and
 attention reaches some 100 pixels further with each module. So the network is computed layer by
@@ -84,9 +83,7 @@ def enlarge_strips(
 
 
 def _check(net: M2Trans, images: Tensor, shape: str) -> None:
-    """Refuse networks and images that cannot be computed in strips; `shape` names the images'
-    dimensions.
-    """
+    """Refuse networks and images that cannot be computed in strips; `shape` is for the message."""
     if not isinstance(net, M2Trans):
         raise InputError(
             f"only M2Trans can be computed in strips; use enlarge_tiled for {type(net).__name__}"
@@ -106,12 +103,7 @@ def _check(net: M2Trans, images: Tensor, shape: str) -> None:
 
 
 def _strip_length(net: M2Trans, images: Tensor, max_memory: int, reserved: int = 0) -> int:
-    """The longest strip, a multiple of 32, with which the computation stays in `max_memory` MiB
-    less `reserved` bytes.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The longest strip, a multiple of 32, that stays in `max_memory` MiB less `reserved` bytes."""
     available = max_memory * MEBIBYTE - reserved
     lengths = range(ALIGNMENT, LONGEST_STRIP + 1, ALIGNMENT)
     needed = {length: _memory(net, images, length) for length in lengths}

@@ -14,8 +14,7 @@ MOST_SIZES = 4
 
 
 class CompiledNetwork:
-    """`network(images)`, compiled for the first sizes that it gets; images of other sizes are
-    computed without.
+    """`network(images)`, compiled for the first few sizes of images, as it is for others.
 
     All batches of one size of images are computed as if they had as many images as the largest so
     far: what is missing is filled up with copies, because compiling for another number takes
@@ -70,9 +69,7 @@ class CompiledNetwork:
 
 
 def missing_for_compiling(device_type: str) -> str:
-    """What `torch.compile` needs beside PyTorch and does not find, such as 'the compiler g++';
-    empty if it has all.
-    """
+    """What `torch.compile` needs and does not find, such as 'the compiler g++', or nothing."""
     if device_type == "cpu":
         names = [os.environ.get("CXX", "g++")]
     else:

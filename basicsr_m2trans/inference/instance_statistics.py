@@ -7,8 +7,7 @@ from basicsr_m2trans.archs.instance_norm import EPSILON
 
 
 class InstanceStatistics:
-    """Mean and biased variance of each image and channel, gathered from disjoint parts of a map in
-    any order.
+    """Mean and biased variance of each image and channel, gathered from disjoint parts of a map.
 
     Each part gives its mean and its sum of squared deviations from it; those are merged pairwise in
     float64 (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
@@ -35,9 +34,7 @@ class InstanceStatistics:
         self.count = total
 
     def normalise(self, x: Tensor, channels: slice) -> Tensor:
-        """What InstanceNorm2d makes of some channels and pixels of the whole map: (N, c, h, w) ->
-        (N, c, h, w).
-        """
+        """InstanceNorm2d of some channels and pixels of the map: (N, c, h, w) -> (N, c, h, w)."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         factor = (self.deviations / self.count + EPSILON).rsqrt()
         mean, factor = (values[:, channels].to(dtype) for values in (self.mean, factor))

@@ -50,8 +50,7 @@ class Enlarger:
         self._failed: Counter[torch.Size] = Counter()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W); without
-        gradient.
+        """(N, C, H, W) in [0, 1] -> (N, C', upscale * H, upscale * W), without gradient.
 
         The result has the type of `images`, also under autocast.
 

@@ -8,9 +8,7 @@ Region = tuple[slice, slice]  # rows and columns, with explicit start and stop
 
 
 def strip_region(start: int, stop: int, size: Sequence[int], dim: int) -> Region:
-    """Rows (dim -2) or columns (dim -1) from `start` to `stop` over the whole width or height of a
-    map.
-    """
+    """Rows (dim -2) or columns (dim -1) from `start` to `stop` over all of a map of `size`."""
     height, width = size
     return (
         (slice(start, stop), slice(0, width))

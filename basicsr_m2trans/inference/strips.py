@@ -67,9 +67,7 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
 
 
 class _StripwiseBlock:
-    """The state of `apply_in_strips`: how far the map is replaced, and the outputs of the branches
-    from there on.
-    """
+    """The state of `apply_in_strips`: how far the map is replaced, and the branches' outputs."""
 
     def __init__(self, block: CFTM, features: Tensor, strip: int, dim: int) -> None:
         self.block, self.features = block, features
@@ -114,9 +112,7 @@ class _StripwiseBlock:
         )
 
     def _branch_input(self, branch: int, region: Region) -> Tensor:
-        """The branch's group of normalised features, halved with the output of the branch before
-        (Eq. 5 and 9).
-        """
+        """The branch's normalised features, averaged with the branch before (Eq. 5 and 9)."""
         channels = self._channels(branch)
         group = self.features[(slice(None), channels, *region)]
         if self.block.normalises:
@@ -150,9 +146,7 @@ class _StripwiseBlock:
 
 
 def _refine_in_strips(block: CFTM, features: Tensor, strip: int, dim: int) -> None:
-    """Replace `features` by what the residual blocks behind a module make of it; arguments as of
-    `apply_in_strips`.
-    """
+    """`features` behind a module's residual blocks; arguments as of `apply_in_strips`."""
     size = features.shape[-2:]
     margin = REACH * len(block.refine)
     above = features.narrow(dim, 0, 0)  # the rows before the strip as they were

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs.padding import enlarge_padded
 from basicsr_m2trans.inference.regions import Region, with_margin
 from basicsr_m2trans.utils.errors import InputError, Problem
 
@@ -22,9 +21,7 @@ SEAM = 8
 
 @dataclass(frozen=True)
 class TilingDifference:
-    """How far tiles are from the whole image, for values in [0, 1]: the largest and the mean
-    absolute difference.
-    """
+    """How far tiles are from the whole image: largest and mean absolute difference in [0, 1]."""
 
     largest: float
     mean: float
@@ -45,7 +42,6 @@ def enlarge_tiled(
     upscale: int,
     tile: int = 192,
     overlap: int = 32,
-    multiple: int = 1,
 ) -> Tensor:
     """`net(images)` tile by tile.
 
@@ -57,8 +53,6 @@ def enlarge_tiled(
         overlap: margin around each tile that is computed and thrown away, in pixels of `images`. A
             network whose output depends on no pixel further away gives the result of the whole
             image.
-        multiple: what the sides of the network's input must be multiples of (SwinIR and HAT: the
-            window size); tiles are reflected at their right and bottom edge.
 
     Returns:
         (N, C', upscale * H, upscale * W), with the type of `images`.
@@ -74,7 +68,7 @@ def enlarge_tiled(
 
     def compute(region: Region) -> Tensor:
         x = images[(..., *region)]
-        part = enlarge_padded(net, x, multiple)
+        part = net(x)
         if part.shape[-2:] != (upscale * x.shape[-2], upscale * x.shape[-1]):
             raise InputError(
                 f"upscale is {upscale}, but the network makes {part.shape[-2:]} of {x.shape[-2:]} "
@@ -100,8 +94,7 @@ def enlarge_tiled(
 
 
 class Tiled(nn.Module):
-    """A network that enlarges in tiles, in the place of the network itself, for those whose cost
-    outgrows the image.
+    """A network that upscales in tiles, in the place of one whose cost outgrows the image.
 
     Args:
         network: as `net` of `enlarge_tiled`, like the others.
@@ -121,26 +114,16 @@ class Tiled(nn.Module):
 
 
 def tiling_difference(
-    net: nn.Module,
-    images: Tensor,
-    upscale: int,
-    tile: int = 192,
-    overlap: int = 32,
-    multiple: int = 1,
+    net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32
 ) -> TilingDifference:
-    """Difference of `enlarge_tiled`, with the same arguments, to the network on the whole of
-    `images`.
-    """
-    tiled = enlarge_tiled(net, images, upscale, tile, overlap, multiple)
+    """Difference of `enlarge_tiled` to the network on the whole image; the same arguments."""
     with torch.no_grad():
-        difference = (tiled - enlarge_padded(net, images, multiple)).abs()
+        difference = (enlarge_tiled(net, images, upscale, tile, overlap) - net(images)).abs()
     return TilingDifference(difference.max().item(), difference.mean().item())
 
 
 def _parts(length: int, tile: int) -> Iterator[slice]:
-    """Equal parts of a side, none longer than `tile`, each with half a seam more where it meets
-    another.
-    """
+    """Equal parts of a side, at most `tile` long, with half a seam more where they meet."""
     count = -(-length // tile)
     edges = [round(length * number / count) for number in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
@@ -148,9 +131,7 @@ def _parts(length: int, tile: int) -> Iterator[slice]:
 
 
 def _weights(part: slice, length: int, upscale: int, like: Tensor) -> Tensor:
-    """Weights of a part's high-resolution pixels along one side: one, but rising or falling over
-    each seam.
-    """
+    """Weights of a part's upscaled pixels along one side: one, but rising or falling at seams."""
     weights = like.new_ones((part.stop - part.start) * upscale)
     rise = (torch.arange(SEAM * upscale, dtype=like.dtype, device=like.device) + 0.5) / (
         SEAM * upscale

@@ -177,9 +177,7 @@ class Upscaler:
 
     @property
     def note(self) -> Callable[[str], object]:
-        """Called with one line for the user when images do not fit into a GPU's memory; at first
-        `warnings.warn`.
-        """
+        """Called with a line for the user when a GPU's memory does not suffice; first a warning."""
         return self._enlarge.note
 
     @note.setter
@@ -202,9 +200,7 @@ class Upscaler:
         return self._through_planes(images, self._enlarge_planes)
 
     def bicubic(self, image: np.ndarray) -> np.ndarray:
-        """The image enlarged as much by bicubic interpolation, to compare with; arguments as in
-        `__call__`.
-        """
+        """The image upscaled by bicubic interpolation, to compare with; see `__call__`."""
         return self._through_planes([image], self._bicubic)[0]
 
     def _enlarge_array(self, image: np.ndarray) -> np.ndarray:

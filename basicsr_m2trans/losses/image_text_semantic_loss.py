@@ -95,17 +95,7 @@ class ImageTextSemanticLoss(nn.Module):
     def draw_corners(
         self, count: int, height: int, width: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw the random crops of a batch.
-
-        Args:
-            count: number of images N.
-            height: H of the images in pixels.
-            width: W of the images in pixels.
-            generator: PyTorch's global one if not given.
-
-        Returns:
-            (N, K - 1, 2), top and left pixel of each crop.
-        """
+        """Random crops of a batch: (count, K - 1, 2), top and left pixel of each crop."""
         side = min(self.patch_size, height, width)
         shape = (count, self.num_patches - 1)
         tops = torch.randint(height - side + 1, shape, generator=generator)

@@ -1,5 +1,4 @@
-"""The feature similarity index FSIM and its chromatic version FSIMc (Zhang et al., 2011, ref.
-[48]).
+"""The feature similarity index FSIM, and FSIMc for colours (Zhang et al., 2011, ref. [48]).
 
 Its values are those of the library piq, which the authors used, to 1e-6. It is computed here
 because it takes most of the time of validation's metrics, and piq makes the log-Gabor filters and
@@ -73,15 +72,9 @@ def feature_similarity(img: Image, img2: Image) -> float:
 
 
 def phase_congruency(luma: Image, filters: FilterBank) -> Image:
-    """Kovesi's phase congruency PC_2, summed over orientations: how much the phases of all scales
-    agree.
+    """Kovesi's phase congruency PC_2: how much the phases of all scales agree.
 
-    Args:
-        luma: (H, W), values in [0, 255].
-        filters: `filter_bank(H, W)`.
-
-    Returns:
-        (H, W), values in [0, 1].
+    Summed over orientations, for (H, W) in [0, 255] and `filter_bank(H, W)`; (H, W) in [0, 1].
     """
     radial, angular, noise_gains = filters
     spectrum = fft.fft2(luma)
@@ -143,9 +136,7 @@ def filter_bank(height: int, width: int) -> FilterBank:
 
 
 def _frequencies(length: int) -> np.ndarray:
-    """Cycles per pixel along one side; of an odd length stretched to end at 1/2, as in Kovesi's
-    definition.
-    """
+    """Cycles per pixel along one side; odd lengths end at 1/2 too, as in Kovesi's definition."""
     return fft.fftfreq(length, (length - 1) / length if length % 2 else 1)
 
 

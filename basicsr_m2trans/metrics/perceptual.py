@@ -31,8 +31,7 @@ def calculate_fsim(
     test_y_channel: bool = False,
     **_kwargs: object,
 ) -> float:
-    """Feature similarity index; the chromatic version FSIMc for colour images (Zhang et al., 2011,
-    ref. [48]).
+    """Feature similarity index, for colour images FSIMc (Zhang et al., 2011, ref. [48]).
 
     Args:
         img: image with values in [0, 255], (H, W), (H, W, 1) grey or (H, W, 3) in the order blue,
@@ -60,8 +59,7 @@ def calculate_gmsd(
     test_y_channel: bool = False,
     **_kwargs: object,
 ) -> float:
-    """Gradient magnitude similarity deviation (Xue et al., 2014, ref. [49]); piq takes the luma of
-    colour images.
+    """Gradient magnitude similarity deviation of the luma (Xue et al., 2014, ref. [49]).
 
     Args and errors as `calculate_fsim`.
 

@@ -61,15 +61,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Check that files can be written to a folder, which need not exist yet; nothing is left of the
-    attempt.
-
-    Args:
-        folder: where results shall go.
-        option: the command's option that names it, for the message.
+    """Check that files can be written to a folder, which need not exist; leaves nothing there.
 
     Raises:
-        InputError: they cannot.
+        InputError: they cannot; the message names the command's `option`.
     """
     existing = next(
         path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()

@@ -15,8 +15,7 @@ class DownloadError(Exception):
 
 
 def download(url: str, path: Path, timeout: float = 60.0) -> None:
-    """Fetch a file with a progress bar; what `path` holds already is taken for its beginning and
-    not fetched again.
+    """Fetch a file with a progress bar; what `path` already holds is not fetched again.
 
     A transfer that breaks off is taken up again as long as each attempt adds bytes. Servers that
     cannot send a part of a file send all of it. What has arrived stays in `path`, whatever happens.

@@ -12,12 +12,7 @@ from basicsr_m2trans import Upscaler
 from basicsr_m2trans.apps.preparation.degradation import downsample_bicubic
 from basicsr_m2trans.apps.preparation.phantom import make_phantom
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.checkpoints.networks import (
-    build_network,
-    find_model,
-    load_checkpoint,
-    shipped_models,
-)
+from basicsr_m2trans.checkpoints.networks import find_model, shipped_models, trained_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,5 +54,4 @@ def test_they_fit_the_option_file_changed_as_the_page_says(scale):
         "network_g"
     ]
     settings = network_g | changes["network_g"]
-    network = build_network(settings, "docs/models.md")
-    load_checkpoint(network, settings["type"], find_model(f"m2trans-x{scale}"))
+    trained_network(settings, find_model(f"m2trans-x{scale}"))

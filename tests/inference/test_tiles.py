@@ -91,18 +91,6 @@ def test_seams_are_blended():
     assert out.diff(dim=-1).abs().max() <= 1 / 8 + 1e-6
 
 
-def test_multiple_of_a_window_size():
-    class Windowed(nn.Module):
-        def forward(self, x):
-            assert x.shape[-2] % 8 == x.shape[-1] % 8 == 0
-            return 2 * x
-
-    images = torch.rand(1, 3, 41, 23)
-    torch.testing.assert_close(
-        enlarge_tiled(Windowed(), images, 1, tile=16, overlap=3, multiple=8), 2 * images
-    )
-
-
 def test_instance_statistics_make_a_measured_difference():
     torch.manual_seed(0)
     net = M2Trans(2, num_feat=8, num_block=2)

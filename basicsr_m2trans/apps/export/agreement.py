@@ -43,14 +43,7 @@ def compare(
     tolerance: float,
     source: str,
 ) -> Agreement:
-    """Compare an exported network with `net` on uniform noise.
-
-    Args:
-        net: the network, on the CPU.
-        channels: C of its input.
-        exported: maps (1, C, H, W) to (1, C', upscale * H, upscale * W).
-        tolerance: largest difference that is accepted.
-        source: the exported file's name in messages.
+    """Compare an exported network with `net`, which takes `channels`, on uniform noise, on the CPU.
 
     Raises:
         InputError: a result has another shape, is not finite, or differs by more than `tolerance`.

@@ -49,9 +49,7 @@ class DynamicM2Trans(nn.Module):
         self.to(dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 in [0, 1], any H, W >= 1 -> (N, C', upscale * H, upscale * W)
-        float32 in [0, 1].
-        """
+        """(N, C, H, W) -> (N, C', upscale * H, upscale * W), both float32 in [0, 1]; any size."""
         height, width = images.shape[-2:]
         x = _pad_to_blocks(_pad_to_blocks(images, 2), 3).to(self.dtype) * self.img_range
         shallow = self.head(x)
@@ -122,9 +120,7 @@ class _DynamicAttention(nn.Module):
         return x + out.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(n, channels, height, width)
 
     def _places(self, windows: int, device: torch.device) -> Tensor:
-        """Indices of the rows (columns) of all windows with their halo, one window
-        after the other.
-        """
+        """Indices of the rows (columns) of all windows with their halo, window by window."""
         start = torch.arange(windows, device=device) * self.size
         return (start[:, None] + torch.arange(self.size + 2 * self.halo, device=device)).flatten()
 

@@ -23,8 +23,7 @@ def export_safetensors(
     half: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> int:
-    """Write the weights of a checkpoint under their own names, and the network's settings as JSON
-    beside them.
+    """Write the weights of a checkpoint, and the network's settings as JSON beside them.
 
     Wherever this package takes a checkpoint, it takes the file too (`weights.read_checkpoint`).
 

@@ -1,6 +1,4 @@
-"""M2Trans as a TorchScript file, for programs in C++ and others that have PyTorch but not this
-package.
-"""
+"""M2Trans as a TorchScript file, for programs that have PyTorch but not this package."""
 
 import warnings
 from pathlib import Path

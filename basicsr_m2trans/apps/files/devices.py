@@ -1,6 +1,4 @@
-"""Several devices side by side: one process for each, which gets the next file when it has room for
-it.
-"""
+"""Several devices side by side: one process each, which gets the next file when it has room."""
 
 import contextlib
 import multiprocessing
@@ -125,9 +123,7 @@ def _react(
     waiting: deque[Job],
     report: Callable[[Job], Report],
 ) -> dict[Job, Result]:
-    """Do what a process asks for by its message; the results that it reports, or that follow from
-    its end.
-    """
+    """Do what a message asks for; returns the results that it brings, or the process's end."""
     match message:
         case None:
             return {job: _failed(job, f"not done, because {worker.end()}") for job in worker.held}
@@ -178,8 +174,7 @@ class _Worker:
         raise InputError(f"device {self.device!r} cannot be used: {self.end()}")
 
     def receive(self, patience: float | None = None) -> tuple[Any, ...] | None:
-        """The next message of `_work`, waited for at most `patience` seconds, then the process is
-        killed.
+        """The next message of `_work`; after `patience` seconds without one the process is killed.
 
         None when the process has ended; nothing is left then of what it has half written.
         """

@@ -1,6 +1,4 @@
-"""What enlarging changes in the geometry that a DICOM file states: places in pixels, and the size
-of a pixel.
-"""
+"""The geometry that a DICOM file states, after upscaling: places in pixels, size of a pixel."""
 
 from typing import TYPE_CHECKING
 
@@ -22,8 +20,7 @@ _PLACES = (
 
 
 def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
-    """Adapt size, spacing, position and ultrasound regions (PS3.3, C.8.5.5) to pixels `scale` times
-    smaller.
+    """Adapt size, spacing, position and ultrasound regions (PS3.3, C.8.5.5) to smaller pixels.
 
     The centre of pixel x becomes scale * x + (scale - 1) / 2. Where DICOM wants whole numbers the
     pixel before it is named, and the physical value of a region's reference pixel is moved with it,

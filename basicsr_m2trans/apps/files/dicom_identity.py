@@ -72,9 +72,7 @@ class Deidentifier:
         self._secret = secrets.token_hex(32)
 
     def apply(self, dataset: "Dataset") -> "Dataset":
-        """The data set that remains of `dataset`, with new file meta information; both share their
-        values.
-        """
+        """What remains of `dataset`, with new file meta information; both share their values."""
         import pydicom
 
         kept = pydicom.Dataset()

@@ -55,8 +55,7 @@ class MediaFile(ABC):
 
     @abstractmethod
     def write(self, frames: Iterator[EnlargedFrame]) -> None:
-        """Write all frames to `target`, which appears when the last is written; errors leave
-        nothing.
+        """Write all frames to `target`, which appears with the last; errors leave nothing.
 
         Raises:
             InputError: `target` cannot hold them.

@@ -1,6 +1,4 @@
-"""Three stages at the same time: reading and writing in threads of their own, computing in the
-thread that asks.
-"""
+"""Three stages at once: reading and writing in threads, computing in the thread that asks."""
 
 import contextlib
 import math
@@ -67,9 +65,7 @@ def pipeline(
 
 
 class Stopped(BaseException):
-    """Ends a stage of a pipeline that is stopped; no `Exception`, so that nothing takes it for a
-    damaged file.
-    """
+    """Ends a stopped stage; no `Exception`, so that nothing takes it for a damaged file."""
 
 
 class _Switch:
@@ -109,8 +105,7 @@ class _Channel(Generic[Item]):
         self.finished = False
 
     def put(self, item: Item) -> None:
-        """Add an item when there is room; what was finished when the pipeline is stopped is not
-        lost.
+        """Add an item when there is room; items finished before a stop are not lost.
 
         Raises:
             Stopped: the pipeline was stopped.

@@ -30,8 +30,7 @@ LENS = Path(__file__).with_name("lens.js")
 
 @contextlib.contextmanager
 def running_page(upscalers: dict[str, Upscaler], port: int | None) -> Iterator[str]:
-    """Serve the page on this computer's loopback address while the block runs; all files of all
-    pages go at its end.
+    """Serve the page on the loopback address while the block runs; all its files go at the end.
 
     Sets gradio's environment variables for this process: no analytics, and a temporary folder of
     this server's own.
