@@ -1,4 +1,4 @@
-"""Frames per second of a cine loop of 640x480 enlarged x2, and of decoding and encoding it.
+"""Frames per second of a cine loop of 640x480 upscaled x2, and of decoding and encoding it.
 
 One by one and in batches of 8, the literal path and the fast one, in each precision on a GPU and in
 bfloat16 on a CPU. Goals are for `Upscaler` with `compile` on a GPU of the class of an H100; on a
@@ -33,7 +33,7 @@ FASTEST = "Upscaler, compile"
 
 
 def upscaling(network: M2Trans, frames: torch.Tensor, compile: bool = False) -> NetworkRun:
-    """Enlarging frames by `Upscaler` in bfloat16; floors are those of the network alone."""
+    """Upscaling frames by `Upscaler` in bfloat16; floors are those of the network alone."""
     upscaler = Upscaler(
         copy.deepcopy(network), 2, device=str(frames.device), precision="bfloat16", compile=compile
     )

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is enlarged, and by what."""
+    """What is upscaled, and by what."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)"
     )

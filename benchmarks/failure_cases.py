@@ -119,9 +119,9 @@ def difference(upscaler: Upscaler, hr: np.ndarray, lr: np.ndarray) -> tuple[floa
     rgb = np.ascontiguousarray(lr[..., ::-1])
     values = [
         standard_protocol(
-            to_tensor(np.ascontiguousarray(enlarged[..., ::-1]))[None], reference, upscaler.scale
+            to_tensor(np.ascontiguousarray(upscaled[..., ::-1]))[None], reference, upscaler.scale
         )["psnr"]
-        for enlarged in (upscaler.bicubic(rgb), upscaler(rgb))
+        for upscaled in (upscaler.bicubic(rgb), upscaler(rgb))
     ]
     return values[0], values[1] - values[0]
 

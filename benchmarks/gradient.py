@@ -1,6 +1,6 @@
 """Size and direction of each loss term's gradient at the network's output (Eq. 14, Eq. 20).
 
-For each image the network enlarges a patch, and the gradients of L_fid (L1) and of L_sem (beta = 1)
+For each image the network upscales a patch, and the gradients of L_fid (L1) and of L_sem (beta = 1)
 with respect to the result are compared: their norms, the beta at which both would be equal, and the
 cosine of L_sem's gradient and SR - HR. A positive cosine means that descending on L_sem brings SR
 nearer to HR; random directions give about 0.
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scale = args.scale
         network, name = Bicubic(scale), "bicubic interpolation"
     pairs = list(patches(args.data, scale, patch, args.images))
-    results = [enlarged(network, lr) for lr, _ in pairs]
+    results = [upscaled(network, lr) for lr, _ in pairs]
     case = f"{name} x{scale}, {len(pairs)} HR patches of {patch}"
     fidelity = [
         gradient(nn.functional.l1_loss, sr, hr) for sr, (_, hr) in zip(results, pairs, strict=True)
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is enlarged, and by what."""
+    """What is upscaled, and by what."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)"
     )
@@ -94,7 +94,7 @@ def patches(
 
 
 @torch.no_grad()
-def enlarged(network: nn.Module, lr: Tensor) -> Tensor:
+def upscaled(network: nn.Module, lr: Tensor) -> Tensor:
     """SR of one patch."""
     return network(lr)
 

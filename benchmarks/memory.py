@@ -1,4 +1,4 @@
-"""Peak memory and time of M2Trans x4 in strips (`inference.enlarge`) and on the whole image.
+"""Peak memory and time of M2Trans x4 in strips (`inference.upscale_image`) and on the whole image.
 
 Both take turns; on a CPU each run has a process of its own, whose libraries are loaded but which is
 not warm; on a GPU it is warm. Peak memory is what the run adds to the network and its input; the
@@ -15,7 +15,7 @@ from measuring import peak_memory, seconds_of, warm_up
 from networks import forward, networks
 from reporting import Report
 
-from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.inference import upscale_image
 from basicsr_m2trans.models.precision import float32_products
 
 UPSCALE = 4
@@ -51,7 +51,7 @@ def make_run(
 
     def compute() -> torch.Tensor:
         with torch.no_grad(), float32_products(False):
-            return net(images) if path == "whole image" else enlarge(net, images, max_memory)
+            return net(images) if path == "whole image" else upscale_image(net, images, max_memory)
 
     # The first pass of a process loads libraries.
     forward(net, images[..., :32, :32])()

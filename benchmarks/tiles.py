@@ -2,7 +2,7 @@
 
 Every attention stage reaches a window and its halo further, about 100 pixels a module, and a tile's
 windows begin at its own corner, so that no margin is exact; how much is lost depends on the trained
-weights. The HR images of a set are enlarged, because LR images are hardly larger than a tile with
+weights. The HR images of a set are upscaled, because LR images are hardly larger than a tile with
 its margin. Differences are of values in [0, 255], their spread is over the images.
 """
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is enlarged, and by what."""
+    """What is upscaled, and by what."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="what m2trans prepare wrote (default: phantoms)"
     )

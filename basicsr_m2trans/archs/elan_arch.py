@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs.padding import enlarge_padded
+from basicsr_m2trans.archs.padding import upscale_padded
 from basicsr_m2trans.utils.errors import InputError
 
 # Mean of DIV2K, which EDSR and SwinIR subtract as well.
@@ -89,9 +89,9 @@ class ELAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_in_ch, H, W), RGB in [0, 1] -> (N, num_out_ch, upscale * H, upscale * W)."""
-        return enlarge_padded(self._enlarge, x, self.size_multiple)
+        return upscale_padded(self._upscale, x, self.size_multiple)
 
-    def _enlarge(self, x: Tensor) -> Tensor:
+    def _upscale(self, x: Tensor) -> Tensor:
         shallow = self.head((x - self.mean) * self.img_range)
         return self.tail(self.body(shallow) + shallow) / self.img_range + self.mean
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs.padding import enlarge_padded
+from basicsr_m2trans.archs.padding import upscale_padded
 from basicsr_m2trans.utils.errors import InputError
 
 NUM_HEADS = 8
@@ -22,7 +22,7 @@ TOKEN_PARTS = 4
 class ESRT(nn.Module):
     """The network: 3x3 convolution, backbone blocks, and the sum of two upsampling tails.
 
-    One tail enlarges the fused outputs of all blocks, the other the first features. Images of any
+    One tail upscales the fused outputs of all blocks, the other the first features. Images of any
     size, odd ones included, are taken as they are; only those with a side of one pixel are padded
     and cropped, because features are halved inside. Time grows with the square of the number of
     pixels; memory does not.
@@ -69,9 +69,9 @@ class ESRT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_in_ch, H, W), RGB in [0, 1] -> (N, num_out_ch, upscale * H, upscale * W)."""
-        return enlarge_padded(self._enlarge, x, 2 if min(x.shape[-2:]) == 1 else 1)
+        return upscale_padded(self._upscale, x, 2 if min(x.shape[-2:]) == 1 else 1)
 
-    def _enlarge(self, x: Tensor) -> Tensor:
+    def _upscale(self, x: Tensor) -> Tensor:
         shallow = self.head(x * self.img_range)
         outputs = [shallow]
         for block in self.body:

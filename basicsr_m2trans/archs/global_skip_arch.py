@@ -24,7 +24,7 @@ NOT_WRAPPED = {
 
 
 class GlobalSkip(nn.Module):
-    """A network plus the bicubic enlargement of its input, as `global_skip` of `M2Trans`.
+    """A network plus the bicubic upscaled image of its input, as `global_skip` of `M2Trans`.
 
     The wrapped network's last convolution starts at 0, and the constant that it then returns, such
     as the mean colour that EDSR, SwinIR, ELAN and HAT add at their end, is subtracted: untrained,

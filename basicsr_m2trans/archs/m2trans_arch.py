@@ -58,7 +58,7 @@ class M2Trans(nn.Module):
         reconstruction: 'paper' is the released code's M_RC; 'conv' is cheaper and sees more: a 3x3
             convolution to half the width at a higher resolution, leaky ReLU, and a 3x3 convolution
             to the pixels of the result.
-        global_skip: add the bicubic enlargement of the input to the output, which the paper does
+        global_skip: add the bicubic upscaled image of the input to the output, which the paper does
             not do: an untrained network then is that interpolation (its last layer starts at 0),
             which shortens small trainings.
 

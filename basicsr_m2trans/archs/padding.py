@@ -23,7 +23,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return x
 
 
-def enlarge_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int) -> Tensor:
+def upscale_padded(network: Callable[[Tensor], Tensor], x: Tensor, multiple: int) -> Tensor:
     """Upscale (N, C, H, W), H, W >= 1, with a network that takes only multiples of `multiple`.
 
     The network's output (N, C', upscale * H', upscale * W') is cropped to what is not from padding.

@@ -3,7 +3,7 @@
 from basicsr.archs.swinir_arch import SwinIR
 from torch import Tensor
 
-from basicsr_m2trans.archs.padding import enlarge_padded
+from basicsr_m2trans.archs.padding import upscale_padded
 
 
 class PaddedSwinIR(SwinIR):
@@ -16,4 +16,4 @@ class PaddedSwinIR(SwinIR):
     def forward(self, x: Tensor) -> Tensor:
         """Pad by reflection at the right and bottom, upscale, crop."""
         window_size = self.layers[0].residual_group.blocks[0].window_size
-        return enlarge_padded(super().forward, x, window_size)
+        return upscale_padded(super().forward, x, window_size)

@@ -25,7 +25,7 @@ class TrainedNetwork(NamedTuple):
     Attributes:
         network: on the CPU.
         architecture: its registered name.
-        scale: how many times it enlarges.
+        scale: how many times it upscales.
         channels: of its input and output images, 3 (RGB) or 1 (grey).
         settings: `network_g`, from which the network was built.
     """
@@ -184,7 +184,7 @@ def _settings(
         raise InputError(f"{source}: network_g has no upscale; give it by --scale")
     if scale not in (None, upscale):
         raise InputError(
-            f"--scale {scale}: {source} says that the network enlarges x{upscale}; leave --scale "
+            f"--scale {scale}: {source} says that the network upscales x{upscale}; leave --scale "
             "out"
         )
     if arch not in (None, network_g["type"]):

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         type=int,
         metavar="N",
-        help="enlarge in tiles of N input pixels, for networks like ESRT (default: no)",
+        help="upscale in tiles of N input pixels, for networks like ESRT (default: no)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write the values of each image to DIR as CSV"

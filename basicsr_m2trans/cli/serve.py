@@ -1,10 +1,10 @@
-"""`m2trans serve`: a page in the browser that enlarges images, on this computer alone."""
+"""`m2trans serve`: a page in the browser that upscales images, on this computer alone."""
 
 import argparse
 from pathlib import Path
 
 HELP = (
-    "show a page in the browser that enlarges an image or DICOM file (research use, not for "
+    "show a page in the browser that upscales an image or DICOM file (research use, not for "
     "diagnosis)"
 )
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860")
     settings = parser.add_argument_group("what the networks are, if their files do not say it")
-    settings.add_argument("--scale", type=int, metavar="S", help="how many times they enlarge")
+    settings.add_argument("--scale", type=int, metavar="S", help="how many times they upscale")
     settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
     settings.add_argument(
         "--opt", type=Path, metavar="FILE", help="their option file, with the section network_g"

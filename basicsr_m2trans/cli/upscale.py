@@ -1,4 +1,4 @@
-"""`m2trans upscale`: enlarge images, videos and DICOM files with a trained network."""
+"""`m2trans upscale`: upscale images, videos and DICOM files with a trained network."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from basicsr_m2trans.apps.files.batch import Result
 
 HELP = (
-    "enlarge images, videos and ultrasound DICOM with a trained network (research use, not for "
+    "upscale images, videos and ultrasound DICOM with a trained network (research use, not for "
     "diagnosis)"
 )
 
@@ -56,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--colour",
         choices=("luma", "rgb"),
         default="luma",
-        help="images with colours: the network enlarges their luma, and the colours are "
+        help="images with colours: the network upscales their luma, and the colours are "
         "interpolated (default), or it "
-        "enlarges red, green and blue itself",
+        "upscales red, green and blue itself",
     )
     parser.add_argument(
         "--device",
@@ -117,7 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enlarge the files; status 1 if one failed."""
+    """Upscale the files; status 1 if one failed."""
     import contextlib
     import functools
     import sys
@@ -175,10 +175,10 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if len(devices) > 1:
             processes = stack.enter_context(Devices(make, devices, options))
-            name, place, enlarge = processes.name, ", ".join(devices), processes.run_jobs
+            name, place, upscale = processes.name, ", ".join(devices), processes.run_jobs
         else:
             upscaler = make(device=devices[0] if devices else None)
-            name, place, enlarge = (
+            name, place, upscale = (
                 upscaler.name,
                 str(upscaler.device),
                 functools.partial(run_jobs, upscaler, **options),
@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{job.source.name}: {done}/{total or '?'}"
             )
 
-        for result in stack.enter_context(contextlib.closing(enlarge(jobs, report=report))):
+        for result in stack.enter_context(contextlib.closing(upscale(jobs, report=report))):
             results.append(result)
             bar.update()
             if result.message:

@@ -9,7 +9,7 @@ _PHOTOMETRIC_INTERPRETATION = 0x0106
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _REFUSED = {
     "CMYK": (
-        "has the colours of a printing press (CMYK), which cannot be enlarged as RGB without their "
+        "has the colours of a printing press (CMYK), which cannot be upscaled as RGB without their "
         "colour profile"
     ),
     "I": "has 32-bit numbers, which have no defined white",
@@ -49,7 +49,7 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
         uint16 for mode I;16.
 
     Raises:
-        InputError: the mode is CMYK, 32 bits or another that cannot be enlarged, or one level of 16
+        InputError: the mode is CMYK, 32 bits or another that cannot be upscaled, or one level of 16
             bits means transparent.
         OSError: the image is read from a file, which is damaged.
     """
@@ -70,7 +70,7 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
         image = image.convert(_MODES[(1 if grey else 3) + image.has_transparency_data])
     if image.mode not in _MODES.values():
         reason = _REFUSED.get(
-            image.mode, f"has pixels of the kind {image.mode}, which cannot be enlarged"
+            image.mode, f"has pixels of the kind {image.mode}, which cannot be upscaled"
         )
         raise InputError(f"{source}: {reason}; convert it to grey or RGB of 8 or 16 bits")
     pixels = np.asarray(image)

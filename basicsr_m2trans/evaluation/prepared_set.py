@@ -70,7 +70,7 @@ def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Modul
     return networks.trained_network(network_g, checkpoint).to(_device())
 
 
-def enlarge(network: nn.Module, lq: Tensor) -> Tensor:
+def upscale_image(network: nn.Module, lq: Tensor) -> Tensor:
     """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
     device = next(network.parameters(), lq).device
     with torch.no_grad():
@@ -109,7 +109,7 @@ def set_digest(folder: Path, scale: int) -> str:
 def evaluate(
     network: nn.Module, folder: Path, scale: int, report: Callable[[int, int], None] | None = None
 ) -> Scores:
-    """Enlarge every image of a prepared set and measure it under both protocols.
+    """Upscale every image of a prepared set and measure it under both protocols.
 
     Args:
         network: as `load_network` returns it.
@@ -124,7 +124,7 @@ def evaluate(
     scores: list[dict[tuple[str, str], float]] = []
     for item in dataset:
         lq, hr = item["lq"][None], item["gt"][None]
-        sr = enlarge(network, lq)
+        sr = upscale_image(network, lq)
         scores.append(
             {
                 (protocol, name): value

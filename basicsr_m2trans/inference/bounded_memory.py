@@ -31,7 +31,7 @@ TILE = (64, 128)
 OVERHEAD = 96 * MEBIBYTE
 
 
-def enlarge(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> Tensor:
+def upscale_image(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> Tensor:
     """`net(images)` one image after the other, in bounded memory.
 
     Args:
@@ -61,13 +61,13 @@ def enlarge(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY) -> T
     return out
 
 
-def enlarge_strips(
+def upscale_in_strips(
     net: M2Trans, image: Tensor, max_memory: int = DEFAULT_MEMORY
 ) -> Iterator[Tensor]:
     """Strips of `net(image[None])[0]`, for writing the result somewhere while it is made.
 
     Args:
-        net, max_memory: see `enlarge`; the memory of strips that the caller keeps comes on top.
+        net, max_memory: see `upscale_image`; strips that the caller keeps come on top.
         image: (num_in_ch, H, W), RGB in [0, 1], any H, W >= 1, on the device of `net`.
 
     Returns:
@@ -76,7 +76,7 @@ def enlarge_strips(
         it.
 
     Raises:
-        InputError: see `enlarge`; raised by the call, not by the iterator.
+        InputError: see `upscale_image`; raised by the call, not by the iterator.
     """
     _check(net, image, "(C, H, W)")
     return _StripwiseForward(net, image, _strip_length(net, image, max_memory)).run()
@@ -86,11 +86,12 @@ def _check(net: M2Trans, images: Tensor, shape: str) -> None:
     """Refuse networks and images that cannot be computed in strips; `shape` is for the message."""
     if not isinstance(net, M2Trans):
         raise InputError(
-            f"only M2Trans can be computed in strips; use enlarge_tiled for {type(net).__name__}"
+            f"only M2Trans can be computed in strips; use upscale_in_tiles for {type(net).__name__}"
         )
     if any(not isinstance(block.wavelet, HaarTransform) for block in net.blocks):
         raise InputError(
-            "only wavelet 'haar' or 'none' can be computed in strips; use enlarge_tiled for others"
+            "only wavelet 'haar' or 'none' can be computed in strips; use upscale_in_tiles for "
+            "others"
         )
     channels = net.head.in_channels
     if images.dim() != len(shape.split(",")) or images.shape[-3] != channels or 0 in images.shape:
@@ -112,7 +113,7 @@ def _strip_length(net: M2Trans, images: Tensor, max_memory: int, reserved: int =
         height, width = images.shape[-2:]
         raise InputError(
             f"max_memory is {max_memory} MiB, but {width}x{height} pixels need {least}; set it to "
-            f"{least}, or enlarge parts of the image"
+            f"{least}, or upscale parts of the image"
         )
     return max(length for length in lengths if needed[length] <= available)
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.archs.wavelet import HaarTransform
-from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, enlarge
-from basicsr_m2trans.inference.tiles import enlarge_tiled
+from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, upscale_image
+from basicsr_m2trans.inference.tiles import upscale_in_tiles
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -19,7 +19,7 @@ class _Way(NamedTuple):
     compute: Callable[[Tensor], Tensor]
 
 
-class Enlarger:
+class NetworkRunner:
     """A network that computes an image again in less memory where a GPU's memory is used up.
 
     First whole images if wanted, together and then one by one and not compiled, then strips
@@ -33,7 +33,7 @@ class Enlarger:
             memory.
         whole: computes whole images, tried first: the network or a compiled one; None begins with
             strips or tiles.
-        max_memory: most memory in MiB for strips; see `enlarge`.
+        max_memory: most memory in MiB for strips; see `upscale_image`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Enlarger:
         The result has the type of `images`, also under autocast.
 
         Raises:
-            InputError: see `enlarge`; not where whole images were tried before.
+            InputError: see `upscale_image`; not where whole images were tried before.
             torch.OutOfMemoryError: not even tiles fit.
         """
         count, _, height, width = images.shape
@@ -102,11 +102,11 @@ class Enlarger:
     def _in_strips(self, images: Tensor) -> Tensor:
         assert isinstance(self.network, M2Trans)  # `_ways` has looked
         try:
-            return enlarge(self.network, images, self.max_memory)
+            return upscale_image(self.network, images, self.max_memory)
         except InputError as error:
             if self.whole is None:
                 raise
             raise torch.OutOfMemoryError(str(error)) from error
 
     def _in_tiles(self, images: Tensor) -> Tensor:
-        return enlarge_tiled(self.network, images, self.upscale)
+        return upscale_in_tiles(self.network, images, self.upscale)

@@ -1,8 +1,8 @@
 """Any network on large images, in overlapping tiles with blended seams.
 
 Where a network is local the result is exact; where it is not (statistics of the whole map, long
-chains of windows), `tiling_difference` measures what the tiles cost. M2Trans has `enlarge`, which
-is exact.
+chains of windows), `tiling_difference` measures what the tiles cost. M2Trans has `upscale_image`,
+which is exact.
 """
 
 import itertools
@@ -28,7 +28,7 @@ class TilingDifference:
 
 
 def check_tile(tile: object) -> None:
-    """Refuse, as an `InputError`, what can be no `tile` of `enlarge_tiled`."""
+    """Refuse, as an `InputError`, what can be no `tile` of `upscale_in_tiles`."""
     if not isinstance(tile, int) or tile < 2 * SEAM:
         text = f"must be a whole number of at least {2 * SEAM}, but is {tile!r}"
         problem = Problem(("tile",), text, "raise it, or remove it for whole images")
@@ -36,7 +36,7 @@ def check_tile(tile: object) -> None:
 
 
 @torch.no_grad()
-def enlarge_tiled(
+def upscale_in_tiles(
     net: nn.Module,
     images: Tensor,
     upscale: int,
@@ -97,10 +97,10 @@ class Tiled(nn.Module):
     """A network that upscales in tiles, in the place of one whose cost outgrows the image.
 
     Args:
-        network: as `net` of `enlarge_tiled`, like the others.
+        network: as `net` of `upscale_in_tiles`, like the others.
 
     Raises:
-        InputError: see `enlarge_tiled`; a bad `tile` is found at once.
+        InputError: see `upscale_in_tiles`; a bad `tile` is found at once.
     """
 
     def __init__(self, network: nn.Module, upscale: int, tile: int, overlap: int = 16) -> None:
@@ -110,15 +110,15 @@ class Tiled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, C', upscale * H, upscale * W)."""
-        return enlarge_tiled(self.network, images, self.upscale, self.tile, self.overlap)
+        return upscale_in_tiles(self.network, images, self.upscale, self.tile, self.overlap)
 
 
 def tiling_difference(
     net: nn.Module, images: Tensor, upscale: int, tile: int = 192, overlap: int = 32
 ) -> TilingDifference:
-    """Difference of `enlarge_tiled` to the network on the whole image; the same arguments."""
+    """Difference of `upscale_in_tiles` to the network on the whole image; the same arguments."""
     with torch.no_grad():
-        difference = (enlarge_tiled(net, images, upscale, tile, overlap) - net(images)).abs()
+        difference = (upscale_in_tiles(net, images, upscale, tile, overlap) - net(images)).abs()
     return TilingDifference(difference.max().item(), difference.mean().item())
 
 

@@ -1,4 +1,4 @@
-"""Enlarging images from Python: one object for arrays, Pillow images and tensors."""
+"""Upscaling images from Python: one object for arrays, Pillow images and tensors."""
 
 import contextlib
 import warnings
@@ -16,7 +16,7 @@ from basicsr_m2trans.checkpoints.networks import find_model, load_network
 from basicsr_m2trans.data.pillow_images import from_array, to_array
 from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY
 from basicsr_m2trans.inference.compiled import CompiledNetwork
-from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.inference.less_memory import NetworkRunner
 from basicsr_m2trans.utils.errors import InputError
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
@@ -29,10 +29,10 @@ COLOURS = ("luma", "rgb")
 
 
 class Upscaler:
-    """A trained network that enlarges images of any size. For research, not for diagnosis.
+    """A trained network that upscales images of any size. For research, not for diagnosis.
 
     >>> upscaler = Upscaler.from_checkpoint("experiments/NAME/models/net_g_latest.pth")
-    >>> enlarged = upscaler(image)
+    >>> upscaled = upscaler(image)
 
     On the CPU, M2Trans is computed exactly and in bounded memory, other networks in overlapping
     tiles. On a GPU every network gets the whole image, and parts of it only where they are all that
@@ -40,19 +40,19 @@ class Upscaler:
 
     Args:
         network: maps (N, channels, h, w) in [0, 1] to (N, channels, scale * h, scale * w).
-        scale: how many times it enlarges.
+        scale: how many times it upscales.
         channels: 3 (RGB) or 1 (grey).
         name: what the results say that they were made by.
         device: 'cpu', 'cuda', 'cuda:1', ...; by default the GPU if there is one.
         precision: 'float32', or 'bfloat16' or 'float16' for the network's layers (autocast).
         self_ensemble: average over the 8 flips and rotations of the image, which takes 8 times as
             long.
-        colour: how arrays and Pillow images with colours are enlarged. 'luma': the network enlarges
+        colour: how arrays and Pillow images with colours are upscaled. 'luma': the network upscales
             their luma, and their colour differences are interpolated (bicubic), so that a colour
             Doppler box keeps its colours even with a network that was trained on grey images.
-            'rgb': the network enlarges the three colours.
+            'rgb': the network upscales the three colours.
         max_memory: most memory in MiB that M2Trans takes for one image where it is computed in
-            strips; see `enlarge`.
+            strips; see `upscale_image`.
         compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes
             up to minutes and is worth it for many images of one size. The CPU then computes whole
             images as well, so that `max_memory` does not bound them.
@@ -102,7 +102,7 @@ class Upscaler:
         )
         if compile:
             whole = CompiledNetwork(self.network, self.device)
-        self._enlarge = Enlarger(self.network, scale, warnings.warn, whole, max_memory)
+        self._upscale = NetworkRunner(self.network, scale, warnings.warn, whole, max_memory)
 
     @classmethod
     def from_checkpoint(
@@ -148,7 +148,7 @@ class Upscaler:
         )
 
     def __call__(self, image: Picture) -> Picture:
-        """Enlarge one image; the result has the type, depth and number of channels of `image`.
+        """Upscale one image; the result has the type, depth and number of channels of `image`.
 
         Args:
             image: one of
@@ -166,26 +166,26 @@ class Upscaler:
                 for it.
         """
         if isinstance(image, Tensor):
-            return self._enlarge_tensor(image)
+            return self._upscale_tensor(image)
         if isinstance(image, Image.Image):
-            result = from_array(self._enlarge_array(to_array(image)))
+            result = from_array(self._upscale_array(to_array(image)))
             result.info = {key: image.info[key] for key in ("icc_profile",) if key in image.info}
             return result
         if isinstance(image, np.ndarray):
-            return self._enlarge_array(image)
+            return self._upscale_array(image)
         raise InputError(f"give an array, a Pillow image or a tensor, not a {type(image).__name__}")
 
     @property
     def note(self) -> Callable[[str], object]:
         """Called with a line for the user when a GPU's memory does not suffice; first a warning."""
-        return self._enlarge.note
+        return self._upscale.note
 
     @note.setter
     def note(self, note: Callable[[str], object]) -> None:
-        self._enlarge.note = note
+        self._upscale.note = note
 
-    def enlarge_many(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Enlarge arrays of one shape and type together, which on a GPU is faster than one by one.
+    def upscale_many(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Upscale arrays of one shape and type together, which on a GPU is faster than one by one.
 
         Args:
             images: at least one; each as in `__call__`.
@@ -197,14 +197,14 @@ class Upscaler:
         Raises:
             InputError: see `__call__`; or they differ in shape or type.
         """
-        return self._through_planes(images, self._enlarge_planes)
+        return self._through_planes(images, self._upscale_planes)
 
     def bicubic(self, image: np.ndarray) -> np.ndarray:
         """The image upscaled by bicubic interpolation, to compare with; see `__call__`."""
         return self._through_planes([image], self._bicubic)[0]
 
-    def _enlarge_array(self, image: np.ndarray) -> np.ndarray:
-        return self.enlarge_many([image])[0]
+    def _upscale_array(self, image: np.ndarray) -> np.ndarray:
+        return self.upscale_many([image])[0]
 
     @torch.no_grad()
     def _through_planes(
@@ -214,7 +214,7 @@ class Upscaler:
         for image in images:
             _check_array(image)
             if (image.shape, image.dtype) != (first.shape, first.dtype):
-                raise InputError("images that are enlarged together must have one shape and type")
+                raise InputError("images that are upscaled together must have one shape and type")
         white = 1.0 if first.dtype.kind == "f" else float(np.iinfo(first.dtype).max)
         stacked = np.stack([np.atleast_3d(image) for image in images])
         if white == 1:
@@ -227,32 +227,32 @@ class Upscaler:
         pixels = result.contiguous().cpu().numpy().astype(first.dtype, copy=False)
         return [image if first.ndim == 3 else image[..., 0] for image in pixels]
 
-    def _enlarge_planes(self, planes: Tensor) -> Tensor:
+    def _upscale_planes(self, planes: Tensor) -> Tensor:
         """(N, c, h, w) -> (N, c, scale * h, scale * w), c = 1 to 4 as in `__call__`."""
         colours = planes.shape[1] - (planes.shape[1] in (2, 4))
         picture, alpha = planes[:, :colours], planes[:, colours:]
         if colours == 1:
-            result = self._enlarge_luma(picture)
+            result = self._upscale_luma(picture)
         elif self.colour == "rgb":
             # A network for grey images takes the colours one by one.
-            result = self._enlarge_batch(picture.reshape(-1, self.channels, *picture.shape[-2:]))
+            result = self._upscale_batch(picture.reshape(-1, self.channels, *picture.shape[-2:]))
             result = result.reshape(-1, colours, *result.shape[-2:])
         else:
             interpolated = self._bicubic(picture)
-            difference = self._enlarge_luma(self._luma(picture)) - self._luma(interpolated)
+            difference = self._upscale_luma(self._luma(picture)) - self._luma(interpolated)
             result = interpolated.add_(difference)
         return torch.cat([result, self._bicubic(alpha)], dim=1) if alpha.shape[1] else result
 
-    def _enlarge_luma(self, luma: Tensor) -> Tensor:
+    def _upscale_luma(self, luma: Tensor) -> Tensor:
         """(N, 1, h, w) -> (N, 1, scale * h, scale * w)."""
-        result = self._enlarge_batch(luma.expand(-1, self.channels, -1, -1))
+        result = self._upscale_batch(luma.expand(-1, self.channels, -1, -1))
         return result if self.channels == 1 else self._luma(result)
 
     def _luma(self, picture: Tensor) -> Tensor:
         """(N, 3, h, w) -> (N, 1, h, w)."""
         return (picture * self._luma_weights).sum(1, keepdim=True)
 
-    def _enlarge_tensor(self, images: Tensor) -> Tensor:
+    def _upscale_tensor(self, images: Tensor) -> Tensor:
         if images.dim() not in (3, 4) or images.shape[-3] != self.channels or 0 in images.shape:
             raise InputError(
                 f"give a tensor (N, {self.channels}, H, W) or ({self.channels}, H, W), not "
@@ -264,11 +264,11 @@ class Upscaler:
             )
         _check_range(images)
         batch = images if images.dim() == 4 else images[None]
-        result = self._enlarge_batch(batch.to(self.device, torch.float32)).to(images)
+        result = self._upscale_batch(batch.to(self.device, torch.float32)).to(images)
         return result if images.dim() == 4 else result[0]
 
     @torch.no_grad()
-    def _enlarge_batch(self, images: Tensor) -> Tensor:
+    def _upscale_batch(self, images: Tensor) -> Tensor:
         """The network's result, averaged over flips and rotations if wanted."""
         if not self.self_ensemble:
             return self._forward(images)
@@ -287,7 +287,7 @@ class Upscaler:
             if reduced
             else contextlib.nullcontext()
         ):
-            return self._enlarge(images)
+            return self._upscale(images)
 
 
 def _check_range(image: np.ndarray | Tensor) -> None:

@@ -27,7 +27,7 @@ class ImageTextSemanticLoss(nn.Module):
         encoder: an option file's entry (see `encoders.build_encoder`) or an encoder itself.
         num_patches: K in Eq. 14.
         patch_size: side in pixels of the patches handed to the encoder. Where an image is smaller,
-            its crops have the image's shorter side and are enlarged to this size.
+            its crops have the image's shorter side and are upscaled to this size.
         loss_weight: beta in Eq. 20.
         reduction: 'sum' over the images of a batch (Eq. 14) or their 'mean'.
 

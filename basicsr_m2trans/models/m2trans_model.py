@@ -12,7 +12,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.inference.less_memory import NetworkRunner
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.models.checkpointing import checkpoint_blocks
 from basicsr_m2trans.models.out_of_memory import explaining_out_of_memory
@@ -41,7 +41,7 @@ class M2TransModel(ResumableModel):
             opt["train"] if opt["is_train"] else {}
         )
         # They remember which shapes of images did not fit into the GPU's memory.
-        self._enlargers: dict[nn.Module, Enlarger] = {}
+        self._runners: dict[nn.Module, NetworkRunner] = {}
         super().__init__(opt)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -131,17 +131,17 @@ class M2TransModel(ResumableModel):
             average.copy_(buffer)
 
     def test(self) -> None:
-        """Enlarge `self.lq` with the averaged weights if there are any, otherwise with the
+        """Upscale `self.lq` with the averaged weights if there are any, otherwise with the
         network's own.
         """
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
         scale, tile = self.opt["scale"], (self.opt.get("val") or {}).get("tile")
-        if net not in self._enlargers:
-            self._enlargers[net] = Enlarger(net, scale, get_root_logger().warning, whole=net)
+        if net not in self._runners:
+            self._runners[net] = NetworkRunner(net, scale, get_root_logger().warning, whole=net)
         with torch.no_grad():
-            self.output = (Tiled(net, scale, tile) if tile else self._enlargers[net])(self.lq)
+            self.output = (Tiled(net, scale, tile) if tile else self._runners[net])(self.lq)
         net.train(training)
 
     def _accumulate_gradients(self) -> dict[str, Tensor]:

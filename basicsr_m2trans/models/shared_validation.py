@@ -19,7 +19,7 @@ class SharedValidationModel(SRModel):
     """BasicSR's `SRModel`, whose validation leaves all images to rank 0 while the others wait, with
     shared validation.
 
-    With n processes, rank r enlarges and measures the images r, r + n, r + 2n and so on, each image
+    With n processes, rank r upscales and measures the images r, r + n, r + 2n and so on, each image
     once. Every process has the metrics of all images afterwards, rank 0 logs them.
     """
 
@@ -30,7 +30,7 @@ class SharedValidationModel(SRModel):
         tb_logger: Any,
         save_img: bool = False,
     ) -> None:
-        """Enlarge all images of a data set, save them if asked, and log the mean of each metric of
+        """Upscale all images of a data set, save them if asked, and log the mean of each metric of
         `val: metrics`.
 
         The mean's sum is rounded once (`math.fsum`), so the metrics are those of one process,
@@ -40,7 +40,7 @@ class SharedValidationModel(SRModel):
             dataloader: loader of the data set, whose items are single images in batches of one.
             current_iter: iteration, or in a test the name of the run.
             tb_logger: TensorBoard's writer in rank 0, or None.
-            save_img: write the enlarged images below `path: visualization`.
+            save_img: write the upscaled images below `path: visualization`.
         """
         dataset: Any = dataloader.dataset
         name = dataset.opt["name"]
@@ -53,7 +53,7 @@ class SharedValidationModel(SRModel):
         show_progress = self.opt["val"].get("pbar", False) and rank == 0
         rows = []
         for item in tqdm(share, unit="image", disable=not show_progress):
-            images = self._enlarge(item)
+            images = self._upscale(item)
             if save_img:
                 path = self._image_path(item, name, current_iter)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ class SharedValidationModel(SRModel):
     def _metrics(self) -> dict[str, Any]:
         return (self.opt.get("val") or {}).get("metrics") or {}
 
-    def _enlarge(self, item: dict[str, Any]) -> dict[str, Any]:
-        """BGR uint8 images (H, W, 3): `img` the enlarged one, `img2` the HR image if the item has
+    def _upscale(self, item: dict[str, Any]) -> dict[str, Any]:
+        """BGR uint8 images (H, W, 3): `img` the upscaled one, `img2` the HR image if the item has
         one.
         """
         self.feed_data(item)

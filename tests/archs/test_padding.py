@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from basicsr_m2trans.archs.padding import enlarge_padded, pad_to_multiple
+from basicsr_m2trans.archs.padding import pad_to_multiple, upscale_padded
 
 
 def test_equals_reflection_where_that_works():
@@ -33,6 +33,6 @@ def test_a_network_sees_multiples_and_its_output_is_cropped(size):
         return x.repeat_interleave(3, dim=-2).repeat_interleave(3, dim=-1)
 
     x = torch.randn(2, 3, *size)
-    out = enlarge_padded(network, x, 8)
+    out = upscale_padded(network, x, 8)
     assert seen == [tuple(-(-side // 8) * 8 for side in size)]
     assert torch.equal(out, x.repeat_interleave(3, dim=-2).repeat_interleave(3, dim=-1))

@@ -109,7 +109,7 @@ def test_default_settings_of_an_architecture(tmp_path):
 def test_arguments_that_contradict_the_file(save):
     path = save(params=weights(), network_g=SETTINGS)
     assert load_network(path, scale=3, arch="M2Trans").scale == 3
-    with pytest.raises(InputError, match=r"--scale 2: .*net.pth says that the network enlarges x3"):
+    with pytest.raises(InputError, match=r"--scale 2: .*net.pth says that the network upscales x3"):
         load_network(path, scale=2)
     with pytest.raises(
         InputError, match=r"--arch ELAN: .*net.pth says that the network is M2Trans"

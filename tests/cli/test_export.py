@@ -65,7 +65,7 @@ def test_torchscript_prints_difference_and_speed(checkpoint, tmp_path, capsys):
             ["--format", "safetensors", "--note", "use=all", "-o", "net.safetensors"],
             "the file says these itself",
         ),
-        (["--format", "torchscript", "--scale", "3", "-o", "net.pt"], "enlarges x2"),
+        (["--format", "torchscript", "--scale", "3", "-o", "net.pt"], "upscales x2"),
     ],
 )
 def test_mistakes_write_nothing(checkpoint, tmp_path, monkeypatch, capsys, arguments, message):

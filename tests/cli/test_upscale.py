@@ -54,7 +54,7 @@ def test_a_folder_with_report(scans, capsys):
     report = json.loads((scans / "report.json").read_text())
     assert report["use"] == "research use, not for diagnosis"
     assert report["files"][0]["status"] == "done"
-    assert report["files"][0]["enlarged_size"] == [28, 24]
+    assert report["files"][0]["upscaled_size"] == [28, 24]
 
 
 def test_failed_and_existing_files(scans, capsys):
@@ -80,7 +80,7 @@ def test_compiling_needs_a_compiler_before_anything_is_written(scans, capsys, mo
 
 def test_mistakes_are_told_before_anything_is_written(scans, capsys):
     assert main(command(scans, "--scale", "4")) == 2
-    assert "says that the network enlarges x2" in capsys.readouterr().err
+    assert "says that the network upscales x2" in capsys.readouterr().err
     assert (
         main(["upscale", str(scans / "none"), "-o", str(scans / "out"), "--model", "m2trans-x2"])
         == 2

@@ -9,11 +9,11 @@ from basicsr_m2trans.evaluation.prepared_set import (
     Scores,
     build_set,
     checkpoint_network,
-    enlarge,
     evaluate,
     image_names,
     load_network,
     set_digest,
+    upscale_image,
 )
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.utils.errors import InputError
@@ -82,7 +82,7 @@ def test_the_average_of_the_weights_is_used_where_there_is_one(tmp_path):
         expected = M2Trans(2, num_feat=8, num_block=1)
         expected.load_state_dict(weights(seed))
         with torch.no_grad():
-            found = enlarge(load_network(NETWORK, tmp_path / file), x)
+            found = upscale_image(load_network(NETWORK, tmp_path / file), x)
             torch.testing.assert_close(found, expected(x), atol=1e-5, rtol=0)
 
 
@@ -111,10 +111,10 @@ def test_settings_are_found_in_the_checkpoint(tmp_path):
         checkpoint_network(whole, option_file)
 
 
-def test_networks_enlarge_where_they_are_and_metrics_get_the_result_on_the_cpu(device):
+def test_networks_upscale_where_they_are_and_metrics_get_the_result_on_the_cpu(device):
     torch.manual_seed(0)
     network, lq = M2Trans(2, num_feat=8, num_block=1).eval(), torch.rand(1, 3, 20, 12)
-    expected = enlarge(network, lq)
-    result = enlarge(network.to(device), lq)
+    expected = upscale_image(network, lq)
+    result = upscale_image(network.to(device), lq)
     assert result.device.type == "cpu"
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)

@@ -7,7 +7,7 @@ import torch
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.inference import upscale_image
 from basicsr_m2trans.inference.bounded_memory import MEBIBYTE
 from basicsr_m2trans.utils.errors import InputError
 
@@ -34,11 +34,11 @@ def network(**settings):
 )
 def test_peak_stays_below_the_setting(images, max_memory, settings, precision):
     net = network(**settings)
-    enlarge(net, images[..., :64, :64])  # work space of the libraries
+    upscale_image(net, images[..., :64, :64])  # work space of the libraries
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-        enlarge(net, images, max_memory)
+        upscale_image(net, images, max_memory)
     assert (torch.cuda.max_memory_allocated() - before) / MEBIBYTE < max_memory
 
 

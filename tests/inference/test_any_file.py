@@ -22,7 +22,7 @@ FEW = settings(
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")
 
 
-def enlarge(upscaler, source):
+def upscale_image(upscaler, source):
     """The result for one file; what `run_jobs` calls an unexpected error begins with the
     exception's type.
     """
@@ -56,11 +56,11 @@ def test_files_of_pillow(repeat, mode, suffix, size, kept, seed):
             return
         if kept is not None:
             path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-        result = enlarge(repeat, path)
+        result = upscale_image(repeat, path)
         if result.status == "done":
-            assert result.enlarged_size == (2 * size[1], 2 * size[0])
+            assert result.upscaled_size == (2 * size[1], 2 * size[0])
             with Image.open(result.target) as image:
-                assert image.size == result.enlarged_size
+                assert image.size == result.upscaled_size
         elif kept is None:
             assert mode in ("CMYK", "YCbCr", "LAB", "HSV", "I", "F")
 
@@ -83,7 +83,7 @@ def test_files_of_opencv(repeat, repeated, dtype, channels, size, suffix, kept, 
         path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
         if kept is not None:
             path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-        result = enlarge(repeat, path)
+        result = upscale_image(repeat, path)
         if kept is None and dtype in ("uint8", "uint16"):
             written = read_image_file(Path(result.target)).pixels
             assert written.dtype == dtype
@@ -99,7 +99,7 @@ def test_damaged_dicom(repeat, make_dicom, noise, kept, shape, inserted):
     cut = int(kept * len(data))
     path.write_bytes(data[:cut] + inserted + data[cut + len(inserted) :][: len(data) // 2])
     (path.parent / "out.dcm").unlink(missing_ok=True)
-    enlarge(repeat, path)
+    upscale_image(repeat, path)
 
 
 @FEW
@@ -111,4 +111,4 @@ def test_bytes_without_meaning(repeat, data, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"a{suffix}")
         path.write_bytes(data)
-        assert enlarge(repeat, path).status == "failed"
+        assert upscale_image(repeat, path).status == "failed"

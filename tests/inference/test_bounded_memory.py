@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import bounded_memory, enlarge, enlarge_strips
+from basicsr_m2trans.inference import bounded_memory, upscale_image, upscale_in_strips
 from basicsr_m2trans.utils.errors import InputError
 
 HYBRID = {
@@ -54,7 +54,7 @@ def test_equals_the_whole_image(size, settings, device):
     net = network(**settings).to(device).double()
     images = torch.rand(1, 3, *size, dtype=torch.float64, device=device)
     with torch.no_grad():
-        torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)
+        torch.testing.assert_close(upscale_image(net, images), net(images), atol=1e-11, rtol=0)
 
 
 @settings(
@@ -66,7 +66,7 @@ def test_any_size_equals_the_whole_image(monkeypatch, size, upscale):
     net = network(upscale, num_block=1).double()
     images = torch.rand(1, 3, *size, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-11, rtol=0)
+        torch.testing.assert_close(upscale_image(net, images), net(images), atol=1e-11, rtol=0)
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
@@ -81,7 +81,7 @@ def test_batches_scales_channels_and_range(upscale, settings, monkeypatch):
     # Larger than a tile of the reconstruction in both directions.
     images = torch.rand(2, net.head.in_channels, 70, 150, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-10, rtol=0)
+        torch.testing.assert_close(upscale_image(net, images), net(images), atol=1e-10, rtol=0)
 
 
 def test_float32_of_the_published_size_agrees_to_1e_5(device):
@@ -89,7 +89,7 @@ def test_float32_of_the_published_size_agrees_to_1e_5(device):
     net = M2Trans(4).to(device)
     images = torch.rand(1, 3, 120, 170, device=device)
     with torch.no_grad():
-        torch.testing.assert_close(enlarge(net, images), net(images), atol=1e-5, rtol=0)
+        torch.testing.assert_close(upscale_image(net, images), net(images), atol=1e-5, rtol=0)
 
 
 def test_bfloat16_autocast_stays_as_close_as_the_whole_image(device):
@@ -98,7 +98,7 @@ def test_bfloat16_autocast_stays_as_close_as_the_whole_image(device):
     with torch.no_grad():
         expected = net(images)
         with torch.autocast(device, torch.bfloat16):
-            whole, strips = net(images), enlarge(net, images)
+            whole, strips = net(images), upscale_image(net, images)
     assert strips.dtype == torch.float32
     assert (strips - expected).abs().mean() < 1.5 * (whole - expected).abs().mean()
 
@@ -106,7 +106,7 @@ def test_bfloat16_autocast_stays_as_close_as_the_whole_image(device):
 def test_strips_follow_each_other_from_top_to_bottom():
     net = network(3)
     image = torch.rand(3, 150, 40)
-    strips = list(enlarge_strips(net, image))
+    strips = list(upscale_in_strips(net, image))
     assert [strip.shape for strip in strips] == [(3, 192, 120), (3, 192, 120), (3, 66, 120)]
     assert not any(strip.requires_grad for strip in strips)
     with torch.no_grad():
@@ -123,29 +123,29 @@ def test_less_memory_means_shorter_strips_until_it_is_refused():
     with pytest.raises(
         InputError, match=r"max_memory is 100 MiB, but 1024x768 pixels need (\d+)"
     ) as refused:
-        enlarge_strips(net, images[0], max_memory=100)
+        upscale_in_strips(net, images[0], max_memory=100)
     least = int(re.search(r"set it to (\d+)", str(refused.value))[1])
     assert bounded_memory._strip_length(net, images, least) == 32
     with pytest.raises(InputError):
         bounded_memory._strip_length(net, images, least - 1)
     # 144 MiB are the result itself.
     with pytest.raises(InputError, match=f"set it to {least + 144}"):
-        enlarge(net, images, max_memory=least)
+        upscale_image(net, images, max_memory=least)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8), (3, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8)])
 def test_refuses_images_of_another_shape(shape):
     with pytest.raises(InputError, match="images must"):
-        enlarge(network(), torch.rand(shape))
+        upscale_image(network(), torch.rand(shape))
 
 
 def test_refuses_integers_long_wavelets_and_other_networks():
-    with pytest.raises(InputError, match="enlarge_tiled for Identity"):
-        enlarge(torch.nn.Identity(), torch.rand(1, 3, 8, 8))
+    with pytest.raises(InputError, match="upscale_in_tiles for Identity"):
+        upscale_image(torch.nn.Identity(), torch.rand(1, 3, 8, 8))
     with pytest.raises(InputError, match=r"floating-point.*uint8"):
-        enlarge_strips(network(), torch.zeros(3, 8, 8, dtype=torch.uint8))
-    with pytest.raises(InputError, match="enlarge_tiled"):
-        enlarge_strips(network(wavelet="db2"), torch.rand(3, 8, 8))
+        upscale_in_strips(network(), torch.zeros(3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(InputError, match="upscale_in_tiles"):
+        upscale_in_strips(network(wavelet="db2"), torch.rand(3, 8, 8))
 
 
 # ru_maxrss would not do: a child begins with its parent's.
@@ -153,14 +153,14 @@ PEAK = """
 import re, sys, torch
 from pathlib import Path
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.inference import upscale_image
 def mebibytes(key):
     return int(re.search(key + r":\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 hybrid = {"norm": "none", "num_res_block": 24, "reconstruction": "conv"}
 settings = hybrid if sys.argv[2] == "hybrid" else {}
 net, images = M2Trans(2, num_block=1, **settings), torch.rand(1, 3, 512, 512)
 before = mebibytes("VmRSS")
-enlarge(net, images, max_memory=int(sys.argv[1]))
+upscale_image(net, images, max_memory=int(sys.argv[1]))
 print(mebibytes("VmHWM") - before)
 """
 

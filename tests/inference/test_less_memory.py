@@ -11,8 +11,8 @@ from torch import nn
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import enlarge, less_memory
-from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.inference import less_memory, upscale_image
+from basicsr_m2trans.inference.less_memory import NetworkRunner
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -52,7 +52,7 @@ def limited_m2trans(**settings):
 
 def test_an_image_that_fits_is_computed_whole_and_nothing_is_said():
     net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 32)
-    result = Enlarger(net, 2, notes.append, whole=net)(images)
+    result = NetworkRunner(net, 2, notes.append, whole=net)(images)
     with torch.no_grad():
         assert torch.equal(result, net(images))
     assert notes == []
@@ -61,8 +61,8 @@ def test_an_image_that_fits_is_computed_whole_and_nothing_is_said():
 def test_m2trans_is_computed_again_in_strips():
     net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 33)
     with torch.no_grad():
-        result = Enlarger(net, 2, notes.append, whole=net)(images)
-    assert torch.equal(result, enlarge(net, images))
+        result = NetworkRunner(net, 2, notes.append, whole=net)(images)
+    assert torch.equal(result, upscale_image(net, images))
     assert notes == [
         "33x20 pixels do not fit into the GPU's memory; computed in strips (the same result, to "
         "rounding)"
@@ -76,11 +76,11 @@ def test_images_that_do_not_fit_together_are_computed_one_by_one():
         return net(images)
 
     net, notes, images = limited_m2trans(), [], torch.rand(2, 3, 20, 32)
-    enlarger = Enlarger(net, 2, notes.append, whole=at_most_one)
+    runner = NetworkRunner(net, 2, notes.append, whole=at_most_one)
     with torch.no_grad():
         expected = torch.cat([net(image) for image in images.split(1)])
         for _ in range(2):
-            assert torch.equal(enlarger(images), expected)
+            assert torch.equal(runner(images), expected)
     assert notes == [
         "2 images of 32x20 pixels do not fit into the GPU's memory; computed one by one"
     ]
@@ -90,7 +90,7 @@ def test_images_that_do_not_fit_together_are_computed_one_by_one():
 def test_what_does_not_fit_compiled_is_computed_without(count):
     net, notes, images = limited_m2trans(), [], torch.rand(count, 3, 20, 32)
     with torch.no_grad():
-        result = Enlarger(net, 2, notes.append, whole=without_memory)(images)
+        result = NetworkRunner(net, 2, notes.append, whole=without_memory)(images)
         assert torch.equal(result, torch.cat([net(image) for image in images.split(1)]))
     assert [note.partition("computed ")[2] for note in notes] == [
         "one by one" if count > 1 else "without compilation"
@@ -98,11 +98,13 @@ def test_what_does_not_fit_compiled_is_computed_without(count):
 
 
 def test_after_strips_that_max_memory_refuses_tiles_follow(monkeypatch):
-    monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
+    monkeypatch.setattr(
+        less_memory, "upscale_in_tiles", lambda _, images, upscale: images * upscale
+    )
     net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 20, 33)
-    enlarger = Enlarger(net, 2, notes.append, whole=net, max_memory=1)
+    runner = NetworkRunner(net, 2, notes.append, whole=net, max_memory=1)
     for _ in range(2):
-        assert torch.equal(enlarger(images), images * 2)
+        assert torch.equal(runner(images), images * 2)
     assert notes == [
         "33x20 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
     ]
@@ -111,14 +113,16 @@ def test_after_strips_that_max_memory_refuses_tiles_follow(monkeypatch):
 def test_max_memory_is_that_of_the_strips():
     net = limited_m2trans()
     with pytest.raises(InputError, match="max_memory is 1 MiB"):
-        Enlarger(net, 2, print, max_memory=1)(torch.rand(1, 3, 8, 8))
+        NetworkRunner(net, 2, print, max_memory=1)(torch.rand(1, 3, 8, 8))
 
 
 def test_tiles_come_last(monkeypatch):
-    monkeypatch.setattr(less_memory, "enlarge", without_memory)
-    monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
+    monkeypatch.setattr(less_memory, "upscale_image", without_memory)
+    monkeypatch.setattr(
+        less_memory, "upscale_in_tiles", lambda _, images, upscale: images * upscale
+    )
     net, notes, images = limited_m2trans(), [], torch.rand(1, 3, 12, 34)
-    assert torch.equal(Enlarger(net, 2, notes.append, whole=net)(images), images * 2)
+    assert torch.equal(NetworkRunner(net, 2, notes.append, whole=net)(images), images * 2)
     assert notes == [
         "34x12 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
     ]
@@ -128,9 +132,11 @@ def test_tiles_come_last(monkeypatch):
     "net", [LimitedLocal(224), limited_m2trans(wavelet="db2")], ids=["local", "long wavelet"]
 )
 def test_what_cannot_be_computed_in_strips_is_tiled(net, monkeypatch):
-    monkeypatch.setattr(less_memory, "enlarge_tiled", lambda _, images, upscale: images * upscale)
+    monkeypatch.setattr(
+        less_memory, "upscale_in_tiles", lambda _, images, upscale: images * upscale
+    )
     notes, images = [], torch.rand(1, 3, 300, 10)
-    assert torch.equal(Enlarger(net, 2, notes.append, whole=net)(images), images * 2)
+    assert torch.equal(NetworkRunner(net, 2, notes.append, whole=net)(images), images * 2)
     assert notes == [
         "10x300 pixels do not fit into the GPU's memory; computed in tiles (nearly the same result)"
     ]
@@ -138,11 +144,11 @@ def test_what_cannot_be_computed_in_strips_is_tiled(net, monkeypatch):
 
 def test_a_shape_that_did_not_fit_is_not_tried_whole_again():
     net, notes = LimitedLocal(224), []
-    enlarger = Enlarger(net, 2, notes.append, whole=net)
+    runner = NetworkRunner(net, 2, notes.append, whole=net)
     calls = []
     for height in (400, 400, 300, 20):
         net.calls = 0
-        enlarger(torch.rand(1, 3, height, 10))
+        runner(torch.rand(1, 3, height, 10))
         calls.append(net.calls)
     assert calls == [1 + 3, 3, 1 + 2, 1]
     assert len(notes) == 2
@@ -151,7 +157,7 @@ def test_a_shape_that_did_not_fit_is_not_tried_whole_again():
 def test_what_does_not_fit_at_all_is_an_error():
     net = LimitedLocal(8)
     with pytest.raises(torch.OutOfMemoryError):
-        Enlarger(net, 2, lambda _: None, whole=net)(torch.rand(1, 3, 9, 9))
+        NetworkRunner(net, 2, lambda _: None, whole=net)(torch.rand(1, 3, 9, 9))
 
 
 def test_an_upscaler_warns(noise):
@@ -161,6 +167,6 @@ def test_an_upscaler_warns(noise):
         warnings.simplefilter("error")
         expected = Upscaler(net, 2, device="cpu")(image)
     upscaler = Upscaler(net, 2, device="cpu")
-    upscaler._enlarge = Enlarger(net, 2, warnings.warn, whole=net)
+    upscaler._upscale = NetworkRunner(net, 2, warnings.warn, whole=net)
     with pytest.warns(UserWarning, match="40x20 pixels do not fit"):
         assert np.array_equal(upscaler(image), expected)

@@ -8,7 +8,7 @@ from torch import nn
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import Tiled, enlarge_tiled, tiling_difference
+from basicsr_m2trans.inference import Tiled, tiling_difference, upscale_in_tiles
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -26,7 +26,7 @@ def local_network(upscale=2, depth=3):
 def test_exact_where_the_overlap_covers_the_reach(size, upscale, device):
     net = local_network(upscale).to(device)
     images = torch.rand(2, 3, *size, dtype=torch.float64, device=device)
-    out = enlarge_tiled(net, images, upscale, tile=16, overlap=3)
+    out = upscale_in_tiles(net, images, upscale, tile=16, overlap=3)
     torch.testing.assert_close(out, net(images), atol=1e-12, rtol=0)
 
 
@@ -41,7 +41,7 @@ def test_any_size_tile_and_overlap_that_covers_the_reach_are_exact(size, upscale
     net = local_network(upscale, depth=2)
     images = torch.rand(1, 3, *size, dtype=torch.float64)
     torch.testing.assert_close(
-        enlarge_tiled(net, images, upscale, tile, overlap), net(images), atol=1e-12, rtol=0
+        upscale_in_tiles(net, images, upscale, tile, overlap), net(images), atol=1e-12, rtol=0
     )
 
 
@@ -85,7 +85,7 @@ def test_seams_are_blended():
         def forward(self, x):
             return torch.full_like(x, next(count) % 2)
 
-    out = enlarge_tiled(Shade(), torch.zeros(1, 1, 16, 64), 1, tile=16, overlap=0)
+    out = upscale_in_tiles(Shade(), torch.zeros(1, 1, 16, 64), 1, tile=16, overlap=0)
     assert out.min() == 0
     assert out.max() == 1
     assert out.diff(dim=-1).abs().max() <= 1 / 8 + 1e-6
@@ -102,7 +102,7 @@ def test_instance_statistics_make_a_measured_difference():
 def test_bad_settings_are_refused():
     images = torch.rand(1, 3, 40, 40, dtype=torch.float64)
     with pytest.raises(InputError, match="overlap"):
-        enlarge_tiled(local_network(), images, 2, overlap=-1)
+        upscale_in_tiles(local_network(), images, 2, overlap=-1)
     for upscale in (1, 3):
         with pytest.raises(InputError, match=f"upscale is {upscale}"):
-            enlarge_tiled(local_network(), images, upscale)
+            upscale_in_tiles(local_network(), images, upscale)

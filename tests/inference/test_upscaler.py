@@ -9,7 +9,7 @@ from torch import nn
 
 from basicsr_m2trans import Upscaler
 from basicsr_m2trans.archs import Bicubic, M2Trans
-from basicsr_m2trans.inference.less_memory import Enlarger
+from basicsr_m2trans.inference.less_memory import NetworkRunner
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -71,14 +71,14 @@ def test_16_bits_keep_their_levels(repeat, repeated, noise):
 def test_arrays_of_one_size_together_are_what_each_is_alone(net, noise, colour, shape, dtype):
     upscaler = Upscaler(net, 2, device="cpu", colour=colour)
     images = [noise(*shape, dtype=dtype) for _ in range(3)]
-    together = upscaler.enlarge_many(images)
+    together = upscaler.upscale_many(images)
     assert all(
         np.array_equal(result, upscaler(image))
         for result, image in zip(together, images, strict=True)
     )
     for other in (images[0][:5], images[0].astype(np.float32) / 70000):
         with pytest.raises(InputError, match="must have one shape and type"):
-            upscaler.enlarge_many([*images, other])
+            upscaler.upscale_many([*images, other])
 
 
 def test_tiles_of_several_arrays_are_those_of_each_to_rounding(noise):
@@ -87,7 +87,7 @@ def test_tiles_of_several_arrays_are_those_of_each_to_rounding(noise):
         nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), 2, 1, device="cpu"
     )
     images = [noise(300, 9) for _ in range(3)]
-    for result, image in zip(upscaler.enlarge_many(images), images, strict=True):
+    for result, image in zip(upscaler.upscale_many(images), images, strict=True):
         assert np.abs(result.astype(int) - upscaler(image)).max() <= 1
 
 
@@ -159,7 +159,7 @@ def test_all_levels_of_8_bits_and_white_of_16_survive_reduced_precision(
     nn.init.ones_(convolution.weight)
     net = nn.Sequential(convolution, nn.PixelShuffle(2))
     upscaler = Upscaler(net, 2, 1, device=device, precision=precision)
-    upscaler._enlarge = Enlarger(net, 2, print, whole=upscaler.network)
+    upscaler._upscale = NetworkRunner(net, 2, print, whole=upscaler.network)
     assert np.array_equal(upscaler(levels[None]), repeated(levels[None]))
 
 

@@ -455,7 +455,7 @@ def test_a_loss_that_is_not_finite_elsewhere_stops_this_process(tmp_path, monkey
 
 def test_validation_in_tiles(tmp_path):
     """InstanceNorm tells tiles from the whole image."""
-    from basicsr_m2trans.inference import enlarge_tiled
+    from basicsr_m2trans.inference import upscale_in_tiles
 
     torch.manual_seed(0)
     model = build_model(options(tmp_path) | {"val": {"tile": 16}})
@@ -463,7 +463,7 @@ def test_validation_in_tiles(tmp_path):
     model.feed_data({"lq": lq})
     model.test()
     torch.testing.assert_close(
-        model.output, enlarge_tiled(model.net_g, lq, 2, tile=16, overlap=16), atol=0, rtol=0
+        model.output, upscale_in_tiles(model.net_g, lq, 2, tile=16, overlap=16), atol=0, rtol=0
     )
     with torch.no_grad():
         assert (model.output - model.net_g(lq)).abs().max() > 1e-3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import basicsr_m2trans
-from basicsr_m2trans.inference import enlarge
+from basicsr_m2trans.inference import upscale_image
 from basicsr_m2trans.utils.errors import InputError
 
 basicsr_m2trans.register()
@@ -91,7 +91,7 @@ def test_validation_is_computed_again_in_strips(build, caplog):
     model.net_g.register_forward_pre_hook(attempt)
     for _ in range(3):
         model.test()
-        assert torch.equal(model.output, enlarge(model.net_g, model.lq))
+        assert torch.equal(model.output, upscale_image(model.net_g, model.lq))
     # The size is remembered.
     assert len(attempts) == 1
     assert (

@@ -282,7 +282,7 @@ def write_training(root, ratio, dataset_type):
 
 @pytest.mark.parametrize("dataset_type", ["PairedImageDataset", "PairedImageTextDataset"])
 @pytest.mark.parametrize(
-    ("ratio", "stop"), [(1, 3), (1, 4), (7, 3)], ids=["inside", "at the end of", "enlarged"]
+    ("ratio", "stop"), [(1, 3), (1, 4), (7, 3)], ids=["inside", "at the end of", "upscaled"]
 )
 def test_resumed_training_equals_uninterrupted_training(
     tmp_path, monkeypatch, ratio, stop, dataset_type

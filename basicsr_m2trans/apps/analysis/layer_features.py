@@ -13,7 +13,7 @@ from torch import Tensor
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.networks import load_network
-from basicsr_m2trans.evaluation.prepared_set import build_set, enlarge
+from basicsr_m2trans.evaluation.prepared_set import build_set, upscale_image
 from basicsr_m2trans.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class LayerFeatures:
     Attributes:
         images: names of the N images, sorted.
         layers: (N, N - 1) for each coarse-to-fine transformer module, the first one first.
-        output: (N, N - 1), of the enlarged crops.
+        output: (N, N - 1), of the upscaled crops.
     """
 
     images: tuple[str, ...]
@@ -102,9 +102,9 @@ def layer_features(
     with _module_outputs(network) as outputs, tempfile.TemporaryFile(dir=scratch) as file:
         for item in dataset:
             outputs.clear()
-            enlarged = enlarge(network, _middle(item["lq"], crop)[None])
+            upscaled = upscale_image(network, _middle(item["lq"], crop)[None])
             # The network pads its input; what it makes of the padding is no feature of the crop.
-            for features in [*(out[..., :crop, :crop] for out in outputs), enlarged]:
+            for features in [*(out[..., :crop, :crop] for out in outputs), upscaled]:
                 file.write(features.float().cpu().contiguous().numpy().tobytes())
         file.flush()
         rows = np.memmap(file, np.float32, "r", shape=(len(dataset), sum(lengths)))

@@ -21,7 +21,7 @@ def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
     """Write M2Trans as one ONNX file for images of any size, after checking it with onnxruntime.
 
     The graph pads and crops by itself: `image`, float32 (batch, C, height, width) in [0, 1],
-    becomes `enlarged`, float32 (batch, C', upscale * height, upscale * width) in [0, 1].
+    becomes `upscaled`, float32 (batch, C', upscale * height, upscale * width) in [0, 1].
 
     Args:
         net: an M2Trans in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.
@@ -56,7 +56,7 @@ def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
                 dynamo=True,
                 dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
                 input_names=["image"],
-                output_names=["enlarged"],
+                output_names=["upscaled"],
                 verbose=False,
             )
         assert program is not None  # as always with dynamo=True

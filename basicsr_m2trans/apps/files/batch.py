@@ -1,4 +1,4 @@
-"""Enlarging many files: while one is computed, the next is read and the one before is written."""
+"""Upscaling many files: while one is computed, the next is read and the one before is written."""
 
 import contextlib
 import time
@@ -13,7 +13,7 @@ from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
 from basicsr_m2trans.apps.files.dicom_output import DicomFile
 from basicsr_m2trans.apps.files.image_files import ImageContent, ImageFile, write_image
 from basicsr_m2trans.apps.files.jobs import Job
-from basicsr_m2trans.apps.files.media import EnlargedFrame, Frame, MediaFile, Report
+from basicsr_m2trans.apps.files.media import Frame, MediaFile, Report, UpscaledFrame
 from basicsr_m2trans.apps.files.pipeline import pipeline
 from basicsr_m2trans.apps.files.video import VIDEO_EXTENSIONS, GifFile, VideoFile
 from basicsr_m2trans.data.images import is_image_file
@@ -33,7 +33,7 @@ class Result:
         source, target: the paths.
         status: 'done', 'skipped' because the target exists, or 'failed'.
         message: why it was skipped or has failed, or what the user should know.
-        size, enlarged_size: (width, height) in pixels of a file that is done.
+        size, upscaled_size: (width, height) in pixels of a file that is done.
         frames: their number.
         seconds: from the beginning of reading to the end of writing, other files' share of the time
             included.
@@ -44,7 +44,7 @@ class Result:
     status: str
     message: str = ""
     size: tuple[int, int] | None = None
-    enlarged_size: tuple[int, int] | None = None
+    upscaled_size: tuple[int, int] | None = None
     frames: int = 0
     seconds: float = 0.0
 
@@ -59,7 +59,7 @@ def run_jobs(
     batch: int | None = None,
     report: Callable[[Job], Report] = lambda _: lambda *_: None,
 ) -> Generator[Result, None, None]:
-    """Enlarge files; one that fails does not stop the others.
+    """Upscale files; one that fails does not stop the others.
 
     At most twice `batch` frames wait to be computed, and as many to be written. Python's warnings
     are ignored meanwhile; what the user should know is in the results.
@@ -134,7 +134,7 @@ class _Task:
 
 # A frame of a file on its way; None marks the file's end.
 _Read = tuple[_Task, Frame | None]
-_Computed = tuple[_Task, EnlargedFrame | None]
+_Computed = tuple[_Task, UpscaledFrame | None]
 
 
 @dataclass(frozen=True)
@@ -179,19 +179,19 @@ class _Run:
         )
 
     def compute(self, items: Iterator[_Read]) -> Iterator[_Computed]:
-        """Enlarge frames of one size together."""
+        """Upscale frames of one size together."""
         for group in _groups(items, self.batch):
             group = [(task, frame) for task, frame in group if frame is None or not task.error]
-            enlarged = iter(
-                self._enlarge([(task, frame) for task, frame in group if frame is not None])
+            upscaled = iter(
+                self._upscale([(task, frame) for task, frame in group if frame is not None])
             )
             for task, frame in group:
                 if frame is None:
                     yield task, None
-                elif (after := next(enlarged)) is not None:
+                elif (after := next(upscaled)) is not None:
                     yield task, self._finished(task, frame, after)
 
-    def _enlarge(self, frames: list[tuple[_Task, Frame]]) -> list[np.ndarray | None]:
+    def _upscale(self, frames: list[tuple[_Task, Frame]]) -> list[np.ndarray | None]:
         """The frames' results or None; frames that fail together are tried one by one."""
         if not frames:
             return []
@@ -202,14 +202,14 @@ class _Run:
 
         self.upscaler.note = note
         try:
-            return list(self.upscaler.enlarge_many([frame.pixels for _, frame in frames]))
+            return list(self.upscaler.upscale_many([frame.pixels for _, frame in frames]))
         except Exception as error:
             if len(frames) == 1:
                 frames[0][0].fail(error)
                 return [None]
-        return [result for frame in frames for result in self._enlarge([frame])]
+        return [result for frame in frames for result in self._upscale([frame])]
 
-    def _finished(self, task: _Task, frame: Frame, after: np.ndarray) -> EnlargedFrame:
+    def _finished(self, task: _Task, frame: Frame, after: np.ndarray) -> UpscaledFrame:
         if task.frames == 0:
             task.sizes = frame.pixels.shape[1::-1], after.shape[1::-1]
             if self.compare:
@@ -222,7 +222,7 @@ class _Run:
         task.frames += 1
         assert task.file is not None  # the frame was read from it
         task.report(task.frames, task.file.total)
-        return EnlargedFrame(frame.pixels, after, frame.context)
+        return UpscaledFrame(frame.pixels, after, frame.context)
 
     def write(self, items: Iterator[_Computed]) -> Iterator[Result]:
         """Write file after file."""
@@ -264,8 +264,8 @@ def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
 
 
 def _until_the_end(
-    task: _Task, frame: EnlargedFrame | None, items: Iterator[_Computed]
-) -> Iterator[EnlargedFrame]:
+    task: _Task, frame: UpscaledFrame | None, items: Iterator[_Computed]
+) -> Iterator[UpscaledFrame]:
     """`frame` and the others of one file; the error of an earlier stage is raised after them."""
     while frame is not None:
         yield frame

@@ -35,7 +35,7 @@ def split_devices(text: str) -> list[str]:
 
 
 class Devices:
-    """Processes that enlarge files, one for each device, each with the network.
+    """Processes that upscale files, one for each device, each with the network.
 
     A context manager; leaving it ends the processes and removes what they have half written.
 
@@ -94,7 +94,7 @@ class Devices:
     def run_jobs(
         self, jobs: Sequence[Job], report: Callable[[Job], Report] = lambda _: lambda *_: None
     ) -> Generator[Result, None, None]:
-        """Enlarge files as `run_jobs` of one device does; can be called once.
+        """Upscale files as `run_jobs` of one device does; can be called once.
 
         The files of a process that is killed are marked as failed, and the other processes go on.
         If none is left, so are the files that were not tried.
@@ -113,7 +113,7 @@ class Devices:
             results |= self._interrupt()
             yield from (results[job] for job in jobs[reported:] if job in results)
             raise
-        results |= {job: _failed(job, "no process is left to enlarge it") for job in waiting}
+        results |= {job: _failed(job, "no process is left to upscale it") for job in waiting}
         yield from (results[job] for job in jobs[reported:])
 
 

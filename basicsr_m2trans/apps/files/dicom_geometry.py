@@ -27,7 +27,7 @@ def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
     so that every point keeps its physical values.
 
     Args:
-        dataset: before enlarging; changed in place.
+        dataset: before upscaling; changed in place.
         scale: 1 or more.
         source: how error messages name the file.
 
@@ -50,7 +50,7 @@ def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
 
 
 def _scale_region(region: "Dataset", axis: str, length: int, scale: int) -> None:
-    """One direction of a region; `length` is that of the frame before enlarging."""
+    """One direction of a region; `length` is that of the frame before upscaling."""
     first, last = f"RegionLocationMin{axis}0", f"RegionLocationMax{axis}1"
     if first in region:
         region[first].value = region[first].value * scale

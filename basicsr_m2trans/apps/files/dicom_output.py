@@ -12,7 +12,7 @@ import numpy as np
 
 from basicsr_m2trans.apps.files.dicom_geometry import scale_geometry
 from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
-from basicsr_m2trans.apps.files.media import EnlargedFrame, Frame, MediaFile
+from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
 from basicsr_m2trans.data.dicom import frame_count, read_frames, read_header
 from basicsr_m2trans.inference.upscaler import DISCLAIMER
 from basicsr_m2trans.utils.atomic import replacing
@@ -45,7 +45,7 @@ class DicomFile(MediaFile):
 
     Args:
         source, target: the paths.
-        scale: how many times the frames are enlarged.
+        scale: how many times the frames are upscaled.
         model: what the new file says that it was made by.
         deidentifier: if given, only what describes the pixels is kept.
     """
@@ -74,8 +74,8 @@ class DicomFile(MediaFile):
         size = _pixel_bytes(self._header, self.scale)
         if size > LARGEST_PIXEL_DATA:
             raise InputError(
-                f"{name}: enlarged, its {self.total} frames need {size / 2**30:.1f} GiB, and an "
-                "uncompressed DICOM file holds 4; enlarge parts of it"
+                f"{name}: upscaled, its {self.total} frames need {size / 2**30:.1f} GiB, and an "
+                "uncompressed DICOM file holds 4; upscale parts of it"
             )
         import pydicom
 
@@ -86,7 +86,7 @@ class DicomFile(MediaFile):
         for _, image in read_frames(self.source, self._header, name):
             yield Frame(np.ascontiguousarray(image[..., ::-1]))
 
-    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+    def write(self, frames: Iterator[UpscaledFrame]) -> None:
         """Write the new file; pixels go to the disk frame by frame, and from there into it."""
         first = next(frames)
         import pydicom
@@ -145,7 +145,7 @@ def _damage_named(source: str) -> Iterator[None]:
 
 
 def _pixel_bytes(header: "Dataset", scale: int) -> int:
-    """Length of the enlarged pixel data; of palettes, which have 8 or 16 bits, the larger."""
+    """Length of the upscaled pixel data; of palettes, which have 8 or 16 bits, the larger."""
     palette = header.PhotometricInterpretation == "PALETTE COLOR"
     samples = 3 if palette else header.SamplesPerPixel
     sample_bytes = 2 if palette or header.BitsStored > 8 else 1
@@ -162,7 +162,7 @@ def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
 
     image_type = list(dataset.get("ImageType") or [])
     dataset.ImageType = ["DERIVED", *(image_type[1:] or ["SECONDARY"])]
-    description = f"Enlarged x{scale} by {model}, basicsr_m2trans {__version__}; {DISCLAIMER}"
+    description = f"Upscaled x{scale} by {model}, basicsr_m2trans {__version__}; {DISCLAIMER}"
     # The file's character set may hold no others.
     dataset.DerivationDescription = description.encode("ascii", "replace").decode()
     dataset.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
@@ -192,7 +192,7 @@ def _code(code: "Code") -> "Dataset":
 
 
 def _describe_pixels(dataset: "Dataset", image: np.ndarray, bits: int) -> None:
-    """The Image Pixel module of the enlarged frames."""
+    """The Image Pixel module of the upscaled frames."""
     samples = image.shape[2]
     keywords = [element.keyword for element in dataset.group_dataset(0x0028)]
     for keyword in keywords:

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from basicsr_m2trans.apps.files.media import EnlargedFrame, Frame, MediaFile
+from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
 from basicsr_m2trans.data.image_file import ImageContent, read_image_file
 from basicsr_m2trans.data.pillow_images import from_array
 from basicsr_m2trans.utils.atomic import replacing
@@ -46,7 +46,7 @@ class ImageFile(MediaFile):
         self.total = 1
         yield Frame(np.ascontiguousarray(content.pixels), content.profile)
 
-    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+    def write(self, frames: Iterator[UpscaledFrame]) -> None:
         """Write the image in the format of `target`."""
         # This waits for the end of the frames: after Ctrl-C an image is either reported as done or
         # not there.

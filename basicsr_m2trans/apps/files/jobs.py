@@ -1,4 +1,4 @@
-"""Which files are enlarged, and where each result goes."""
+"""Which files are upscaled, and where each result goes."""
 
 import glob
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ _DICOM_EXTENSIONS = (".dcm", ".dicom")
 
 @dataclass(frozen=True)
 class Job:
-    """One file to enlarge: from `source` to `target`."""
+    """One file to upscale: from `source` to `target`."""
 
     source: Path
     target: Path
@@ -28,7 +28,7 @@ class Job:
 
 
 def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> list[Job]:
-    """Find the files to enlarge and the name of each result.
+    """Find the files to upscale and the name of each result.
 
     Args:
         inputs: files, folders (searched with their sub-folders, whose structure is kept), and
@@ -42,7 +42,7 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
         passed over.
 
     Raises:
-        InputError: an input does not exist or holds nothing that can be enlarged, or two results
+        InputError: an input does not exist or holds nothing that can be upscaled, or two results
             would have one name, or one would replace its own source.
     """
     inputs = list(inputs)
@@ -69,7 +69,7 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
         target = job.target.resolve()
         if target in owners:
             raise InputError(
-                f"{owners[target]} and {job.source} would both become {job.target}; enlarge them "
+                f"{owners[target]} and {job.source} would both become {job.target}; upscale them "
                 "in two runs"
             )
         if target == job.source.resolve():
@@ -85,7 +85,7 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
     if path.is_file():
         if not _is_supported(path):
-            raise InputError(f"{path}: is no file that can be enlarged ({_supported()})")
+            raise InputError(f"{path}: is no file that can be upscaled ({_supported()})")
         yield path, Path(path.name)
         return
     if path.is_dir():
@@ -103,7 +103,7 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
         no_match = "there is no such file or folder, or the pattern finds"
         raise InputError(
             f"{text}: {'this folder holds' if folder else no_match} nothing outside of {out} that "
-            f"can be enlarged ({_supported()})"
+            f"can be upscaled ({_supported()})"
         )
     for file in files:
         yield file, file.relative_to(folder) if folder else Path(file.name)

@@ -1,4 +1,4 @@
-"""What a file that is enlarged consists of."""
+"""What a file that is upscaled consists of."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ class Frame(NamedTuple):
     context: Any = None
 
 
-class EnlargedFrame(NamedTuple):
+class UpscaledFrame(NamedTuple):
     """A frame before and after, arrays as in `Frame`, and its `context`."""
 
     before: np.ndarray
@@ -32,7 +32,7 @@ class EnlargedFrame(NamedTuple):
 
 
 class MediaFile(ABC):
-    """A file to enlarge: read in one thread while another writes its first frames.
+    """A file to upscale: read in one thread while another writes its first frames.
 
     Attributes:
         source, target: the paths.
@@ -50,11 +50,11 @@ class MediaFile(ABC):
         """The frames, at least one.
 
         Raises:
-            InputError: the file is damaged or cannot be enlarged.
+            InputError: the file is damaged or cannot be upscaled.
         """
 
     @abstractmethod
-    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+    def write(self, frames: Iterator[UpscaledFrame]) -> None:
         """Write all frames to `target`, which appears with the last; errors leave nothing.
 
         Raises:

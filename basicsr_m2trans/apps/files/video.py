@@ -1,4 +1,4 @@
-"""Enlarging cine loops in video files: frames keep their times, sound is passed on as it is."""
+"""Upscaling cine loops in video files: frames keep their times, sound is passed on as it is."""
 
 import contextlib
 import itertools
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageSequence
 
-from basicsr_m2trans.apps.files.media import EnlargedFrame, Frame, MediaFile
+from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
 from basicsr_m2trans.data.pillow_images import to_array
 from basicsr_m2trans.utils.atomic import replacing
 from basicsr_m2trans.utils.errors import InputError
@@ -78,7 +78,7 @@ class VideoFile(MediaFile):
                 f"names {video.frames} frames, but {count} could be read; it may be cut off",
             )
 
-    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+    def write(self, frames: Iterator[UpscaledFrame]) -> None:
         """Encode the frames at their times and copy the sound."""
         first = next(frames)
         import av
@@ -116,7 +116,7 @@ def _damage_named(source: Path) -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, EOFError) as error:
-        raise InputError(f"{source}: cannot be enlarged as a video ({error})") from error
+        raise InputError(f"{source}: cannot be upscaled as a video ({error})") from error
 
 
 def _redirected(packets: "list[Packet]", copies: "dict[int, AudioStream]") -> "list[Packet]":
@@ -194,7 +194,7 @@ class GifFile(MediaFile):
                 f"{self.source}: cannot be read as GIF ({' '.join(str(error).split())})"
             ) from error
 
-    def write(self, frames: Iterator[EnlargedFrame]) -> None:
+    def write(self, frames: Iterator[UpscaledFrame]) -> None:
         """Write all frames with 256 colours each."""
         made = (_as_gif_frame(frame.after) for frame in frames)
         start = next(made)

@@ -1,3 +1,3 @@
-"""A page in the browser that enlarges one image at a time; `m2trans serve` shows it on this
+"""A page in the browser that upscales one image at a time; `m2trans serve` shows it on this
 computer alone.
 """

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from basicsr_m2trans.apps.page.pictures import enlarge_picture
+from basicsr_m2trans.apps.page.pictures import upscale_picture
 from basicsr_m2trans.inference.upscaler import DISCLAIMER, Upscaler
 from basicsr_m2trans.utils.errors import InputError
 
@@ -106,7 +106,7 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         Path(upload).parent.rmdir()
         return str(kept)
 
-    def enlarge(
+    def upscale_image(
         source: str | None, reference: str | None, name: str, frame: int | None, request: gr.Request
     ) -> tuple[tuple[str, str], str, str]:
         if source is None:
@@ -115,7 +115,7 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
             raise gr.Error("Give the number of a frame.", print_exception=False)
         try:
             reference_path = Path(reference) if reference else None
-            result = enlarge_picture(
+            result = upscale_picture(
                 upscalers[name], Path(source), session(request), reference_path, frame
             )
         except (InputError, OSError) as error:
@@ -149,7 +149,7 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
                     _names(upscalers, first.scale), value=first.name, label="Model", elem_id="model"
                 )
                 frame = gr.Number(1, label="Frame (DICOM)", precision=0, minimum=1, elem_id="frame")
-                button = gr.Button("Enlarge", variant="primary", elem_id="enlarge")
+                button = gr.Button("Upscale", variant="primary", elem_id="upscale")
             with gr.Column(scale=3):
                 slider = gr.ImageSlider(
                     label="Bicubic | network",
@@ -162,7 +162,7 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         for file in (source, reference):
             file.upload(keep, file, file, show_progress="hidden")
         scale.change(choices, scale, model, show_progress="hidden")
-        button.click(enlarge, [source, reference, model, frame], [slider, download, report])
+        button.click(upscale_image, [source, reference, model, frame], [slider, download, report])
         page.unload(forget)
     return page
 

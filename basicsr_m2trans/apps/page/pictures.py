@@ -1,4 +1,4 @@
-"""What the page does with an image, without the page: read, enlarge, measure, write."""
+"""What the page does with an image, without the page: read, upscale, measure, write."""
 
 import time
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ SCALES = (2, 3, 4)
 MAX_PIXELS = 2_000_000
 
 
-class Enlarged(NamedTuple):
+class UpscaledPicture(NamedTuple):
     """What the page shows of one image.
 
     Attributes:
-        before: PNG, enlarged by bicubic interpolation.
-        after: PNG of the same size, enlarged by the network; 8 or 16 bits as the input.
+        before: PNG, upscaled by bicubic interpolation.
+        after: PNG of the same size, upscaled by the network; 8 or 16 bits as the input.
         report: Markdown: sizes, time, and the metrics where there is a reference image.
     """
 
@@ -70,10 +70,10 @@ def available_upscalers(
     return by_name
 
 
-def enlarge_picture(
+def upscale_picture(
     upscaler: Upscaler, source: Path, folder: Path, reference: Path | None = None, frame: int = 1
-) -> Enlarged:
-    """Enlarge one image and write what the page shows.
+) -> UpscaledPicture:
+    """Upscale one image and write what the page shows.
 
     Args:
         upscaler: the network.
@@ -96,23 +96,23 @@ def enlarge_picture(
             f"as the image: {width} x {height}."
         )
     start = time.perf_counter()
-    enlarged = _reverse_channels(upscaler(_reverse_channels(image)))
+    upscaled = _reverse_channels(upscaler(_reverse_channels(image)))
     seconds = time.perf_counter() - start
     interpolated = _reverse_channels(upscaler.bicubic(_reverse_channels(image)))
     before, after = (
         folder / f"{source.stem}{ending}_x{upscaler.scale}.png" for ending in ("_bicubic", "")
     )
     write_atomic(before, encode_png(interpolated))
-    write_atomic(after, encode_png(enlarged))
+    write_atomic(after, encode_png(upscaled))
     report = (
-        f"{_size(image)} → {_size(enlarged)} pixels, {upscaler.name}, {seconds:.1f} s. "
+        f"{_size(image)} → {_size(upscaled)} pixels, {upscaler.name}, {seconds:.1f} s. "
         f"{DISCLAIMER.capitalize()}."
     )
     if truth is not None:
         report += "\n\n" + _metrics_table(
-            {"Bicubic": interpolated, upscaler.name: enlarged}, truth, upscaler.scale
+            {"Bicubic": interpolated, upscaler.name: upscaled}, truth, upscaler.scale
         )
-    return Enlarged(before, after, report)
+    return UpscaledPicture(before, after, report)
 
 
 def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:

@@ -141,7 +141,7 @@ def detail_panel(
 
     Args:
         hr: (H, W, 3) RGB, 8 bits.
-        images: enlarged images of that size by method, bicubic interpolation first.
+        images: upscaled images of that size by method, bicubic interpolation first.
         captions: what to write under each method's detail.
         title: of the figure.
     """

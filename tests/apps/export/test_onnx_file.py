@@ -27,7 +27,7 @@ def net(request):
 
 
 @pytest.mark.slow
-def test_one_file_enlarges_images_of_every_size(net, tmp_path):
+def test_one_file_upscales_images_of_every_size(net, tmp_path):
     path = tmp_path / "new" / "net.onnx"
     agreement = export_onnx(net, path)
     assert agreement.difference < 1e-4

@@ -19,7 +19,7 @@ HYBRID = {
     [(2, {}), (3, {"global_skip": True}), (4, {}), (2, HYBRID), (4, HYBRID)],
     ids=str,
 )
-def test_one_file_enlarges_images_of_every_size(tmp_path, upscale, settings):
+def test_one_file_upscales_images_of_every_size(tmp_path, upscale, settings):
     torch.manual_seed(0)
     net = M2Trans(upscale, num_feat=8, num_block=1, **settings).eval()
     # With the skip it starts at 0, and the result would be that of the skip alone.

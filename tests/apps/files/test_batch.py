@@ -24,7 +24,7 @@ def test_one_failure_does_not_stop_the_rest(scans, tmp_path, repeat):
         ("b.JPG", "done"),
     ]
     assert "broken.png: cannot be read as an image" in results[1].message
-    assert (results[0].size, results[0].enlarged_size, results[0].frames) == ((6, 4), (12, 8), 1)
+    assert (results[0].size, results[0].upscaled_size, results[0].frames) == ((6, 4), (12, 8), 1)
 
 
 def test_errors_that_nobody_expects_concern_one_file(scans, tmp_path, repeat, monkeypatch):
@@ -66,7 +66,7 @@ class Counting:
     def __init__(self, repeated):
         self.repeated, self.calls = repeated, []
 
-    def enlarge_many(self, images):
+    def upscale_many(self, images):
         self.calls.append([len(images), *images[0].shape])
         if any(image.flat[0] == 13 for image in images):
             raise RuntimeError("unlucky")
@@ -152,10 +152,10 @@ def test_results_that_cannot_be_written_fail_their_own_file_alone(
 
 def test_ctrl_c_reports_what_was_finished(scans, tmp_path, repeated):
     class Interrupted(Counting):
-        def enlarge_many(self, images):
+        def upscale_many(self, images):
             if self.calls:
                 raise KeyboardInterrupt
-            return super().enlarge_many(images)
+            return super().upscale_many(images)
 
     results = run_jobs(Interrupted(repeated), plan_jobs([str(scans)], tmp_path / "out"))
     reported = []
@@ -188,7 +188,7 @@ def test_what_a_gpu_cannot_hold_is_noted_for_the_files_of_the_batch(loops, tmp_p
     def without_memory(_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    repeat._enlarge.whole = without_memory
+    repeat._upscale.whole = without_memory
     note = repeat.note
     results = list(run_jobs(repeat, plan_jobs([str(loops)], tmp_path / "out"), batch=4))
     text = "pixels do not fit into the GPU's memory; computed"

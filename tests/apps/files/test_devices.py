@@ -60,8 +60,8 @@ def test_two_processes_do_what_one_does_and_tell_it_in_the_same_order(make, loop
         )
     assert [result.status for result in two] == ["done", "done", "failed", "done", "done"]
     assert [
-        (result.source, result.message, result.enlarged_size, result.frames) for result in two
-    ] == [(result.source, result.message, result.enlarged_size, result.frames) for result in one]
+        (result.source, result.message, result.upscaled_size, result.frames) for result in two
+    ] == [(result.source, result.message, result.upscaled_size, result.frames) for result in one]
     assert pixels(tmp_path / "two") == pixels(tmp_path / "one")
     assert [call for call in calls if call[0] == "b.dcm"] == [("b.dcm", 1, 2), ("b.dcm", 2, 2)]
 
@@ -85,7 +85,7 @@ def test_a_process_that_is_killed_costs_its_own_files(make, loops, tmp_path, num
         "a.dcm: not done, because the process for cpu was killed by signal 9"
     )
     if number == 1:
-        assert results[-1].message.endswith("e.dcm: no process is left to enlarge it")
+        assert results[-1].message.endswith("e.dcm: no process is left to upscale it")
     names = ["b.dcm", "d.dcm", "e.dcm"] if number == 2 else []
     assert sorted(path.name for path in tmp_path.glob("out/*")) == names
 

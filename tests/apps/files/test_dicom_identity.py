@@ -5,12 +5,14 @@ from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
 
 
 def test_only_pixels_regions_and_timing_remain(
-    make_dicom, repeat, noise, tmp_path, enlarge, make_dicom_file
+    make_dicom, repeat, noise, tmp_path, upscale_image, make_dicom_file
 ):
     source = make_dicom(noise(2, 8, 9))
     deidentifier = Deidentifier()
     for name in ("a.dcm", "b.dcm"):
-        enlarge(repeat, make_dicom_file(repeat, source, tmp_path / "out" / name, deidentifier))
+        upscale_image(
+            repeat, make_dicom_file(repeat, source, tmp_path / "out" / name, deidentifier)
+        )
     first, second = (pydicom.dcmread(tmp_path / "out" / name) for name in ("a.dcm", "b.dcm"))
     content = (tmp_path / "out/a.dcm").read_bytes()
     for secret in (

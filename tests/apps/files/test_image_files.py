@@ -71,11 +71,11 @@ def test_jpeg_is_near(tmp_path, profile):
 
 
 def test_upscaling_keeps_format_depth_and_profile(
-    tmp_path, enlarge, repeat, repeated, noise, profile
+    tmp_path, upscale_image, repeat, repeated, noise, profile
 ):
     pixels = noise(6, 5, 3, dtype=np.uint16)
     write_image(ImageContent(pixels, profile), tmp_path / "a.png", ".png")
-    (frame,) = enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / "out/a.png"))
+    (frame,) = upscale_image(repeat, ImageFile(tmp_path / "a.png", tmp_path / "out/a.png"))
     read = read_image_file(tmp_path / "out/a.png")
     assert np.array_equal(read.pixels, repeated(pixels))
     assert read.profile == profile
@@ -87,11 +87,11 @@ def test_upscaling_keeps_format_depth_and_profile(
     ("suffix", "shape", "dtype"), [(".jpg", (4, 4, 4), np.uint8), (".bmp", (4, 4, 1), np.uint16)]
 )
 def test_formats_that_would_lose_something_are_refused(
-    tmp_path, repeat, noise, enlarge, suffix, shape, dtype
+    tmp_path, repeat, noise, upscale_image, suffix, shape, dtype
 ):
     write_image(ImageContent(noise(*shape, dtype=dtype), None), tmp_path / "a.png", ".png")
     with pytest.raises(InputError, match=rf"{suffix} cannot hold; name an output of .png or .tif"):
-        enlarge(repeat, ImageFile(tmp_path / "a.png", tmp_path / f"b{suffix}"))
+        upscale_image(repeat, ImageFile(tmp_path / "a.png", tmp_path / f"b{suffix}"))
     assert not (tmp_path / f"b{suffix}").exists()
 
 
@@ -102,8 +102,8 @@ def test_an_image_that_is_too_large_for_its_format_is_refused(tmp_path):
         )
 
 
-def test_several_pages_are_refused(tmp_path, repeat, noise, enlarge):
+def test_several_pages_are_refused(tmp_path, repeat, noise, upscale_image):
     page = Image.fromarray(noise(4, 4, 3))
     page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
     with pytest.raises(InputError, match="has 2 pages or frames"):
-        enlarge(repeat, ImageFile(tmp_path / "a.tif", tmp_path / "b.tif"))
+        upscale_image(repeat, ImageFile(tmp_path / "a.tif", tmp_path / "b.tif"))

@@ -77,12 +77,12 @@ def frames():
     ],
 )
 def test_frames_times_colours_and_sound(
-    tmp_path, repeat, repeated, enlarge, frames, suffix, codec, sound, times
+    tmp_path, repeat, repeated, upscale_image, frames, suffix, codec, sound, times
 ):
     source, target = tmp_path / f"a{suffix}", tmp_path / f"out/a{suffix}"
     write_video(source, codec, frames, times, sound)
     file = VideoFile(source, target)
-    enlarged = enlarge(repeat, file)
+    upscaled = upscale_image(repeat, file)
     before, times_before, rate_before = read_video(source)
     after, times_after, rate = read_video(target)
     assert times_after == pytest.approx(times_before, abs=1e-4)
@@ -90,29 +90,29 @@ def test_frames_times_colours_and_sound(
     assert [frame.shape for frame in after] == [(48, 64, 3)] * 5
     for small, large in zip(before, after, strict=True):
         assert np.abs(repeated(small).astype(int) - large).mean() < 2
-    assert (len(enlarged), file.total, file.notes) == (5, 5, ())
-    assert np.array_equal([frame.before for frame in enlarged], before)
+    assert (len(upscaled), file.total, file.notes) == (5, 5, ())
+    assert np.array_equal([frame.before for frame in upscaled], before)
     if sound:
         assert audio_packets(target) == audio_packets(source)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_colours_are_tagged_as_they_are_encoded(tmp_path, repeat, frames, enlarge):
+def test_colours_are_tagged_as_they_are_encoded(tmp_path, repeat, frames, upscale_image):
     write_video(tmp_path / "a.mp4", "libx264", frames, range(5))
-    enlarge(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "b.mp4"))
+    upscale_image(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "b.mp4"))
     with av.open(str(tmp_path / "b.mp4")) as reader:
         frame = next(reader.decode(video=0))
     assert frame.colorspace == Colorspace.ITU601
 
 
-def test_a_loop_that_is_cut_off_is_noted(tmp_path, repeat, frames, enlarge):
+def test_a_loop_that_is_cut_off_is_noted(tmp_path, repeat, frames, upscale_image):
     path = tmp_path / "a.mp4"
     write_video(path, "mpeg4", frames, range(5), options={"movflags": "faststart"})
     with av.open(str(path)) as reader:
         last = [packet.pos for packet in reader.demux(video=0) if packet.size][-1]
     path.write_bytes(path.read_bytes()[:last])
     file = VideoFile(path, tmp_path / "b.mp4")
-    assert len(enlarge(repeat, file)) == 4
+    assert len(upscale_image(repeat, file)) == 4
     assert file.notes == ("names 5 frames, but 4 could be read; it may be cut off",)
 
 
@@ -123,20 +123,20 @@ def gradio_files():
     ).parent
 
 
-def test_a_sample_gif(tmp_path, repeat, gradio_files, enlarge):
-    enlarged = enlarge(
+def test_a_sample_gif(tmp_path, repeat, gradio_files, upscale_image):
+    upscaled = upscale_image(
         repeat, GifFile(gradio_files / "test_data/rectangles.gif", tmp_path / "a.gif")
     )
-    assert len(enlarged) == 3
+    assert len(upscaled) == 3
     with Image.open(tmp_path / "a.gif") as image:
         assert (image.size, image.n_frames, image.info["loop"]) == ((800, 600), 3, 0)
         assert [frame.info["duration"] for frame in ImageSequence.Iterator(image)] == [400] * 3
 
 
 @pytest.mark.slow
-def test_a_sample_video(tmp_path, repeat, gradio_files, enlarge):
+def test_a_sample_video(tmp_path, repeat, gradio_files, upscale_image):
     source, target = gradio_files / "media_assets/videos/b.avi", tmp_path / "b.avi"
-    assert len(enlarge(repeat, VideoFile(source, target))) == 150
+    assert len(upscale_image(repeat, VideoFile(source, target))) == 150
     before, times_before, _ = read_video(source)
     after, times, rate = read_video(target)
     assert (times, rate) == (times_before, 30)
@@ -145,7 +145,7 @@ def test_a_sample_video(tmp_path, repeat, gradio_files, enlarge):
     assert audio_packets(target) == audio_packets(source)
 
 
-def test_odd_sides(tmp_path, bicubic, frames, enlarge):
+def test_odd_sides(tmp_path, bicubic, frames, upscale_image):
     # 25 x 33 can only be written without halving the colours.
     with av.open(str(tmp_path / "a.mp4"), "w") as writer:
         stream = writer.add_stream("libx264", rate=25)
@@ -153,12 +153,12 @@ def test_odd_sides(tmp_path, bicubic, frames, enlarge):
         frame = np.ascontiguousarray(np.resize(frames[0], (33, 25, 3)))
         writer.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         writer.mux(stream.encode(None))
-    enlarge(bicubic, VideoFile(tmp_path / "a.mp4", tmp_path / "b.mp4"))
+    upscale_image(bicubic, VideoFile(tmp_path / "a.mp4", tmp_path / "b.mp4"))
     assert read_video(tmp_path / "b.mp4")[0][0].shape == (99, 75, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-def test_gif(tmp_path, repeat, repeated, frames, mode, enlarge):
+def test_gif(tmp_path, repeat, repeated, frames, mode, upscale_image):
     images = [Image.fromarray(frame).convert(mode) for frame in frames]
     if mode == "RGBA":
         for image in images:
@@ -172,8 +172,8 @@ def test_gif(tmp_path, repeat, repeated, frames, mode, enlarge):
         loop=2,
         disposal=2,
     )
-    enlarged = enlarge(repeat, GifFile(tmp_path / "a.gif", tmp_path / "b.gif"))
-    assert len(enlarged) == 5
+    upscaled = upscale_image(repeat, GifFile(tmp_path / "a.gif", tmp_path / "b.gif"))
+    assert len(upscaled) == 5
     with Image.open(tmp_path / "a.gif") as before, Image.open(tmp_path / "b.gif") as after:
         assert (after.size, after.n_frames, after.info["loop"]) == ((64, 48), 5, 2)
         assert [frame.info["duration"] for frame in ImageSequence.Iterator(after)] == durations
@@ -191,7 +191,7 @@ def test_gif(tmp_path, repeat, repeated, frames, mode, enlarge):
             )
 
 
-def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, enlarge):
+def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, upscale_image):
     write_video(tmp_path / "a.mp4", "libx264", frames, range(5))
     for name, data in (
         ("b.mp4", (tmp_path / "a.mp4").read_bytes()[:300]),
@@ -201,19 +201,19 @@ def test_damaged_files_are_named_and_leave_nothing(tmp_path, repeat, frames, enl
         (tmp_path / name).write_bytes(data)
         kind = GifFile if name.endswith("gif") else VideoFile
         with pytest.raises(InputError, match=rf"{name}: cannot be"):
-            enlarge(repeat, kind(tmp_path / name, tmp_path / "out" / name))
+            upscale_image(repeat, kind(tmp_path / name, tmp_path / "out" / name))
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_missing_library_is_named(tmp_path, repeat, enlarge, monkeypatch):
+def test_a_missing_library_is_named(tmp_path, repeat, upscale_image, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(
         InputError, match=r"a\.mp4: reading videos needs PyAV; install it with `pip install av`"
     ):
-        enlarge(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "out.mp4"))
+        upscale_image(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "out.mp4"))
 
 
-def test_sound_without_a_picture_is_refused(tmp_path, repeat, enlarge):
+def test_sound_without_a_picture_is_refused(tmp_path, repeat, upscale_image):
     with av.open(str(tmp_path / "a.mp4"), "w") as writer:
         stream = writer.add_stream("aac", rate=8000, layout="mono")
         frame = av.AudioFrame.from_ndarray(
@@ -222,7 +222,7 @@ def test_sound_without_a_picture_is_refused(tmp_path, repeat, enlarge):
         frame.sample_rate, frame.pts = 8000, 0
         writer.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(InputError, match=r"a\.mp4: has no picture"):
-        enlarge(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "out/a.mp4"))
+        upscale_image(repeat, VideoFile(tmp_path / "a.mp4", tmp_path / "out/a.mp4"))
     assert not list(tmp_path.glob("out/*"))
 
 

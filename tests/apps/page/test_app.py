@@ -76,7 +76,7 @@ def page(browser, address):
     page.requested = []
     page.on("request", lambda request: page.requested.append(request.url))
     page.goto(address)
-    page.wait_for_selector("#enlarge")
+    page.wait_for_selector("#upscale")
     yield page
     page.close()
 
@@ -87,8 +87,8 @@ def upload(page, component, path):
     page.wait_for_selector(f"{component} a[href*='/session_'][download='{path.name}']")
 
 
-def enlarge(page):
-    page.click("#enlarge")
+def upscale_image(page):
+    page.click("#upscale")
     page.wait_for_function("document.querySelectorAll('#comparison img').length === 2")
     page.wait_for_function(
         "[...document.querySelectorAll('#comparison img')].every(image => image.naturalWidth)"
@@ -105,10 +105,10 @@ def kept_files():
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-def test_upload_enlarge_compare_download_and_forget(page, files, tmp_path):
+def test_upload_upscale_compare_download_and_forget(page, files, tmp_path):
     upload(page, "#source", files / "scan.png")
     upload(page, "#reference", files / "truth/scan.png")
-    enlarge(page)
+    upscale_image(page)
     report = page.inner_text("#report")
     assert "128 x 96 → 256 x 192 pixels, M2Trans x2 (tiny.pth)" in report
     assert "Research use, not for diagnosis." in report
@@ -139,7 +139,7 @@ def test_upload_enlarge_compare_download_and_forget(page, files, tmp_path):
     page.mouse.up()
     assert covered() != before
 
-    # The lens shows both images at the pointer: here a quarter from the left and the top, enlarged
+    # The lens shows both images at the pointer: here a quarter from the left and the top, upscaled
     # 4 times, in the middle of 180 x 180 pixels. The picture is as high as its element and in the
     # middle of it.
     left = image["x"] + (image["width"] - image["height"] * 256 / 192) / 2
@@ -170,16 +170,16 @@ def test_the_models_follow_the_scale(page, files):
     page.locator("#scale label", has_text="3").click()
     page.wait_for_function("document.querySelector('#model input').value === 'Bicubic x3'")
     upload(page, "#source", files / "scan.png")
-    enlarge(page)
+    upscale_image(page)
     assert "128 x 96 → 384 x 288 pixels, Bicubic x3" in page.inner_text("#report")
 
 
 def test_wrong_files_are_answered(page, files):
-    page.click("#enlarge")
+    page.click("#upscale")
     assert "Drop an image first." in error_message(page)
     page.locator("[data-testid='toast-body'] button").first.click()
     upload(page, "#source", files / "notes.txt")
-    page.click("#enlarge")
+    page.click("#upscale")
     page.wait_for_function(
         "document.body.innerText.includes('notes.txt: cannot be read as an image')"
     )
@@ -190,7 +190,7 @@ def test_wrong_files_are_answered(page, files):
 def test_a_reference_of_another_size_is_answered(page, files):
     upload(page, "#source", files / "scan.png")
     upload(page, "#reference", files / "scan.png")
-    page.click("#enlarge")
+    page.click("#upscale")
     assert "The reference has 128 x 96 pixels." in error_message(page)
 
 

@@ -9,8 +9,8 @@ from basicsr_m2trans.apps.page import pictures
 from basicsr_m2trans.apps.page.pictures import (
     MAX_PIXELS,
     available_upscalers,
-    enlarge_picture,
     read_picture,
+    upscale_picture,
 )
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.data.images import read_image
@@ -57,7 +57,7 @@ def test_both_results_and_their_depth(checkpoint, tmp_path, dtype, white):
     image[:, :24, 0] = image[:, 24:, 2] = white
     cv2.imwrite(str(tmp_path / "scan.tif"), image)
     upscaler = available_upscalers([checkpoint])["M2Trans x2 (tiny.pth)"]
-    result = enlarge_picture(upscaler, tmp_path / "scan.tif", tmp_path)
+    result = upscale_picture(upscaler, tmp_path / "scan.tif", tmp_path)
     before, after = read_image(result.before), read_image(result.after)
     assert (result.before.name, result.after.name) == ("scan_bicubic_x2.png", "scan_x2.png")
     assert before.shape == after.shape == (80, 96, 3)
@@ -73,13 +73,13 @@ def test_both_results_and_their_depth(checkpoint, tmp_path, dtype, white):
 def test_metrics_against_a_reference(tmp_path, scan):
     upscaler = available_upscalers([])["Bicubic x2"]
     truth = tmp_path / "truth.png"
-    cv2.imwrite(str(truth), read_image(enlarge_picture(upscaler, scan, tmp_path).before))
-    report = enlarge_picture(upscaler, scan, tmp_path, truth).report
+    cv2.imwrite(str(truth), read_image(upscale_picture(upscaler, scan, tmp_path).before))
+    report = upscale_picture(upscaler, scan, tmp_path, truth).report
     assert "| Bicubic | inf | 1.0000 | 1.0000 | 0.0000 |" in report
     with pytest.raises(
         InputError, match=r"has 32 x 24 pixels\. It must be 2 times as large as the image: 64 x 48"
     ):
-        enlarge_picture(upscaler, scan, tmp_path, scan)
+        upscale_picture(upscaler, scan, tmp_path, scan)
 
 
 def test_frames_of_a_dicom_file():
@@ -103,7 +103,7 @@ def test_wrong_and_large_files(tmp_path, scan, monkeypatch):
     with pytest.raises(
         InputError, match=r"scan\.png has 32 x 24 pixels; this page takes up to 100 pixels"
     ):
-        enlarge_picture(available_upscalers([])["Bicubic x2"], scan, tmp_path)
+        upscale_picture(available_upscalers([])["Bicubic x2"], scan, tmp_path)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10)
     with pytest.raises(InputError, match=r"^scan\.png: cannot be read as an image .*exceeds limit"):
         read_picture(scan, MAX_PIXELS)
@@ -111,5 +111,5 @@ def test_wrong_and_large_files(tmp_path, scan, monkeypatch):
 
 def test_nothing_is_written_for_a_page_that_is_closed(tmp_path, scan):
     with pytest.raises(OSError, match="closed_session"):
-        enlarge_picture(available_upscalers([])["Bicubic x2"], scan, tmp_path / "closed_session")
+        upscale_picture(available_upscalers([])["Bicubic x2"], scan, tmp_path / "closed_session")
     assert not (tmp_path / "closed_session").exists()

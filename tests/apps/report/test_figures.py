@@ -15,7 +15,7 @@ from basicsr_m2trans.utils.figures import save_figure
 
 @pytest.fixture
 def images():
-    """An HR image, and enlarged ones that differ in a known place."""
+    """An HR image, and upscaled ones that differ in a known place."""
     hr = np.random.default_rng(0).integers(0, 200, (60, 80, 3), np.uint8)
     other = hr.copy()
     other[20:30, 50:60] += 40
