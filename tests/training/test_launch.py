@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -749,6 +750,7 @@ def parse_as_basicsr(monkeypatch, tmp_path, *arguments):
 
     register()
     monkeypatch.setattr(os, "execv", execute)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit):
         launch.start("train", str(tmp_path), launch.parse_arguments([*map(str, arguments)]))
     set_arguments(monkeypatch, *handed_over[3:])
