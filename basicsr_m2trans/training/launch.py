@@ -106,7 +106,9 @@ def _start(mode: str, root_path: str, args: argparse.Namespace, as_typed: bool) 
         file.opt["manual_seed"] = _draw_seed(args.launcher)
     with alone_in(folder) as lock:
         if lock is not None and not resumes:
-            keep_earlier_run(folder, Path(root_path, "tb_logger", folder.name))
+            keep_earlier_run(folder)
+            if mode == "train" and file.opt["logger"].get("use_tb_logger"):
+                keep_earlier_run(Path(root_path, "tb_logger", folder.name))
         if as_typed and not args.force_yml and _as_basicsr_reads(args.opt) == file.opt:
             run_pipeline(mode, root_path)
             return
@@ -229,19 +231,18 @@ def status_of(mode: str, run: Callable[[], None]) -> int:
     return 0
 
 
-def keep_earlier_run(*folders: Path) -> None:
-    """Rename folders of an earlier run, as BasicSR does, which fails where a name is taken.
+def keep_earlier_run(folder: Path) -> None:
+    """Rename the folder of an earlier run, if any, as BasicSR does, which fails on a taken name.
 
     That happens where the clock was set back, or where runs begin and end within a second.
     """
-    for folder in filter(Path.exists, folders):
-        archived = f"{folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}"
-        names = itertools.chain(
-            [archived], (f"{archived}_{number}" for number in itertools.count(2))
-        )
-        unused = next(name for name in names if not os.path.exists(name))
-        print(f"{folder} exists; it is renamed to {unused}", flush=True)
-        folder.rename(unused)
+    if not folder.exists():
+        return
+    archived = f"{folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}"
+    names = itertools.chain([archived], (f"{archived}_{number}" for number in itertools.count(2)))
+    unused = next(name for name in names if not os.path.exists(name))
+    print(f"{folder} exists; it is renamed to {unused}", flush=True)
+    folder.rename(unused)
 
 
 def alone_in(folder: Path) -> contextlib.AbstractContextManager[int | None]:

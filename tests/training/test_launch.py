@@ -480,9 +480,11 @@ def test_train_then_test_in_one_process(tmp_path, monkeypatch, capsys):
     models = tmp_path / "experiments" / "tiny" / "models"
     assert sorted(path.name for path in models.iterdir()) == ["net_g_4.pth", "net_g_latest.pth"]
 
+    (tmp_path / "tb_logger/tiny").mkdir(parents=True)  # of the training, which has the same name
     opt = evaluation_options(tmp_path, models / "net_g_latest.pth")
     set_arguments(monkeypatch, "-opt", write_options(tmp_path, opt))
     assert launch.main("test", str(tmp_path)) == 0
+    assert [path.name for path in (tmp_path / "tb_logger").iterdir()] == ["tiny"]
     images = tmp_path / "results" / "tiny" / "visualization" / "held_out"
     assert len(list(images.iterdir())) == 6
 
