@@ -80,11 +80,11 @@ def train(folder, opt, *arguments, processes=1):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def training_command(folder, opt, *arguments, processes=1):
+def training_command(folder, opt, *arguments, processes=1, root=None):
     file = folder / f"{opt['name']}.yml"
     file.write_text(yaml.safe_dump(opt))
     if "--launcher" not in arguments:
-        return launch.command("train", str(folder), "-opt", str(file), *arguments)
+        return launch.command("train", str(root or folder), "-opt", str(file), *arguments)
     torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
     verb = ["-m", "basicsr_m2trans.cli", "train", str(file)]
     return [sys.executable, *torchrun, *verb, *arguments]
@@ -508,7 +508,8 @@ def test_a_disk_that_training_itself_fills_keeps_the_checkpoints_before(
         'mount -t tmpfs -o size=$0 tmpfs disk && (cd disk && "$@"); '
         "status=$?; cp -r disk kept; exit $status"
     )
-    result = run_mounted(script, size, *training_command(tmp_path, opt), cwd=tmp_path)
+    command = training_command(tmp_path, opt, root=tmp_path / "disk")
+    result = run_mounted(script, size, *command, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     place = rf"{tmp_path}/disk/experiments/tiny/{file}"
     reason = r"\(.*No space left on device\); the checkpoints "
