@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from basicsr_m2trans.checkpoints import networks
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.evaluation.set_folders import prepared_dataset
 from basicsr_m2trans.utils.csv_file import write_csv
@@ -65,11 +64,6 @@ class Scores:
         return cls(images, values)
 
 
-def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """`networks.trained_network`, on the GPU if there is one."""
-    return networks.trained_network(network_g, checkpoint).to(_device())
-
-
 def upscale_image(network: nn.Module, lq: Tensor) -> Tensor:
     """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
     device = next(network.parameters(), lq).device
@@ -112,7 +106,7 @@ def evaluate(
     """Upscale every image of a prepared set and measure it under both protocols.
 
     Args:
-        network: as `load_network` returns it.
+        network: in evaluation mode; it computes on the device that it is on.
         folder: what `m2trans prepare` wrote.
         scale: the network's.
         report: called after each image with the number done and the number of all.
@@ -136,13 +130,3 @@ def evaluate(
             report(len(scores), len(dataset))
     names = tuple(pair.name for pair in dataset.pairs)
     return Scores(names, {key: np.array([score[key] for score in scores]) for key in scores[0]})
-
-
-def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
-    """Network and scale as `networks.load_network` finds them, on the GPU if there is one."""
-    trained = networks.load_network(checkpoint, options=options)
-    return trained.network.to(_device()), trained.scale
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
