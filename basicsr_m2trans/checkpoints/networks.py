@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from basicsr_m2trans.archs.channels import input_channels
-from basicsr_m2trans.archs.lookup import network_class
+from basicsr_m2trans.archs.lookup import input_channels, network_class
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.yaml_file import OptionFile
