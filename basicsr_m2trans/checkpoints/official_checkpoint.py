@@ -1,7 +1,6 @@
 """Reads the checkpoints of the authors of M2Trans, ELAN and ESRT.
 
-Each method is told by a weight that only it has, and its settings are read off the shapes of its
-weights.
+Each method is told by a weight that only it has; the shapes of its weights give its settings.
 """
 
 import math
@@ -29,9 +28,8 @@ def read_official_checkpoint(
     """The weights under this project's names, and the section `network_g` of their network.
 
     Args:
-        path: file with the weights themselves or with an entry `model_state_dict` of them
-            (repositories eezkni/M2Trans, xindongzhang/ELAN, luissen/ESRT), named with or without
-            `module.`.
+        path: file with the weights or with an entry `model_state_dict` of them, named with or
+            without `module.` (repositories eezkni/M2Trans, xindongzhang/ELAN, luissen/ESRT).
         num_block: how many blocks the network must have; by default M2Trans has the paper's 8, the
             others as many as the file holds.
 
@@ -57,10 +55,8 @@ def read_official_checkpoint(
     odd = [
         key
         for key, value in weights.items()
-        if not (
-            value.isfinite().all()
-            and (value.is_floating_point() or key.endswith("num_batches_tracked"))
-        )
+        if not value.isfinite().all()
+        or not (value.is_floating_point() or key.endswith("num_batches_tracked"))
     ]
     if odd:
         raise InputError(
@@ -74,12 +70,8 @@ def read_official_checkpoint(
         settings["num_block"] = num_block
     with torch.device("meta"):
         expected = method.network(**settings).state_dict()
-    check_weights(
-        weights,
-        expected,
-        str(path),
-        f"{name}({', '.join(f'{k}={v!r}' for k, v in settings.items())})",
-    )
+    arguments = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    check_weights(weights, expected, str(path), f"{name}({arguments})")
     return weights, {"type": name} | settings
 
 
@@ -103,8 +95,7 @@ def _plain_names(checkpoint: Any, source: str) -> Weights:
 
 def _m2trans_settings(weights: Weights) -> dict[str, Any]:
     num_feat, num_in_ch = weights["head.weight"].shape[:2]
-    # The authors' network is the one of the paper, with wavelets, unless its second branch is not
-    # widened.
+    # With wavelets, as in the paper, the second branch is widened.
     widened = weights["body.0.attn2.qkv_conv.weight"].shape[1] // (num_feat // len(BRANCH_LEVELS))
     last = max((int(name.split(".")[1]), name) for name in weights if name.startswith("tail."))[1]
     steps = [
@@ -154,7 +145,7 @@ def _esrt_settings(weights: Weights) -> dict[str, Any]:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """One more than the highest number that `pattern` finds at the beginning of the names."""
+    """How many numbers, from 0 to the highest, `pattern` finds at the beginning of the names."""
     return 1 + max(int(found[1]) for name in weights if (found := re.match(pattern, name)))
 
 
@@ -177,14 +168,10 @@ class Method:
     unused: str
 
 
+MEANS = r"^(sub_mean|add_mean)\."
 METHODS = (
-    Method(M2Trans, "body.0.attn1.qkv_conv.weight", _m2trans_settings, r"^(sub_mean|add_mean)\."),
-    Method(
-        ELAN,
-        "body.0.modules_gmsa.gmsa_0.project_inp.0.weight",
-        _elan_settings,
-        r"^(sub_mean|add_mean)\.",
-    ),
+    Method(M2Trans, "body.0.attn1.qkv_conv.weight", _m2trans_settings, MEANS),
+    Method(ELAN, "body.0.modules_gmsa.gmsa_0.project_inp.0.weight", _elan_settings, MEANS),
     Method(
         ESRT,
         "body.0.encoder1.encoder.layer1.conv.weight",

@@ -47,11 +47,8 @@ class M2TransArchitecture(Architecture[M2Trans]):
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[M2Trans]:
         """Build the network of the given weights."""
         # The authors' network carries layers that it never applies.
-        weights = {
-            name: value
-            for name, value in state_dict.items()
-            if not name.startswith(("sub_mean.", "add_mean."))
-        }
+        unused = ("sub_mean.", "add_mean.")
+        weights = {name: state_dict[name] for name in state_dict if not name.startswith(unused)}
         num_feat, num_in_ch = weights["head.weight"].shape[:2]
         reconstruction, upscale, num_out_ch = _reconstruction(weights, num_feat, num_in_ch)
         # Without wavelets every branch is as wide as its group of channels.
@@ -93,12 +90,9 @@ def _reconstruction(
     """The settings `reconstruction`, `upscale` and `num_out_ch`."""
     expanded, kernel = weights["tail.0.weight"].shape[0], weights["tail.0.weight"].shape[-1]
     if kernel == 1:
-        upscale = 4 if "tail.6.weight" in weights else math.isqrt(expanded // num_feat)
-        return (
-            "paper",
-            upscale,
-            weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0],
-        )
+        if "tail.6.weight" in weights:
+            return "paper", 4, weights["tail.6.weight"].shape[0]
+        return "paper", math.isqrt(expanded // num_feat), weights["tail.3.weight"].shape[0]
     first, pixels = math.isqrt(expanded // (num_feat // 2)), weights["tail.3.weight"].shape[0]
     # x2 and x4 differ in this number alone, and only where input and result have as many channels.
     if pixels not in ((num_in_ch, 4 * num_in_ch) if first == 2 else (num_in_ch,)):

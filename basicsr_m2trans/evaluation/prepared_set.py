@@ -19,15 +19,10 @@ from basicsr_m2trans.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Scores:
-    """What one network reached on one set of images.
+    """What one network reached on one set of images."""
 
-    Attributes:
-        images: the images' names, sorted.
-        values: (len(images),) for each protocol and metric.
-    """
-
-    images: tuple[str, ...]
-    values: dict[tuple[str, str], np.ndarray]
+    images: tuple[str, ...]  # their names, sorted
+    values: dict[tuple[str, str], np.ndarray]  # (len(images),) for each protocol and metric
 
     def write(self, path: Path) -> None:
         """Write the scores as CSV, one line for each image and protocol; numbers in full."""
@@ -41,11 +36,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path) -> "Scores":
-        """Read what `write` wrote.
-
-        Raises:
-            InputError: the file is something else.
-        """
+        """Read what `write` wrote; an InputError if the file is something else."""
         try:
             with path.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
@@ -79,9 +70,8 @@ def build_set(folder: Path, scale: int) -> Any:
     """
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 
-    return PairedImageTextDataset(
-        prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
-    )
+    options = prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
+    return PairedImageTextDataset(options)
 
 
 def image_names(folder: Path, scale: int) -> list[str]:
@@ -90,7 +80,7 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set at a scale, to tell sets apart."""
+    """SHA-256 of the names and pixels of a prepared set, to tell sets apart."""
     digest = hashlib.sha256()
     dataset = build_set(folder, scale)
     for pair, item in zip(dataset.pairs, dataset, strict=True):
@@ -119,13 +109,10 @@ def evaluate(
     for item in dataset:
         lq, hr = item["lq"][None], item["gt"][None]
         sr = upscale_image(network, lq)
-        scores.append(
-            {
-                (protocol, name): value
-                for protocol, measure in PROTOCOLS.items()
-                for name, value in measure(sr, hr, scale).items()
-            }
-        )
+        scores.append({})
+        for protocol, measure in PROTOCOLS.items():
+            for name, value in measure(sr, hr, scale).items():
+                scores[-1][protocol, name] = value
         if report is not None:
             report(len(scores), len(dataset))
     names = tuple(pair.name for pair in dataset.pairs)

@@ -223,7 +223,7 @@ class Upscaler:
 
     @torch.no_grad()
     def _upscale_batch(self, images: Tensor) -> Tensor:
-        """The network's result, averaged over flips and rotations if wanted."""
+        """The network's result, averaged over flips and rotations with `self_ensemble`."""
         if not self.settings.self_ensemble:
             return self._forward(images)
         total = torch.zeros((), device=images.device)
@@ -251,11 +251,8 @@ def _check_range(image: np.ndarray | Tensor) -> None:
 
 
 def _check_array(image: np.ndarray) -> None:
-    if (
-        image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4))
-        or 0 in image.shape
-    ):
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or 0 in image.shape:
         raise InputError(f"give an array (h, w) or (h, w, 1 to 4), not {image.shape}")
     if image.dtype.kind == "f":
         _check_range(image)
