@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.elan_arch import ELAN
 from basicsr_m2trans.archs.esrt_arch import ESRT
-from basicsr_m2trans.archs.m2trans_arch import BRANCH_LEVELS, M2Trans
+from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.utils.errors import InputError
 
@@ -64,12 +64,12 @@ def read_official_checkpoint(
         )
     try:
         settings = method.settings(weights)
+        if num_block is not None:
+            settings["num_block"] = num_block
+        with torch.device("meta"):
+            expected = method.network(**settings).state_dict()
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"{path} does not hold the weights of {name}: {error!r}") from error
-    if num_block is not None:
-        settings["num_block"] = num_block
-    with torch.device("meta"):
-        expected = method.network(**settings).state_dict()
     arguments = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     check_weights(weights, expected, str(path), f"{name}({arguments})")
     return weights, {"type": name} | settings
@@ -93,23 +93,20 @@ def _plain_names(checkpoint: Any, source: str) -> Weights:
     return weights
 
 
-def _m2trans_settings(weights: Weights) -> dict[str, Any]:
+def m2trans_settings(weights: Weights) -> dict[str, Any]:
+    """The arguments of an `M2Trans` whose reconstruction is the paper's."""
     num_feat, num_in_ch = weights["head.weight"].shape[:2]
-    # With wavelets, as in the paper, the second branch is widened.
-    widened = weights["body.0.attn2.qkv_conv.weight"].shape[1] // (num_feat // len(BRANCH_LEVELS))
-    last = max((int(name.split(".")[1]), name) for name in weights if name.startswith("tail."))[1]
-    steps = [
-        weights[f"tail.{index}.weight"].shape[0] // num_feat
-        for index in (0, 3)
-        if f"tail.{index}.bias" in weights
-    ]
+    step = math.isqrt(weights["tail.0.weight"].shape[0] // num_feat)
+    upscale, last = (4, "tail.6.weight") if "tail.6.weight" in weights else (step, "tail.3.weight")
+    # Without wavelets every branch is as wide as its group of channels.
+    narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
     return {
-        "upscale": {(4,): 2, (9,): 3, (4, 4): 4}[tuple(steps)],
+        "upscale": upscale,
         "num_in_ch": num_in_ch,
         "num_out_ch": weights[last].shape[0],
         "num_feat": num_feat,
         "num_block": 8,
-        "wavelet": "none" if widened == 1 else "haar",
+        "wavelet": "none" if narrow else "haar",
     }
 
 
@@ -170,7 +167,7 @@ class Method:
 
 MEANS = r"^(sub_mean|add_mean)\."
 METHODS = (
-    Method(M2Trans, "body.0.attn1.qkv_conv.weight", _m2trans_settings, MEANS),
+    Method(M2Trans, "body.0.attn1.qkv_conv.weight", m2trans_settings, MEANS),
     Method(ELAN, "body.0.modules_gmsa.gmsa_0.project_inp.0.weight", _elan_settings, MEANS),
     Method(
         ESRT,
