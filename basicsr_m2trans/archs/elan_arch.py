@@ -1,8 +1,6 @@
 """ELAN, the efficient long-range attention network (Zhang et al., ECCV 2022, arXiv 2203.06697).
 
-Reads top-down as its Sec. 3: the network, its efficient long-range attention blocks (ELAB), their
-local feature extraction by shift convolutions, and their group-wise multi-scale self-attention
-(GMSA). Parameters have the names of the published checkpoints.
+Reads top-down as its Sec. 3. Parameters have the names of the published checkpoints.
 """
 
 import math
@@ -12,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import upscale_padded
+from basicsr_m2trans.archs.windows import from_windows, to_windows
 from basicsr_m2trans.utils.errors import InputError
 
 # Mean of DIV2K, which EDSR and SwinIR subtract as well.
@@ -24,10 +23,9 @@ SHIFTS = ((1, 2), (1, 0), (2, 1), (0, 1), (1, 1))
 class ELAN(nn.Module):
     """The network: 3x3 convolution, ELABs with a residual, 3x3 convolution, pixel shuffle.
 
-    Input of any size is reflected at its right and bottom edge to multiples of the windows, and the
-    output is cropped. The defaults are the baseline of the M2Trans paper (Sec. V-A: 150 channels),
-    with 3,561,012 / 3,581,277 / 3,609,648 trainable parameters at x2 / x3 / x4 (Table I: 3.56 /
-    3.58 / 3.61 M).
+    Input of any size is padded by reflection to multiples of the windows. The defaults are the
+    baseline of the M2Trans paper (Sec. V-A: 150 channels), with 3,561,012 / 3,581,277 / 3,609,648
+    trainable parameters at x2 / x3 / x4 (Table I: 3.56 / 3.58 / 3.61 M).
 
     Args:
         upscale: a whole number of at least 1.
@@ -38,8 +36,7 @@ class ELAN(nn.Module):
         num_share: how many ELABs in a row reuse the attention maps of the one before them.
         expansion: width inside the local feature extraction, as a multiple of `num_feat`.
         window_sizes: sides of the attention windows in pixels, one for each group of channels.
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
-            networks.
+        img_range: factor of the images inside the network, as in BasicSR's other networks.
 
     Raises:
         InputError: the arguments do not fit together.
@@ -97,9 +94,10 @@ class ELAN(nn.Module):
 
 
 class SharedAttentionBlocks(nn.Module):
-    """Consecutive ELABs (Fig. 2): the first computes attention maps, the others reuse them.
+    """Consecutive efficient long-range attention blocks (ELAB, Fig. 2).
 
-    Arguments as of `ELAN`; `shifted`: whether the windows are shifted by half their size.
+    The first computes attention maps, the others reuse them. Arguments as of `ELAN`; `shifted`:
+    whether the windows are shifted by half their size.
     """
 
     def __init__(
@@ -177,8 +175,7 @@ class MultiScaleAttention(nn.Module):
     their product is not scaled. Shifted windows wrap around the map's edges without a mask.
 
     Args:
-        num_feat, window_sizes: see `ELAN`.
-        shifted: whether the windows are shifted by half their size.
+        num_feat, window_sizes, shifted: see `SharedAttentionBlocks`.
         reuses_maps: project values only, and weight them with another module's attention maps.
     """
 
@@ -195,15 +192,9 @@ class MultiScaleAttention(nn.Module):
         self.project_out = nn.Conv2d(num_feat, num_feat, 1)
 
     def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Attend within windows.
+        """(N, num_feat, H, W) -> (N, num_feat, H, W) and the attention maps.
 
-        Args:
-            x: (N, num_feat, H, W); H and W are multiples of all windows.
-            maps: attention maps to reuse, or None to compute them; for each window size (N,
-                windows, pixels of a window, pixels of a window).
-
-        Returns:
-            (N, num_feat, H, W) and the attention maps.
+        `maps` are those to reuse; for each window size (N, windows, pixels, pixels).
         """
         groups = self.project_inp(x).chunk(len(self.window_sizes), dim=1)
         new_maps, outputs = [], []
@@ -220,20 +211,3 @@ class MultiScaleAttention(nn.Module):
                 from_windows(new_maps[-1] @ value, x.shape).roll((shift, shift), dims=(-2, -1))
             )
         return self.project_out(torch.cat(outputs, dim=1)), new_maps
-
-
-def to_windows(x: Tensor, size: int) -> Tensor:
-    """(N, C, H, W) -> (N, windows, size^2, C), windows and their pixels row by row."""
-    n, channels, height, width = x.shape
-    # (n, c, row, y, column, x) -> (n, row, column, y, x, c)
-    x = x.view(n, channels, height // size, size, width // size, size)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size, channels)
-
-
-def from_windows(windows: Tensor, shape: torch.Size) -> Tensor:
-    """Inverse of `to_windows` for maps of (N, any, H, W) = `shape`."""
-    n, _, height, width = shape
-    size = math.isqrt(windows.shape[2])
-    # (n, row, column, y, x, c) -> (n, c, row, y, column, x)
-    x = windows.view(n, height // size, width // size, size, size, -1)
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, height, width)

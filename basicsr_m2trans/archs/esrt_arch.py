@@ -1,8 +1,7 @@
 """ESRT, the efficient super-resolution transformer (Lu et al., CVPRW 2022, arXiv 2108.11084).
 
-Reads top-down as its Sec. 3: the network, its blocks of convolutional and transformer backbone, the
-high preserving blocks (HPB) of the former and the efficient transformer (ET) of the latter.
-Parameters have the names of the published checkpoints; their never used ones are left out.
+Reads top-down as its Sec. 3. Parameters have the names of the published checkpoints; those that the
+released code never uses are left out.
 """
 
 import torch
@@ -22,10 +21,8 @@ TOKEN_PARTS = 4
 class ESRT(nn.Module):
     """The network: 3x3 convolution, backbone blocks, and the sum of two upsampling tails.
 
-    One tail upscales the fused outputs of all blocks, the other the first features. Images of any
-    size, odd ones included, are taken as they are; only those with a side of one pixel are padded
-    and cropped, because features are halved inside. Time grows with the square of the number of
-    pixels; memory does not.
+    One tail upscales the fused outputs of all blocks, the other the first features. Images may have
+    any size. Time grows with the square of the number of pixels; memory does not.
 
     With default settings it has 4,885,667 / 4,978,147 / 4,959,651 parameters at x2 / x3 / x4 (Table
     I of the M2Trans paper: 4.89 / 4.98 / 4.96 M).
@@ -35,8 +32,7 @@ class ESRT(nn.Module):
         num_in_ch, num_out_ch: channels of the input and output image.
         num_feat: width of the features, a multiple of 16.
         num_block: number of backbone blocks, three HPBs and one ET each.
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
-            networks.
+        img_range: factor of the images inside the network, as in BasicSR's other networks.
 
     Raises:
         InputError: an argument is not one of the above.
@@ -69,6 +65,7 @@ class ESRT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, num_in_ch, H, W), RGB in [0, 1] -> (N, num_out_ch, upscale * H, upscale * W)."""
+        # Features are halved inside, which a side of one pixel does not allow.
         return upscale_padded(self._upscale, x, 2 if min(x.shape[-2:]) == 1 else 1)
 
     def _upscale(self, x: Tensor) -> Tensor:
@@ -144,7 +141,6 @@ class AdaptiveResidualFeatureBlock(nn.Module):
         self.alise = ConvReLU(2 * num_feat, num_feat, 1)
         self.atten = ChannelAttention(num_feat)
         self.layer4 = ConvReLU(num_feat, num_feat, 3)
-        # Checkpoints also hold a weight1, which takes part in nothing.
         self.weight2 = Scale()
         self.weight3 = Scale()
         self.weight4 = Scale()

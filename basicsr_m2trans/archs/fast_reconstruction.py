@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.folded_attention import pointwise
 
-# High-resolution pixels of one image that a CPU computes at once: 64 channels of float32 take 6
-# MiB.
+# High-resolution pixels that a CPU computes at once: 64 channels of float32 take 6 MiB.
 PIXELS_AT_ONCE = 24_576
-# Rows of the low resolution, however wide: of each strip two rows are expanded again for its
-# neighbours.
+# Low-resolution rows, however wide: each strip expands two rows of its neighbours again.
 MIN_ROWS = 8
 
 
@@ -34,8 +32,7 @@ def reconstruct_in_strips(x: Tensor, tail: nn.Sequential) -> Tensor:
     rows = max(MIN_ROWS, PIXELS_AT_ONCE // (width * scale**2)) if x.is_cpu else height
     strips = []
     for top in range(0, height, rows):
-        # One row of each neighbour, of whose high-resolution rows the last convolution sees the
-        # nearest.
+        # One row of each neighbour; the last convolution sees its nearest high-resolution row.
         above, below = min(top, 1), min(max(height - top - rows, 0), 1)
         strip = x[:, :, top - above : top + rows + below]
         for expansion, factor in zip(expansions, factors, strict=True):

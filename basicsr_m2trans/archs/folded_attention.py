@@ -36,8 +36,7 @@ def folded_attention(x: Tensor, attention: HaloAttention, haar: Tensor) -> Tenso
     n, channels, height, width = x.shape
     block, size = math.isqrt(len(haar)), attention.window_size
     rows, columns = height // (size * block), width // (size * block)
-    # Pixels (row, y, dy, column, x, dx) -> tokens y, x of the window at row, column, with channels
-    # dy, dx, c.
+    # (row, y, dy, column, x, dx, c) -> windows (row, column) of tokens (y, x) of (dy, dx, c)
     tokens = x.permute(0, 2, 3, 1).reshape(n, rows, size, block, columns, size, block, channels)
     tokens = tokens.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(
         n, rows * columns, size * size, attention.dim
@@ -69,8 +68,7 @@ def folded_weights(attention: HaloAttention, haar: Tensor) -> tuple[Tensor, Tens
     """
     dim = attention.dim
     query, key, value = attention.qkv_conv.weight.view(3, dim, dim)
-    # The first half of a query's channels meets the positions of rows, the second half those of
-    # columns.
+    # Half of a query's channels meets the positions of rows, the other half those of columns.
     rows, columns = attention.rel_h.view(-1, dim // 2), attention.rel_w.view(-1, dim // 2)
     position = torch.cat((rows @ query[: dim // 2], columns @ query[dim // 2 :]))
     query = key.T @ query

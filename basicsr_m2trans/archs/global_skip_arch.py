@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from basicsr_m2trans.archs.channels import input_channels
+from basicsr_m2trans.archs.lookup import input_channels, network_class
 from basicsr_m2trans.utils.errors import InputError
 
 _OWN_SKIP = "it adds an interpolation of its input already: name it without GlobalSkip"
@@ -35,17 +35,14 @@ class GlobalSkip(nn.Module):
         network: its section `network_g` without `upscale`: `type` and arguments.
 
     Raises:
-        InputError: `network` is none that can be wrapped: it is one of `NOT_WRAPPED` or not
-            known, has a skip of its own or several outputs, or makes another number of
-            channels than it takes.
+        InputError: `network` is unknown or one of `NOT_WRAPPED`, has a skip of its own or several
+            outputs, or makes another number of channels than it takes.
     """
 
     offset: Tensor  # a buffer
 
     def __init__(self, upscale: int, network: dict[str, Any]) -> None:
         super().__init__()
-        from basicsr_m2trans.archs.lookup import network_class
-
         arguments = {"upscale": upscale} | network
         name = arguments.pop("type", None)
         if name in NOT_WRAPPED:
@@ -89,8 +86,5 @@ class GlobalSkip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), RGB in [0, 1] -> (N, C, upscale * H, upscale * W), not clamped."""
-        return (
-            self.network(x)
-            - self.offset
-            + F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
-        )
+        interpolated = F.interpolate(x, scale_factor=self.upscale, mode="bicubic")
+        return self.network(x) - self.offset + interpolated

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from basicsr_m2trans.archs.padding import pad_to_multiple
+from basicsr_m2trans.archs.windows import from_windows, to_windows
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -41,19 +42,11 @@ class HaloAttention(nn.Module):
         height, width = x.shape[-2:]
         x = pad_to_multiple(x, self.window_size)
         query, key, value = self.qkv_conv(x).chunk(3, dim=1)
-        query = self._query_windows(query)
+        query = to_windows(query, self.window_size)
         key = self._key_windows(key) + self.position().flatten(0, 1)
         value = self._key_windows(value)
         attention = (query @ key.transpose(-2, -1) * self.dim**-0.5).softmax(dim=-1)
-        return self._merge_windows(attention @ value, x.shape)[..., :height, :width]
-
-    def _query_windows(self, x: Tensor) -> Tensor:
-        """(N, d, H, W) -> (N, windows, window_size^2, d)."""
-        size = self.window_size
-        n, d, height, width = x.shape
-        # (n, d, row, y, column, x) -> (n, row, column, y, x, d)
-        x = x.view(n, d, height // size, size, width // size, size)
-        return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, size * size, d)
+        return from_windows(attention @ value, x.shape)[..., :height, :width]
 
     def _key_windows(self, x: Tensor) -> Tensor:
         """(N, d, H, W) -> (N, windows, (window_size + 2 halo_size)^2, d)."""
@@ -68,11 +61,3 @@ class HaloAttention(nn.Module):
         size = self.rel_h.shape[1]
         parts = (self.rel_h[0].expand(size, size, -1), self.rel_w[0].expand(size, size, -1))
         return torch.cat(parts, dim=-1)
-
-    def _merge_windows(self, windows: Tensor, shape: torch.Size) -> Tensor:
-        """Inverse of `_query_windows` for a map of the given shape."""
-        size = self.window_size
-        n, d, height, width = shape
-        # (n, row, column, y, x, d) -> (n, d, row, y, column, x)
-        x = windows.view(n, height // size, width // size, size, size, d)
-        return x.permute(0, 5, 1, 3, 2, 4).reshape(shape)

@@ -26,15 +26,12 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
         dtype, pixels = torch.promote_types(x.dtype, torch.float32), x.shape[2] * x.shape[3]
         rows = ROWS_AT_ONCE if x.is_cpu else x.shape[2]
         strips = x.split(rows, dim=2)
         mean = sum(strip.sum((2, 3), keepdim=True, dtype=dtype) for strip in strips) / pixels
-        variance = (
-            sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips) / pixels
-        )
-        scale = variance.add_(EPSILON).rsqrt_()
+        squares = sum((strip - mean).square_().sum((2, 3), keepdim=True) for strip in strips)
+        scale = (squares / pixels).add_(EPSILON).rsqrt_()
         shift = -mean * scale
         out = torch.empty_like(x)
         for target, strip in zip(out.split(rows, dim=2), strips, strict=True):

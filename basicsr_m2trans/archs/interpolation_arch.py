@@ -30,13 +30,11 @@ class Bicubic(nn.Module):
         """(N, C, H, W) in [0, 1] -> (N, C, upscale * H, upscale * W), clamped to [0, 1]."""
         height, width = x.shape[-2:]
         x = _mirror(_mirror(x, -2), -1)
-        # Of PyTorch's two bicubic kernels the one with antialias=True has a = -1/2; it changes
-        # nothing else here.
+        # Of PyTorch's two bicubic kernels the one with antialias=True has a = -1/2.
         x = F.interpolate(x, scale_factor=self.upscale, mode="bicubic", antialias=True)
         top = left = REACH * self.upscale
-        return x[..., top : top + height * self.upscale, left : left + width * self.upscale].clamp(
-            0, 1
-        )
+        x = x[..., top : top + height * self.upscale, left : left + width * self.upscale]
+        return x.clamp(0, 1)
 
 
 def _mirror(x: Tensor, dim: int) -> Tensor:

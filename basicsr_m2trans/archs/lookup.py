@@ -1,7 +1,8 @@
-"""Networks by the names that option files and checkpoints give them."""
+"""Networks by the names and settings that option files and checkpoints give them."""
 
 import difflib
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -52,3 +53,9 @@ def network_class(name: Any) -> type[nn.Module]:
     raise InputError(
         f"{name!r} is not a registered network; choose from {', '.join(near or names)}"
     )
+
+
+def input_channels(network_g: Mapping[str, Any]) -> int:
+    """Channels of the input image of a section `network_g`, under the architectures' names."""
+    settings = network_g.get("network", network_g)  # what GlobalSkip wraps
+    return settings.get("num_in_ch", settings.get("in_chans", 3))

@@ -1,9 +1,8 @@
 """M2Trans, the multi-modal regularized coarse-to-fine transformer (Sec. III-A and III-B).
 
-Reads top-down as the paper does: the network (Eq. 1-4), its coarse-to-fine transformer module (Eq.
-5-10), then the branches' attention (`halo_attention.py`) and wavelets (`wavelet.py`). Where the
-paper's words and the released code differ, this follows the code, which the published checkpoints
-need, and says so.
+Reads top-down as the paper does; the branches' attention is in `halo_attention.py`, their wavelets
+in `wavelet.py`. Where the paper's words and the released code differ, this follows the code, which
+the published checkpoints need, and says so.
 """
 
 from typing import Literal
@@ -21,25 +20,23 @@ from basicsr_m2trans.archs.wavelet import HaarTransform, WaveletTransform
 from basicsr_m2trans.utils.errors import InputError
 
 NUM_BRANCHES = 4
-# Wavelet levels j of the four branches (Eq. 6); the paper stops the last one at two to spare
-# parameters.
+# Wavelet levels j of the branches (Eq. 6); the paper stops the last one at 2 to spare parameters.
 BRANCH_LEVELS = (0, 1, 2, 2)
 
 
 class M2Trans(nn.Module):
     """The network of Fig. 1(a): head (Eq. 1), CFTM blocks (Eq. 2-3), reconstruction (Eq. 4).
 
-    Input of any size is reflected at its right and bottom edge to multiples of 32 (two wavelet
-    levels times windows of 8), and the output is cropped. With default settings it has 3,613,120 /
-    3,633,920 / 3,629,760 parameters at x2 / x3 / x4 (Table I: 3.61 / 3.63 / 3.63 M).
+    Input of any size is padded by reflection to multiples of 32 (two wavelet levels times windows
+    of 8). With default settings it has 3,613,120 / 3,633,920 / 3,629,760 parameters at x2 / x3 / x4
+    (Table I: 3.61 / 3.63 / 3.63 M).
 
     Args:
         upscale: 2, 3 or 4.
         num_in_ch, num_out_ch: channels of the input and output image.
         num_feat: width C of the features, a multiple of 8.
         num_block: number n of coarse-to-fine transformer modules (Sec. V-A: 8).
-        img_range: images in [0, 1] are multiplied by it inside the network, as in BasicSR's other
-            networks.
+        img_range: factor of the images inside the network, as in BasicSR's other networks.
         wavelet: 'haar' (the paper), 'none' for Version 1 of Table III (every branch at full
             resolution; the paper widens it to `num_feat=256`), or any other discrete wavelet of
             PyWavelets.
@@ -123,8 +120,7 @@ class M2Trans(nn.Module):
             block.wavelet = self.blocks[0].wavelet  # one set of constants is enough
         build = paper_reconstruction if reconstruction == "paper" else conv_reconstruction
         self.tail = build(upscale, num_feat, num_out_ch, bias)
-        # Otherwise networks without the skip or with normalisation would load these weights and
-        # give wrong images.
+        # Other networks would else load these weights and give wrong images.
         if norm == "none":
             self.register_buffer("without_norm", torch.ones(()))
         if global_skip:
@@ -151,7 +147,7 @@ class M2Trans(nn.Module):
 
     @property
     def blocks(self) -> list["CFTM"]:
-        """The modules of `body`, which itself says no more of them than that they are modules."""
+        """The modules of `body`, typed."""
         return [block for block in self.body if isinstance(block, CFTM)]
 
     def reconstruct(self, features: Tensor) -> Tensor:
@@ -185,13 +181,12 @@ def conv_reconstruction(upscale: int, num_feat: int, num_out_ch: int, bias: bool
         return nn.Conv2d(inside, outside, 3, padding=1, padding_mode="reflect", bias=bias)
 
     # Leaky, because no skip leads around it: two trainings with ReLU ended with all of it at 0.
-    layers = [
+    return nn.Sequential(
         convolution(num_feat, width * first**2),
         nn.PixelShuffle(first),
         nn.LeakyReLU(0.1, inplace=True),
-    ]
-    return nn.Sequential(
-        *layers, convolution(width, num_out_ch * second**2), nn.PixelShuffle(second)
+        convolution(width, num_out_ch * second**2),
+        nn.PixelShuffle(second),
     )
 
 
@@ -225,8 +220,7 @@ class CFTM(nn.Module):
             WaveletTransform(wavelet) if wavelet not in ("none", "haar") else HaarTransform()
         )
         self.norm = nn.InstanceNorm2d(num_feat) if norm == "instance" else nn.Identity()
-        # Checkpoints name the branches' attention attn1..attn4 and keep the convolution in a
-        # sequence of one.
+        # Names of the checkpoints, which also keep the convolution in a sequence of one.
         self.attn1, self.attn2, self.attn3, self.attn4 = (
             HaloAttention(width * 4**level) for level in self.levels
         )
@@ -258,15 +252,14 @@ class CFTM(nn.Module):
 
     def attend(self, branch: int, x: Tensor) -> Tensor:
         """x plus a branch's attention between wavelet transforms and their inverses (Eq. 6-8)."""
+        attention, levels = self.attention(branch), self.levels[branch]
         if self.fast and isinstance(self.wavelet, HaarTransform):
-            return folded_attention(
-                x, self.attention(branch), self.wavelet.matrix(self.levels[branch])
-            )
+            return folded_attention(x, attention, self.wavelet.matrix(levels))
         bands = x
-        for _ in range(self.levels[branch]):
+        for _ in range(levels):
             bands = self.wavelet.dwt(bands)
-        bands = self.attention(branch)(bands)
-        for _ in range(self.levels[branch]):
+        bands = attention(bands)
+        for _ in range(levels):
             bands = self.wavelet.idwt(bands)
         return x + bands
 

@@ -9,9 +9,8 @@ from torch import Tensor
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Reflect (..., H, W), H, W >= 1, at its right and bottom edge up to multiples of `multiple`.
 
-    Equal to `torch.nn.functional.pad(..., mode='reflect')` where that works; where the padding
-    reaches the size of the map, the reflection goes on back and forth, and a side of one pixel is
-    repeated. Returns `x` itself if nothing is missing.
+    As `torch.nn.functional.pad(..., mode='reflect')`, but where the padding reaches the size of the
+    map, the reflection goes on back and forth. Returns `x` itself if nothing is missing.
     """
     for dim in (-2, -1):
         size = x.shape[dim]

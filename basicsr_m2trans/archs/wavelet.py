@@ -1,7 +1,7 @@
 """Discrete wavelet transforms between the branches of a CFTM (Sec. III-B, Eq. 6 and 8).
 
-All transforms here share one layout: the sub-bands LL, HL, LH, HH lie one after the other along the
-channels, HL holds the differences along the width and LH those along the height.
+The sub-bands LL, HL, LH, HH lie one after the other along the channels; HL holds the differences
+along the width and LH those along the height.
 """
 
 import torch
@@ -53,9 +53,8 @@ class WaveletTransform(nn.Module):
         InputError: PyWavelets does not know `wave`, or its filters are longer than 16 taps.
     """
 
-    # The smallest map that M2Trans transforms is 16x16 (input padded to 32, second level), and
-    # pytorch-wavelets' periodic boundary reconstructs exactly only while the filter is not longer
-    # than the map.
+    # M2Trans transforms maps of 16x16 and larger, and pytorch-wavelets' periodic boundary
+    # reconstructs exactly only while the filter is not longer than the map.
     MAX_TAPS = 16
 
     def __init__(self, wave: str) -> None:
@@ -94,9 +93,10 @@ class WaveletTransform(nn.Module):
 class HaarTransform(nn.Module):
     """`haar_dwt` and `haar_idwt` with the interface of `WaveletTransform`, and as matrices.
 
-    The matrices are buffers, so that they lie on the network's device: constants of the
-    architecture, not weights, they stay out of every checkpoint.
+    The matrices are buffers, to lie on the network's device, and stay out of every checkpoint.
     """
+
+    dwt, idwt = staticmethod(haar_dwt), staticmethod(haar_idwt)
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,11 +106,3 @@ class HaarTransform(nn.Module):
     def matrix(self, levels: int) -> Tensor:
         """`haar_matrix` of 0 to 2 levels."""
         return getattr(self, f"matrix{levels}")
-
-    def dwt(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) with even H and W -> (N, 4C, H/2, W/2)."""
-        return haar_dwt(x)
-
-    def idwt(self, x: Tensor) -> Tensor:
-        """(N, 4C, H, W) -> (N, C, 2H, 2W)."""
-        return haar_idwt(x)

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Windows whose scores a CPU computes at once: 64 x 100 scores each, together what fits a core's
-# cache.
+# Windows whose scores (64 x 100 each) a CPU computes at once, to fit a core's cache.
 WINDOWS_AT_ONCE = 144
 # PyTorch's fused kernels read 16 bytes at a time: 8 numbers of half precision.
 FUSED_ALIGNMENT = 8
@@ -54,8 +53,7 @@ def fused_attention(query: Tensor, windows: Tensor, halo: int) -> Tensor:
     """PyTorch's fused kernels; see `window_attention`."""
     n, rows, columns, size, _, dim = windows.shape
     keys = _Keys.apply(windows, halo, query.shape[-1]).view(n * rows, columns, -1, query.shape[-1])
-    # Columns in the place of heads: a GPU starts at most 65,535 items of a batch, fewer than a map
-    # may have windows.
+    # Columns in the place of heads: a GPU takes at most 65,535 items a batch, fewer than windows.
     query = query.view(n * rows, columns, size * size, -1)
     return F.scaled_dot_product_attention(query, keys, keys[..., :dim], scale=1).view(
         n, rows * columns, -1, dim
@@ -69,14 +67,10 @@ ATTENTIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 
 
 class _ExplicitAttention(torch.autograd.Function):
-    """`explicit_attention` and its gradient.
-
-    Autograd alone would pass over keys and values apart.
-    """
+    """Its gradient, unlike autograd's, takes keys and values in one pass."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, windows: Tensor, halo: int) -> Tensor:
-        """See `window_attention`."""
         size, _, dim = windows.shape[-3:]
         keys = _keys(windows, halo, query.shape[-1]).view(
             -1, (size + 2 * halo) ** 2, query.shape[-1]
@@ -95,7 +89,6 @@ class _ExplicitAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Gradients of queries and windows."""
         query, keys, *probabilities = ctx.saved_tensors
         *_, size, _, dim = ctx.windows_shape
         query_parts, key_parts = [], []
@@ -124,19 +117,14 @@ class _Keys(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, windows: Tensor, halo: int, width: int) -> Tensor:
-        """See `_keys`."""
         ctx.halo, ctx.windows_shape = halo, windows.shape
         return _keys(windows, halo, width)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient of the windows."""
-        return (
-            _grad_of_windows(grad[..., : ctx.windows_shape[-1]], ctx.windows_shape, ctx.halo),
-            None,
-            None,
-        )
+        grad = grad[..., : ctx.windows_shape[-1]]
+        return _grad_of_windows(grad, ctx.windows_shape, ctx.halo), None, None
 
 
 def _join(parts: list[Tensor]) -> Tensor:
@@ -145,10 +133,9 @@ def _join(parts: list[Tensor]) -> Tensor:
 
 
 def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
-    """Windows (N, rows, columns, 8, 8, d) with halo, zero outside the map, and one-hot places.
+    """(N, rows, columns, 8, 8, d) -> (N, rows, columns, 10, 10, width), zero outside the map.
 
-    Returns:
-        (N, rows, columns, 10, 10, width), zero behind the codes.
+    Behind the d channels stand the one-hot places in the window, then zeros.
     """
     *count, size, _, dim = windows.shape
     key_size = size + 2 * halo
@@ -164,8 +151,7 @@ def _keys(windows: Tensor, halo: int, width: int) -> Tensor:
 def _grad_of_windows(grad_keys: Tensor, shape: torch.Size, halo: int) -> Tensor:
     """Gradient of windows of `shape` from that of their keys without codes, (..., d).
 
-    Autograd alone would scatter that of overlapping windows element by element; here each of the
-    nine neighbours' parts is added as a slice.
+    Autograd would scatter element by element; here each of nine neighbours adds a slice.
     """
     *count, size, _, dim = shape
     grad_keys = grad_keys.view(*count, size + 2 * halo, size + 2 * halo, dim)

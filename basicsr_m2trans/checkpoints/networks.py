@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from basicsr_m2trans.archs.channels import input_channels
-from basicsr_m2trans.archs.lookup import network_class
+from basicsr_m2trans.archs.lookup import input_channels, network_class
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.yaml_file import OptionFile
 
-# Networks that this package ships (docs/models.md), one file NAME.safetensors each, and their
-# SHA-256 in SHA256SUMS.
+# Networks that this package ships (docs/models.md): NAME.safetensors, and SHA256SUMS of them.
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
@@ -119,12 +117,7 @@ def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
 def trained_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
     """The network of a section `network_g`, with a checkpoint's weights as `load_network` has them.
 
-    Args:
-        network_g: the section; only `load_network` finds it in the checkpoint itself.
-        checkpoint: None for a network without parameters.
-
-    Raises:
-        InputError: the file cannot be read, or its weights are those of another network.
+    `checkpoint` is None for a network without parameters. Errors as `load_network`.
     """
     network = build_network(network_g, f"network_g of {network_g['type']}")
     if checkpoint is not None:
@@ -160,16 +153,12 @@ def _settings(
     options: Path | None,
 ) -> tuple[dict[str, Any], int]:
     """The section `network_g` of the checkpoint's network, and its scale."""
-    network_g: dict[str, Any] | None
-    if options is not None:
-        network_g, source = network_section(options), str(options)
-    else:
-        network_g, source = entries.get("network_g"), str(path)
+    source = path if options is None else options
+    network_g = entries.get("network_g") if options is None else network_section(options)
     if network_g is None:
         if scale is None or arch is None:
-            missing = [
-                option for option, value in (("--scale", scale), ("--arch", arch)) if value is None
-            ]
+            arguments = {"--scale": scale, "--arch": arch}
+            missing = [option for option, value in arguments.items() if value is None]
             raise InputError(
                 f"{path} holds weights alone, so give {' and '.join(missing)} for a network with "
                 "default settings (e.g. --scale 2 --arch M2Trans), or its option file by --opt"

@@ -1,7 +1,6 @@
 """Reads the checkpoints of the authors of M2Trans, ELAN and ESRT.
 
-Each method is told by a weight that only it has, and its settings are read off the shapes of its
-weights.
+Each method is told by a weight that only it has; the shapes of its weights give its settings.
 """
 
 import math
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from basicsr_m2trans.archs.elan_arch import ELAN
 from basicsr_m2trans.archs.esrt_arch import ESRT
-from basicsr_m2trans.archs.m2trans_arch import BRANCH_LEVELS, M2Trans
+from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.utils.errors import InputError
 
@@ -29,9 +28,8 @@ def read_official_checkpoint(
     """The weights under this project's names, and the section `network_g` of their network.
 
     Args:
-        path: file with the weights themselves or with an entry `model_state_dict` of them
-            (repositories eezkni/M2Trans, xindongzhang/ELAN, luissen/ESRT), named with or without
-            `module.`.
+        path: file with the weights or with an entry `model_state_dict` of them, named with or
+            without `module.` (repositories eezkni/M2Trans, xindongzhang/ELAN, luissen/ESRT).
         num_block: how many blocks the network must have; by default M2Trans has the paper's 8, the
             others as many as the file holds.
 
@@ -57,10 +55,8 @@ def read_official_checkpoint(
     odd = [
         key
         for key, value in weights.items()
-        if not (
-            value.isfinite().all()
-            and (value.is_floating_point() or key.endswith("num_batches_tracked"))
-        )
+        if not value.isfinite().all()
+        or not (value.is_floating_point() or key.endswith("num_batches_tracked"))
     ]
     if odd:
         raise InputError(
@@ -68,18 +64,14 @@ def read_official_checkpoint(
         )
     try:
         settings = method.settings(weights)
+        if num_block is not None:
+            settings["num_block"] = num_block
+        with torch.device("meta"):
+            expected = method.network(**settings).state_dict()
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"{path} does not hold the weights of {name}: {error!r}") from error
-    if num_block is not None:
-        settings["num_block"] = num_block
-    with torch.device("meta"):
-        expected = method.network(**settings).state_dict()
-    check_weights(
-        weights,
-        expected,
-        str(path),
-        f"{name}({', '.join(f'{k}={v!r}' for k, v in settings.items())})",
-    )
+    arguments = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    check_weights(weights, expected, str(path), f"{name}({arguments})")
     return weights, {"type": name} | settings
 
 
@@ -101,24 +93,20 @@ def _plain_names(checkpoint: Any, source: str) -> Weights:
     return weights
 
 
-def _m2trans_settings(weights: Weights) -> dict[str, Any]:
+def m2trans_settings(weights: Weights) -> dict[str, Any]:
+    """The arguments of an `M2Trans` whose reconstruction is the paper's."""
     num_feat, num_in_ch = weights["head.weight"].shape[:2]
-    # The authors' network is the one of the paper, with wavelets, unless its second branch is not
-    # widened.
-    widened = weights["body.0.attn2.qkv_conv.weight"].shape[1] // (num_feat // len(BRANCH_LEVELS))
-    last = max((int(name.split(".")[1]), name) for name in weights if name.startswith("tail."))[1]
-    steps = [
-        weights[f"tail.{index}.weight"].shape[0] // num_feat
-        for index in (0, 3)
-        if f"tail.{index}.bias" in weights
-    ]
+    step = math.isqrt(weights["tail.0.weight"].shape[0] // num_feat)
+    upscale, last = (4, "tail.6.weight") if "tail.6.weight" in weights else (step, "tail.3.weight")
+    # Without wavelets every branch is as wide as its group of channels.
+    narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
     return {
-        "upscale": {(4,): 2, (9,): 3, (4, 4): 4}[tuple(steps)],
+        "upscale": upscale,
         "num_in_ch": num_in_ch,
         "num_out_ch": weights[last].shape[0],
         "num_feat": num_feat,
         "num_block": 8,
-        "wavelet": "none" if widened == 1 else "haar",
+        "wavelet": "none" if narrow else "haar",
     }
 
 
@@ -154,7 +142,7 @@ def _esrt_settings(weights: Weights) -> dict[str, Any]:
 
 
 def _count(weights: Weights, pattern: str) -> int:
-    """One more than the highest number that `pattern` finds at the beginning of the names."""
+    """How many numbers, from 0 to the highest, `pattern` finds at the beginning of the names."""
     return 1 + max(int(found[1]) for name in weights if (found := re.match(pattern, name)))
 
 
@@ -177,14 +165,10 @@ class Method:
     unused: str
 
 
+MEANS = r"^(sub_mean|add_mean)\."
 METHODS = (
-    Method(M2Trans, "body.0.attn1.qkv_conv.weight", _m2trans_settings, r"^(sub_mean|add_mean)\."),
-    Method(
-        ELAN,
-        "body.0.modules_gmsa.gmsa_0.project_inp.0.weight",
-        _elan_settings,
-        r"^(sub_mean|add_mean)\.",
-    ),
+    Method(M2Trans, "body.0.attn1.qkv_conv.weight", m2trans_settings, MEANS),
+    Method(ELAN, "body.0.modules_gmsa.gmsa_0.project_inp.0.weight", _elan_settings, MEANS),
     Method(
         ESRT,
         "body.0.encoder1.encoder.layer1.conv.weight",

@@ -6,9 +6,10 @@ spandrel 0.4.2 tells networks by the names of their weights and does not know M2
 """
 
 import math
-from typing import Literal
+from typing import Any
 
-from basicsr_m2trans.archs.m2trans_arch import NUM_BRANCHES, M2Trans
+from basicsr_m2trans.archs.m2trans_arch import M2Trans
+from basicsr_m2trans.checkpoints.official_checkpoint import m2trans_settings
 from basicsr_m2trans.compat import declare_torchvision_operators
 
 # spandrel imports torchvision.
@@ -47,63 +48,44 @@ class M2TransArchitecture(Architecture[M2Trans]):
     def load(self, state_dict: StateDict) -> ImageModelDescriptor[M2Trans]:
         """Build the network of the given weights."""
         # The authors' network carries layers that it never applies.
-        weights = {
-            name: value
-            for name, value in state_dict.items()
-            if not name.startswith(("sub_mean.", "add_mean."))
-        }
-        num_feat, num_in_ch = weights["head.weight"].shape[:2]
-        reconstruction, upscale, num_out_ch = _reconstruction(weights, num_feat, num_in_ch)
-        # Without wavelets every branch is as wide as its group of channels.
-        narrow = weights["body.0.attn4.qkv_conv.weight"].shape[1] == num_feat // NUM_BRANCHES
-        num_block = get_seq_len(weights, "body")
+        unused = ("sub_mean.", "add_mean.")
+        weights = {name: state_dict[name] for name in state_dict if not name.startswith(unused)}
         normalised = "without_norm" not in weights
+        settings = m2trans_settings(weights) | {
+            "num_block": get_seq_len(weights, "body"),
+            "norm": "instance" if normalised else "none",
+            "bias": "head.bias" in weights,
+            "num_res_block": get_seq_len(weights, "body.0.refine"),
+            "global_skip": "with_global_skip" in weights,
+        }
+        if weights["tail.0.weight"].shape[-1] == 3:
+            settings |= _conv_reconstruction(weights, settings["num_feat"], settings["num_in_ch"])
         return ImageModelDescriptor(
-            M2Trans(
-                upscale,
-                num_in_ch,
-                num_out_ch,
-                num_feat,
-                num_block,
-                wavelet="none" if narrow else "haar",
-                norm="instance" if normalised else "none",
-                bias="head.bias" in weights,
-                num_res_block=get_seq_len(weights, "body.0.refine"),
-                reconstruction=reconstruction,
-                global_skip="with_global_skip" in weights,
-            ),
+            M2Trans(**settings),
             weights,
             architecture=self,
             purpose="SR",
-            tags=[f"{num_feat}nf", f"{num_block}nb"],
+            tags=[f"{settings['num_feat']}nf", f"{settings['num_block']}nb"],
             supports_half=False,  # not tried on a GPU
             supports_bfloat16=True,
-            scale=upscale,
-            input_channels=num_in_ch,
-            output_channels=num_out_ch,
+            scale=settings["upscale"],
+            input_channels=settings["num_in_ch"],
+            output_channels=settings["num_out_ch"],
             # InstanceNorm takes its statistics from the whole map; without it tiles are nearly
             # exact (docs/memory.md).
             tiling=ModelTiling.DISCOURAGED if normalised else ModelTiling.SUPPORTED,
         )
 
 
-def _reconstruction(
-    weights: StateDict, num_feat: int, num_in_ch: int
-) -> tuple[Literal["paper", "conv"], int, int]:
-    """The settings `reconstruction`, `upscale` and `num_out_ch`."""
-    expanded, kernel = weights["tail.0.weight"].shape[0], weights["tail.0.weight"].shape[-1]
-    if kernel == 1:
-        upscale = 4 if "tail.6.weight" in weights else math.isqrt(expanded // num_feat)
-        return (
-            "paper",
-            upscale,
-            weights["tail.6.weight" if upscale == 4 else "tail.3.weight"].shape[0],
-        )
-    first, pixels = math.isqrt(expanded // (num_feat // 2)), weights["tail.3.weight"].shape[0]
+def _conv_reconstruction(weights: StateDict, num_feat: int, num_in_ch: int) -> dict[str, Any]:
+    """The settings that differ with `reconstruction: conv`."""
+    first = math.isqrt(weights["tail.0.weight"].shape[0] // (num_feat // 2))
+    pixels = weights["tail.3.weight"].shape[0]
     # x2 and x4 differ in this number alone, and only where input and result have as many channels.
     if pixels not in ((num_in_ch, 4 * num_in_ch) if first == 2 else (num_in_ch,)):
         raise ValueError("M2Trans with num_out_ch other than num_in_ch: load it by its own package")
-    return "conv", first * (2 if pixels > num_in_ch else 1), num_in_ch
+    upscale = 2 * first if pixels > num_in_ch else first
+    return {"reconstruction": "conv", "upscale": upscale, "num_out_ch": num_in_ch}
 
 
 def add_to_spandrel() -> None:

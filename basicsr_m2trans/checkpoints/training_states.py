@@ -23,12 +23,10 @@ def read_whole_checkpoint(path: str | Path) -> Any:
     """Read a file written by `torch.save` to the CPU after checking all its bytes.
 
     Such a file is a zip archive, which ends with its list of contents and has a CRC-32 of every
-    entry: a torn file lacks the first, a changed one fails the second, so no other checksum is
-    kept. `torch.load` does not look at them.
+    entry: a torn file lacks the first, a changed one fails the second. `torch.load` looks at none.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it holds Python objects that could run
-            code.
+        InputError: the bytes have changed; or see `read_checkpoint`.
     """
     if zipfile.is_zipfile(path) and not _entries_are_whole(path):
         raise InputError(
@@ -50,13 +48,11 @@ def read_training_state(path: str | Path) -> dict[str, Any]:
     """Read a `.state` file of BasicSR to the CPU; the optimizer moves its tensors itself.
 
     Returns:
-        The iteration and epoch of the file and the state dictionaries of `optimizers` and
-        `schedulers`; with `M2TransModel` also `best_metric_results` and the position among the
-        samples (`TrainingPosition.entries`).
+        `iter`, `epoch` and the state dictionaries of `optimizers` and `schedulers`; of
+        `M2TransModel` also `best_metric_results` and the `TrainingPosition.entries`.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it is something else than a training
-            state.
+        InputError: there is no such file, it is damaged, or no training state.
     """
     if not Path(path).is_file():
         raise InputError(
@@ -67,9 +63,8 @@ def read_training_state(path: str | Path) -> dict[str, Any]:
         state = read_whole_checkpoint(path)
     except InputError as error:
         raise InputError(f"{error}, or remove it and resume an earlier state") from error
-    if not (
-        isinstance(state, dict) and {"epoch", "iter", "optimizers", "schedulers"} <= state.keys()
-    ):
+    parts = {"epoch", "iter", "optimizers", "schedulers"}
+    if not isinstance(state, dict) or not parts <= state.keys():
         raise InputError(
             f"{path} is not a training state; give a .state file of the interrupted run's "
             "training_states"
@@ -94,7 +89,6 @@ def delete_older_checkpoints(models: Path, states: Path, newest: int, keep: int)
         reverse=True,
     )
     for iteration in older[keep - 1 :]:
-        # The state first: a network without a state is never resumed, a state without its network
-        # would be missed.
+        # The state first: a state without its network would be missed.
         (states / f"{iteration}.state").unlink(missing_ok=True)
         (models / f"net_g_{iteration}.pth").unlink(missing_ok=True)

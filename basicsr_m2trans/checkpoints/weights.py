@@ -31,7 +31,7 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
     if isinstance(file, (str, Path)) and not Path(file).is_file():
         raise InputError(f"there is no file {source}")
     if isinstance(file, (str, Path)) and Path(file).suffix == ".safetensors":
-        return _read_safetensors(Path(file), source)
+        return _safetensors_checkpoint(Path(file))
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -48,41 +48,45 @@ def read_checkpoint(file: str | Path | IO[bytes], source: str | None = None) -> 
         ) from error
 
 
-def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file that exists.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            checkpoint = {"params": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118 (no mapping)
-            metadata = file.metadata() or {}
-        if "network_g" in metadata:
-            checkpoint["network_g"] = json.loads(metadata["network_g"])
-    except PermissionError as error:
-        raise InputError(f"{source} cannot be read ({error.strerror})") from error
-    except (SafetensorError, json.JSONDecodeError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return tensors, file.metadata() or {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
         raise InputError(
-            f"{source} cannot be read: it is damaged or no safetensors file; get it again"
+            f"{path} cannot be read: it is damaged or no safetensors file; get it again"
         ) from error
-    return checkpoint
+
+
+def _safetensors_checkpoint(path: Path) -> dict[str, Any]:
+    weights, metadata = read_safetensors(path)
+    if "network_g" not in metadata:
+        return {"params": weights}
+    try:
+        return {"params": weights, "network_g": json.loads(metadata["network_g"])}
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path} cannot be read: its settings network_g are damaged; get it again"
+        ) from error
 
 
 def as_weights(value: Any, source: str) -> dict[str, Tensor]:
-    """`value` itself if it maps names to tensors.
-
-    Raises:
-        InputError: it is something else.
-    """
-    if (
-        isinstance(value, dict)
-        and value
-        and all(isinstance(item, Tensor) for item in value.values())
-    ):
-        return value
-    kind = (
-        f"the entries {', '.join(map(str, value))}"
-        if isinstance(value, dict)
-        else f"a {type(value).__name__}"
-    )
+    """`value` itself if it maps names to tensors, else an InputError."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, dict):
+        if value and all(isinstance(item, Tensor) for item in value.values()):
+            return value
+        kind = f"the entries {', '.join(map(str, value))}"
     raise InputError(f"{source} does not hold named weights but {kind}")
 
 

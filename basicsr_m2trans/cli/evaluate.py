@@ -42,10 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure each checkpoint and print the averages; with --out keep the images' values."""
-    from basicsr_m2trans.checkpoints.networks import find_model
+    from basicsr_m2trans.checkpoints.networks import find_model, load_network
     from basicsr_m2trans.evaluation import prepared_set
     from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
     from basicsr_m2trans.inference.tiles import Tiled
+    from basicsr_m2trans.utils.device import default_device
 
     paths = {model: find_model(model) for model in args.checkpoints}
     files = {model: result_name(path) for model, path in paths.items()}
@@ -53,10 +54,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--out {args.out}: some checkpoints have equal names; measure them one by one"
         )
-    networks = {
-        model: prepared_set.checkpoint_network(path, args.opt) for model, path in paths.items()
-    }
-    for model, (network, scale) in networks.items():
+    networks = {model: load_network(path, options=args.opt) for model, path in paths.items()}
+    for model, trained in networks.items():
+        network, scale = trained.network.to(default_device()), trained.scale
         if args.tile is not None:
             network = Tiled(network, scale, args.tile)
         scores = prepared_set.evaluate(network, args.data, scale)

@@ -7,8 +7,7 @@ from typing import Any
 from basicsr_m2trans.encoders.base import ImageTextEncoder
 from basicsr_m2trans.utils.errors import InputError
 
-# Class name -> module; the module is imported when the encoder is asked for, since some need
-# transformers.
+# Class name -> module, imported when it is asked for, since some need transformers.
 ENCODERS = {
     "MedCLIPEncoder": "basicsr_m2trans.encoders.medclip",
     "OpenCLIPEncoder": "basicsr_m2trans.encoders.open_clip",
@@ -21,8 +20,7 @@ def build_encoder(options: str | Mapping[str, Any]) -> ImageTextEncoder:
     """Make an encoder from an option file's entry.
 
     Args:
-        options: the class name alone, or a mapping with the class name under `type` and its
-            arguments.
+        options: the class name, or a mapping of `type` and the class's arguments.
 
     Raises:
         InputError: no `type`, an unknown one, or arguments that the encoder does not have.

@@ -1,9 +1,7 @@
 """MedCLIP-ViT, the encoder of the paper's semantic loss, rebuilt on transformers' Swin and BERT.
 
 The published weights (Wang et al., EMNLP 2022, https://github.com/RyanWangZf/MedCLIP) are loaded as
-they are; the package `medclip` itself does not run on current transformers. `MedCLIPModel` computes
-what that package computes from pixels and token ids, `MedCLIPEncoder` adds its preprocessing and
-tokeniser.
+they are; the package `medclip` itself does not run on current transformers.
 """
 
 import io
@@ -68,7 +66,7 @@ _DAMAGED = (
 
 
 class MedCLIPModel(nn.Module):
-    """The two towers of MedCLIP-ViT with the parameter layout of the published checkpoint.
+    """The two towers of MedCLIP-ViT, from pixels and token ids; laid out as its checkpoint.
 
     Args:
         vision: settings of `transformers.SwinConfig`.
@@ -107,26 +105,25 @@ class MedCLIPModel(nn.Module):
         return F.normalize(self.text_model.projection_head(states.mean(dim=(0, 2))), dim=-1)
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Load the weights of the file `source` strictly: old or new Swin names, `module.` or not.
+        """Load the weights of the file `source` strictly; see `fitting_weights`."""
+        self.load_state_dict(self.state_dict() | self.fitting_weights(weights, source), strict=True)
+
+    def fitting_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        """The weights of the file `source` (old or new names of Swin) by this model's names.
 
         Raises:
             InputError: a weight is missing, left over or of another shape.
         """
-        self.load_state_dict(self.state_dict() | self.fitting_weights(weights, source), strict=True)
-
-    def fitting_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        """A checkpoint's weights under this model's names; arguments as `load_weights`."""
         given = {
             _current_name(key): value
             for key, value in weights.items()
             if not INDEX_BUFFER.search(key)
         }
         own = self.state_dict()
-        expected = {_current_name(key): key for key in own if not INDEX_BUFFER.search(key)}
-        check_weights(
-            given, {name: own[key] for name, key in expected.items()}, source, "MedCLIP-ViT"
-        )
-        return {key: given[name] for name, key in expected.items()}
+        names = {_current_name(key): key for key in own if not INDEX_BUFFER.search(key)}
+        expected = {name: own[key] for name, key in names.items()}
+        check_weights(given, expected, source, "MedCLIP-ViT")
+        return {key: given[name] for name, key in names.items()}
 
 
 class MedCLIPEncoder(ImageTextEncoder):
@@ -208,14 +205,14 @@ def read_medclip_checkpoint(path: str | Path) -> dict[str, Tensor]:
                     f"{path}: {member} would unpack to {size / 1e9:.1f} GB; MedCLIP's weights have "
                     "0.5 GB"
                 )
-            # In memory, because torch.load jumps back and forth, which a compressed member answers
-            # slowly; so no member of an archive is ever written anywhere.
+            # In memory: torch.load jumps back and forth, which a compressed member answers slowly.
             content = io.BytesIO(archive.read(member))
     except _DAMAGED as error:
         raise InputError(
             f"{path}: {member} cannot be read: the archive is damaged; get it again"
         ) from error
-    return as_weights(read_checkpoint(content, f"{path}: {member}"), f"{path}: {member}")
+    source = f"{path}: {member}"
+    return as_weights(read_checkpoint(content, source), source)
 
 
 def packed_weights(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from basicsr_m2trans.encoders.medclip import (
     packed_weights,
     read_medclip_checkpoint,
 )
-from basicsr_m2trans.utils.atomic import write_atomic
+from basicsr_m2trans.utils.atomic import partial_path, write_atomic
 from basicsr_m2trans.utils.download import CHUNK, DownloadError, download
 from basicsr_m2trans.utils.errors import InputError
 
@@ -28,8 +28,7 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
     """Make `folder` hold MedCLIP's archive, with all weights of the right names and shapes.
 
     Its SHA-256 is written beside it, as `sha256sum` does; where archive and sum exist and no
-    `source` is given, they are only compared. The archive stays packed: `MedCLIPEncoder` reads
-    `pytorch_model.bin` from it and nothing else.
+    `source` is given, they are only compared.
 
     Args:
         folder: made where it does not exist.
@@ -40,8 +39,8 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
         Path of the archive.
 
     Raises:
-        InputError: the weights cannot be had, or are not MedCLIP's; nothing else than what arrived
-            of a broken download, for the next call to go on with, is left in the folder.
+        InputError: the weights cannot be had, or are not MedCLIP's; only a broken download is left
+            in the folder, for the next call to go on with.
     """
     archive = folder / ARCHIVE
     if source is None and archive.is_file():
@@ -53,7 +52,7 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         arrived = _download(archive) if source is None else _copy(source, archive)
         os.replace(arrived, archive)
-        _partial(archive).unlink(missing_ok=True)
+        partial_path(archive).unlink(missing_ok=True)
         _remember(archive)
     except OSError as error:
         raise InputError(
@@ -80,12 +79,8 @@ def checksum_file(archive: Path) -> Path:
 
 
 def _download(archive: Path) -> Path:
-    """Fetch the archive beside its place from the first address that gives one, and check it.
-
-    Raises:
-        InputError: no address works, or what came is not MedCLIP's weights, which is then deleted.
-    """
-    partial = _partial(archive)
+    """Fetch the archive beside its place from the first address that gives one, and check it."""
+    partial = partial_path(archive)
     by_hand = (
         f"Repeat the command to go on where it stopped, or fetch {CHECKPOINT_URL} (about 500 MB) "
         f"by hand\nand run: m2trans weights medclip --to {archive.parent} --from FILE"
@@ -109,11 +104,6 @@ def _download(archive: Path) -> Path:
             f"{address} gives something else, which is deleted: {error}\n{by_hand}"
         ) from error
     return partial
-
-
-def _partial(archive: Path) -> Path:
-    """Where a download is collected until it is complete."""
-    return archive.with_name(f"{archive.name}.partial")
 
 
 def _published_address() -> str:
@@ -150,11 +140,7 @@ def _remember(archive: Path) -> None:
 
 
 def _check_again(archive: Path) -> None:
-    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes if it has none.
-
-    Raises:
-        InputError: it is not what it was, or holds other weights.
-    """
+    """Compare an archive with its SHA-256, or with MedCLIP's names and shapes if it has none."""
     checksum = checksum_file(archive)
     if not checksum.is_file():
         check_medclip(archive)

@@ -49,9 +49,8 @@ class OpenCLIPEncoder(ImageTextEncoder):
                 model, pretrained=pretrained, require_pretrained=True
             )
             self.tokenizer = open_clip.get_tokenizer(model)
-        except (
-            Exception
-        ) as error:  # open_clip raises many types for a wrong name, file or connection
+        # open_clip raises many types for a wrong name, file or connection
+        except Exception as error:
             raise InputError(
                 f"OpenCLIPEncoder: model {model}, pretrained {pretrained}: {error}"
             ) from error
@@ -65,19 +64,16 @@ class OpenCLIPEncoder(ImageTextEncoder):
             )
         self.image_size: int = height
         for name in ("mean", "std"):
-            self.register_buffer(
-                name, torch.tensor(settings[name]).view(1, 3, 1, 1), persistent=False
-            )
+            value = torch.tensor(settings[name]).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
         self.freeze()
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, D) of unit length."""
-        return self.model.encode_image(
-            (resize(images, self.image_size) - self.mean) / self.std, normalize=True
-        )
+        pixels = (resize(images, self.image_size) - self.mean) / self.std
+        return self.model.encode_image(pixels, normalize=True)
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """N captions -> (N, D) of unit length; what exceeds the model's context is cut."""
-        return self.model.encode_text(
-            self.tokenizer(list(captions)).to(self.mean.device), normalize=True
-        )
+        tokens = self.tokenizer(list(captions)).to(self.mean.device)
+        return self.model.encode_text(tokens, normalize=True)

@@ -1,7 +1,6 @@
 """The embedded prior: a small CLIP for the quality of ultrasound (docs/quality-prior.md).
 
-`QualityCLIP` is the network with its word list, `read_quality_clip` and `write_quality_clip` its
-file, and `QualityCLIPEncoder` what the semantic loss uses. `m2trans train-prior` trains it.
+`m2trans train-prior` trains it.
 """
 
 import itertools
@@ -14,8 +13,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from basicsr_m2trans.checkpoints.weights import check_weights
+from basicsr_m2trans.checkpoints.weights import check_weights, read_safetensors
 from basicsr_m2trans.encoders.base import ImageTextEncoder, luma
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
@@ -41,9 +41,8 @@ class QualityCLIP(nn.Module):
         self.words = tuple(words)
         self.image_tower = _ImageTower()
         self.text_tower = _TextTower(len(self.words) + 2)
-        self.logit_scale = nn.Parameter(
-            torch.tensor(math.log(1 / 0.07))
-        )  # only the contrastive training uses it
+        # Only the contrastive training uses it.
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self._indices = {word: index for index, word in enumerate(self.words, start=UNKNOWN + 1)}
 
     def image_features(self, grey: Tensor) -> Tensor:
@@ -52,16 +51,12 @@ class QualityCLIP(nn.Module):
 
     def text_features(self, captions: Sequence[str]) -> Tensor:
         """N captions -> (N, 128) of unit length; words after the 32nd are cut."""
-        tokens = [self._tokens(caption) for caption in captions]
-        longest = max(map(len, tokens))
-        padded = torch.tensor(
-            [indices + [PADDING] * (longest - len(indices)) for indices in tokens]
-        )
+        tokens = []
+        for caption in captions:
+            words = split_words(caption)[:MAX_WORDS] or [""]
+            tokens.append(torch.tensor([self._indices.get(word, UNKNOWN) for word in words]))
+        padded = pad_sequence(tokens, batch_first=True, padding_value=PADDING)
         return F.normalize(self.text_tower(padded.to(self.logit_scale.device)), dim=-1)
-
-    def _tokens(self, caption: str) -> list[int]:
-        words = split_words(caption)[:MAX_WORDS]
-        return [self._indices.get(word, UNKNOWN) for word in words] or [UNKNOWN]
 
 
 class QualityCLIPEncoder(ImageTextEncoder):
@@ -113,11 +108,9 @@ def write_quality_clip(path: str | Path, model: QualityCLIP, metadata: Mapping[s
         .contiguous()
         for name, value in model.state_dict().items()
     }
-    # One key: safetensors writes several in random order, and equal training is to give equal
-    # files.
-    write_atomic(
-        Path(path), save(weights, {METADATA_KEY: json.dumps({"words": model.words, **metadata})})
-    )
+    # One key: safetensors writes several in random order, and equal trainings give equal files.
+    text = json.dumps({"words": model.words, **metadata})
+    write_atomic(Path(path), save(weights, {METADATA_KEY: text}))
 
 
 def read_quality_clip(path: str | Path) -> tuple[QualityCLIP, dict[str, str]]:
@@ -129,26 +122,17 @@ def read_quality_clip(path: str | Path) -> tuple[QualityCLIP, dict[str, str]]:
     Raises:
         InputError: no such file, a damaged one, or one that holds something else.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"there is no file {path}; name one that m2trans train-prior wrote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is damaged or no safetensors file ({error}); get it again"
-        ) from error
-    if text is None:
+    weights, entries = read_safetensors(path)
+    if METADATA_KEY not in entries:
         raise InputError(
             f"{path} was not written by m2trans train-prior: its metadata lack the key "
             f"{METADATA_KEY}"
         )
     try:
-        metadata = json.loads(text)
+        metadata = json.loads(entries[METADATA_KEY])
         model = QualityCLIP(metadata.pop("words"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

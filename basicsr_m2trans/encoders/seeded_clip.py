@@ -51,13 +51,10 @@ class SeededCLIPEncoder(ImageTextEncoder):
 
     def encode_text(self, captions: Sequence[str]) -> Tensor:
         """N captions -> (N, D) of unit length; the order of words does not count."""
-        words = [re.findall(r"\w+", caption.lower()) or [""] for caption in captions]
-        # crc32 and not hash(): the latter differs from run to run.
-        indices = [
-            [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in caption] for caption in words
-        ]
-        device = self.word_embedding.weight.device
-        means = [
-            self.word_embedding(torch.tensor(index, device=device)).mean(dim=0) for index in indices
-        ]
+        device, means = self.word_embedding.weight.device, []
+        for caption in captions:
+            words = re.findall(r"\w+", caption.lower()) or [""]
+            # crc32 and not hash(): the latter differs from run to run.
+            indices = [zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in words]
+            means.append(self.word_embedding(torch.tensor(indices, device=device)).mean(dim=0))
         return F.normalize(self.text_projection(torch.stack(means)), dim=-1)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from basicsr_m2trans.checkpoints import networks
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.evaluation.set_folders import prepared_dataset
 from basicsr_m2trans.utils.csv_file import write_csv
@@ -20,15 +19,10 @@ from basicsr_m2trans.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Scores:
-    """What one network reached on one set of images.
+    """What one network reached on one set of images."""
 
-    Attributes:
-        images: the images' names, sorted.
-        values: (len(images),) for each protocol and metric.
-    """
-
-    images: tuple[str, ...]
-    values: dict[tuple[str, str], np.ndarray]
+    images: tuple[str, ...]  # their names, sorted
+    values: dict[tuple[str, str], np.ndarray]  # (len(images),) for each protocol and metric
 
     def write(self, path: Path) -> None:
         """Write the scores as CSV, one line for each image and protocol; numbers in full."""
@@ -42,11 +36,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: Path) -> "Scores":
-        """Read what `write` wrote.
-
-        Raises:
-            InputError: the file is something else.
-        """
+        """Read what `write` wrote; an InputError if the file is something else."""
         try:
             with path.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
@@ -65,11 +55,6 @@ class Scores:
         return cls(images, values)
 
 
-def load_network(network_g: dict[str, Any], checkpoint: Path | None) -> nn.Module:
-    """`networks.trained_network`, on the GPU if there is one."""
-    return networks.trained_network(network_g, checkpoint).to(_device())
-
-
 def upscale_image(network: nn.Module, lq: Tensor) -> Tensor:
     """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
     device = next(network.parameters(), lq).device
@@ -85,9 +70,8 @@ def build_set(folder: Path, scale: int) -> Any:
     """
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 
-    return PairedImageTextDataset(
-        prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
-    )
+    options = prepared_dataset(folder, scale) | {"phase": "test", "scale": scale}
+    return PairedImageTextDataset(options)
 
 
 def image_names(folder: Path, scale: int) -> list[str]:
@@ -96,7 +80,7 @@ def image_names(folder: Path, scale: int) -> list[str]:
 
 
 def set_digest(folder: Path, scale: int) -> str:
-    """SHA-256 of the names and pixels of a prepared set at a scale, to tell sets apart."""
+    """SHA-256 of the names and pixels of a prepared set, to tell sets apart."""
     digest = hashlib.sha256()
     dataset = build_set(folder, scale)
     for pair, item in zip(dataset.pairs, dataset, strict=True):
@@ -112,7 +96,7 @@ def evaluate(
     """Upscale every image of a prepared set and measure it under both protocols.
 
     Args:
-        network: as `load_network` returns it.
+        network: in evaluation mode; it computes on the device that it is on.
         folder: what `m2trans prepare` wrote.
         scale: the network's.
         report: called after each image with the number done and the number of all.
@@ -125,24 +109,11 @@ def evaluate(
     for item in dataset:
         lq, hr = item["lq"][None], item["gt"][None]
         sr = upscale_image(network, lq)
-        scores.append(
-            {
-                (protocol, name): value
-                for protocol, measure in PROTOCOLS.items()
-                for name, value in measure(sr, hr, scale).items()
-            }
-        )
+        scores.append({})
+        for protocol, measure in PROTOCOLS.items():
+            for name, value in measure(sr, hr, scale).items():
+                scores[-1][protocol, name] = value
         if report is not None:
             report(len(scores), len(dataset))
     names = tuple(pair.name for pair in dataset.pairs)
     return Scores(names, {key: np.array([score[key] for score in scores]) for key in scores[0]})
-
-
-def checkpoint_network(checkpoint: Path, options: Path | None) -> tuple[nn.Module, int]:
-    """Network and scale as `networks.load_network` finds them, on the GPU if there is one."""
-    trained = networks.load_network(checkpoint, options=options)
-    return trained.network.to(_device()), trained.scale
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

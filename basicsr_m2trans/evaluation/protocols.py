@@ -71,10 +71,7 @@ def paper_protocol(sr: Tensor, hr: Tensor, scale: int) -> dict[str, float]:
 
 
 def paper_psnr(sr: Tensor, hr: Tensor, scale: int) -> float:
-    """PSNR alone as `paper_protocol` has it, in dB; infinite for equal images.
-
-    Args as `standard_protocol`, for images of one shape.
-    """
+    """PSNR alone as `paper_protocol` has it, of images of one shape."""
     compat.apply()
     from basicsr.metrics import calculate_psnr
 

@@ -30,12 +30,12 @@ def set_options(folder: Path, scale: int) -> dict[str, Any]:
         (kind for kind in (raw, png, files) if all(map(Path.is_dir, kind[1:]))), png
     )
     names = {"filename_tmpl": f"{{}}x{scale}"} if backend == "disk" else {}
-    dataset = {
+    return {
         "type": "PairedImageTextDataset",
         "dataroot_gt": str(gt.resolve()),
         "dataroot_lq": str(lq.resolve()),
-    }
-    return dataset | {"io_backend": {"type": backend}} | names
+        "io_backend": {"type": backend},
+    } | names
 
 
 def no_images(folder: Path, scales: Iterable[int]) -> str:

@@ -26,8 +26,7 @@ DEFAULT_MEMORY = 2048
 LONGEST_STRIP = 256
 # Rows and columns of the low-resolution map that are reconstructed at once.
 TILE = (64, 128)
-# What PyTorch loads and keeps at its first use (kernels, threads, reordered weights), and freed
-# memory not given back.
+# What PyTorch loads and keeps at its first use, and freed memory not given back.
 OVERHEAD = 96 * MEBIBYTE
 
 
@@ -49,9 +48,8 @@ def upscale_image(net: M2Trans, images: Tensor, max_memory: int = DEFAULT_MEMORY
     _check(net, images, "(N, C, H, W)")
     n, _, height, width = images.shape
     shape = (n, net.num_out_ch, height * net.upscale, width * net.upscale)
-    strip = _strip_length(
-        net, images, max_memory, reserved=math.prod(shape) * images.element_size()
-    )
+    reserved = math.prod(shape) * images.element_size()
+    strip = _strip_length(net, images, max_memory, reserved)
     out = images.new_empty(shape)
     for image, result in zip(images, out, strict=True):
         bottom = 0
@@ -68,12 +66,11 @@ def upscale_in_strips(
 
     Args:
         net, max_memory: see `upscale_image`; strips that the caller keeps come on top.
-        image: (num_in_ch, H, W), RGB in [0, 1], any H, W >= 1, on the device of `net`.
+        image: (num_in_ch, H, W), otherwise as there.
 
     Returns:
         An iterator of tensors (num_out_ch, rows, upscale * W) of the type of `image`, from the top
-        of the result to its bottom. For autocast, both this call and the iteration must be under
-        it.
+        of the result to its bottom. For autocast, call and iteration must be under it.
 
     Raises:
         InputError: see `upscale_image`; raised by the call, not by the iterator.
@@ -126,8 +123,7 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
     image = 2 * images.shape[-3] * images.element_size()
     shorter, longer = sorted((height, width))
     working = working_memory(net.blocks[0], shorter, longer, strip, _feature_type(net).itemsize)
-    # One row of tiles of the result; of the features at high resolution, what a step reads, writes
-    # and pads.
+    # One row of tiles of the result; features at high resolution that are read, written, padded.
     pixels = net.upscale**2
     result = TILE[0] * width * pixels * net.num_out_ch * images.element_size()
     tile = 3 * (TILE[0] + 4) * (TILE[1] + 4) * pixels * features
@@ -137,11 +133,9 @@ def _memory(net: M2Trans, images: Tensor, strip: int) -> int:
 def _feature_type(net: M2Trans) -> torch.dtype:
     """Type of what convolutions return here: the weights', or autocast's."""
     device = net.head.weight.device.type
-    return (
-        torch.get_autocast_dtype(device)
-        if torch.is_autocast_enabled(device)
-        else net.head.weight.dtype
-    )
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return net.head.weight.dtype
 
 
 class _StripwiseForward:
@@ -172,9 +166,8 @@ class _StripwiseForward:
 
     def _compute_features(self) -> None:
         """Head and body (Eq. 1-3), without the sum of both."""
-        shape = (1, self.net.head.out_channels, *self.size)
         features = torch.empty(
-            shape,
+            (1, self.net.head.out_channels, *self.size),
             dtype=_feature_type(self.net),
             device=self.padded.device,
             memory_format=self.order,
@@ -197,19 +190,15 @@ class _StripwiseForward:
     def _reconstructed(self, region: Region) -> Tensor:
         """The result for a region of the low-resolution map (Eq. 4)."""
 
-        def compute(larger: Region) -> Tensor:
+        def reconstruct(larger: Region) -> Tensor:
             return self.net.reconstruct(self.features[(..., *larger)] + self._shallow(larger))
 
-        out = (
-            with_margin(compute, region, self.size, margin=2, scale=self.net.upscale)
-            / self.net.img_range
-        )
+        def interpolate(larger: Region) -> Tensor:
+            return self.net.interpolate(self.image[None][(..., *larger)])
+
+        scale, size = self.net.upscale, self.image.shape[-2:]
+        out = with_margin(reconstruct, region, self.size, margin=2, scale=scale)
+        out = out / self.net.img_range
         if self.net.global_skip:
-            out = out + with_margin(
-                lambda larger: self.net.interpolate(self.image[None][(..., *larger)]),
-                region,
-                self.image.shape[-2:],
-                margin=2,
-                scale=self.net.upscale,
-            )
+            out = out + with_margin(interpolate, region, size, margin=2, scale=scale)
         return out.clamp(0, 1)

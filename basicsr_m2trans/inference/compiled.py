@@ -16,11 +16,9 @@ MOST_SIZES = 4
 class CompiledNetwork:
     """`network(images)`, compiled for the first few sizes of images, as it is for others.
 
-    All batches of one size of images are computed as if they had as many images as the largest so
-    far: what is missing is filled up with copies, because compiling for another number takes
-    longer.
-
-    On a GPU kernels are chosen by measurement and started as one CUDA graph (mode 'max-autotune').
+    Batches of one size of images are filled up with copies to as many images as the largest so far,
+    because compiling for another number takes longer. On a GPU kernels are chosen by measurement
+    and started as one CUDA graph (mode 'max-autotune').
 
     Args:
         network: maps (N, C, h, w) to (N, C', scale * h, scale * w), in eval mode, on `device`.

@@ -9,10 +9,9 @@ from basicsr_m2trans.archs.instance_norm import EPSILON
 class InstanceStatistics:
     """Mean and biased variance of each image and channel, gathered from disjoint parts of a map.
 
-    Each part gives its mean and its sum of squared deviations from it; those are merged pairwise in
-    float64 (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances", 1979). The plain mean of squares would lose the digits that it shares with
-    the squared mean.
+    Means and sums of squared deviations are merged in float64 (Chan, Golub and LeVeque, "Updating
+    formulae and a pairwise algorithm for computing sample variances", 1979). The plain mean of
+    squares would lose the digits that it shares with the squared mean.
     """
 
     def __init__(self) -> None:
@@ -28,9 +27,8 @@ class InstanceStatistics:
         total = self.count + count
         difference = mean.double() - self.mean
         self.mean = self.mean + difference * (count / total)
-        self.deviations = (
-            self.deviations + deviations + difference.square() * (self.count * count / total)
-        )
+        between = difference.square() * (self.count * count / total)
+        self.deviations = self.deviations + deviations + between
         self.count = total
 
     def normalise(self, x: Tensor, channels: slice) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +12,8 @@ from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY, upscale_ima
 from basicsr_m2trans.inference.tiles import upscale_in_tiles
 from basicsr_m2trans.utils.errors import InputError
 
-
-class _Way(NamedTuple):
-    description: str
-    compute: Callable[[Tensor], Tensor]
+# How a way to compute is described to the user, and the way.
+_Way = tuple[str, Callable[[Tensor], Tensor]]
 
 
 class NetworkRunner:
@@ -60,25 +57,23 @@ class NetworkRunner:
         """
         count, _, height, width = images.shape
         known = self._failed[images.shape]
-        *ways, last = list(self._ways(count))[known:]
-        for way in ways:
+        ways = list(self._ways(count))[known:]
+        for description, compute in ways:
             try:
-                result = way.compute(images)
+                result = compute(images)
                 break
             except torch.OutOfMemoryError:
+                if description == ways[-1][0]:
+                    raise
                 # Nothing more here: the error's traceback holds what fills the memory until this
                 # block is left.
-                pass
             torch.cuda.empty_cache()
             self._failed[images.shape] += 1
-        else:
-            way = last
-            result = way.compute(images)
         if self._failed[images.shape] > known:
             number = f"{count} images of " if count > 1 else ""
             self.note(
                 f"{number}{width}x{height} pixels do not fit into the GPU's memory; computed "
-                f"{way.description}"
+                f"{description}"
             )
         # Autocast's types have too few levels for pixels.
         return result.to(images.dtype)
@@ -86,14 +81,17 @@ class NetworkRunner:
     def _ways(self, count: int) -> Iterator[_Way]:
         """Ways to compute `count` images, each of which needs less memory than the one before."""
         if self.whole is not None:
-            yield _Way("as they are", self.whole)
+            yield "as they are", self.whole
             if count > 1 or self.whole is not self.network:
-                yield _Way("one by one" if count > 1 else "without compilation", self._one_by_one)
+                yield "one by one" if count > 1 else "without compilation", self._one_by_one
         if isinstance(self.network, M2Trans) and isinstance(
             self.network.blocks[0].wavelet, HaarTransform
         ):
-            yield _Way("in strips (the same result, to rounding)", self._in_strips)
-        yield _Way("in tiles (nearly the same result)", self._in_tiles)
+            yield "in strips (the same result, to rounding)", self._in_strips
+        yield (
+            "in tiles (nearly the same result)",
+            lambda images: upscale_in_tiles(self.network, images, self.upscale),
+        )
 
     def _one_by_one(self, images: Tensor) -> Tensor:
         # Not by `whole`: compiling for another shape takes memory itself.
@@ -107,6 +105,3 @@ class NetworkRunner:
             if self.whole is None:
                 raise
             raise torch.OutOfMemoryError(str(error)) from error
-
-    def _in_tiles(self, images: Tensor) -> Tensor:
-        return upscale_in_tiles(self.network, images, self.upscale)

@@ -10,11 +10,8 @@ Region = tuple[slice, slice]  # rows and columns, with explicit start and stop
 def strip_region(start: int, stop: int, size: Sequence[int], dim: int) -> Region:
     """Rows (dim -2) or columns (dim -1) from `start` to `stop` over all of a map of `size`."""
     height, width = size
-    return (
-        (slice(start, stop), slice(0, width))
-        if dim == -2
-        else (slice(0, height), slice(start, stop))
-    )
+    part = slice(start, stop)
+    return (part, slice(0, width)) if dim == -2 else (slice(0, height), part)
 
 
 def with_margin(
@@ -31,14 +28,10 @@ def with_margin(
 
     Args:
         compute: gives (..., scale * rows, scale * columns) for the rows and columns of a region.
-        region: what is wanted.
+        region: what is wanted, in that shape.
         size: height and width of the map.
-        margin: how many pixels outside `region` are computed with it, at least the reach of
-            `compute`.
+        margin: pixels computed around `region`, at least the reach of `compute`.
         scale: how much larger than its region the result of `compute` is.
-
-    Returns:
-        (..., scale * rows, scale * columns) of `region`.
     """
 
     def widen(part: slice, length: int) -> slice:

@@ -21,8 +21,7 @@ LEAD = 32
 REACH = 2
 # Strips with all channels that the residual blocks take at their peak.
 REFINE_TEMPORARIES = 8  # 7 with AVX-512, more where oneDNN has AVX2 alone
-# Maps as large as a branch's input that its attention takes at its peak, by whether it is the fast
-# path.
+# Maps as large as its input that attention takes at its peak, by whether it is the fast path.
 TEMPORARIES = {True: 16, False: 24}
 
 
@@ -50,18 +49,13 @@ def working_memory(block: CFTM, shorter: int, longer: int, strip: int, itemsize:
     """
     lead = LEAD * NUM_BRANCHES
     group = block.num_feat // NUM_BRANCHES
-    # In numbers for each pixel: outputs of the four branches, and what one attention takes, by the
-    # parts of its path.
+    # In numbers for each pixel: outputs of the four branches, and what one attention takes.
     outputs = NUM_BRANCHES * group * min(strip + lead + 1, longer)
     attention = TEMPORARIES[block.fast] * group * min(strip + lead + 8, longer)
     refined = 0
     if len(block.refine):
-        refined = (
-            REFINE_TEMPORARIES
-            * NUM_BRANCHES
-            * group
-            * min(strip + 2 * REACH * len(block.refine), longer)
-        )
+        rows = min(strip + 2 * REACH * len(block.refine), longer)
+        refined = REFINE_TEMPORARIES * NUM_BRANCHES * group * rows
         refined += attention // 2  # the C library may keep so much of what the attention has freed
     return max(outputs + attention, refined) * shorter * itemsize
 
@@ -85,7 +79,6 @@ class _StripwiseBlock:
         self.origin = 0
 
     def run(self) -> None:
-        """All strips from the first to the last."""
         length = self.size[self.dim]
         for start in range(0, length, self.strip):
             stop = min(start + self.strip, length)
@@ -95,7 +88,9 @@ class _StripwiseBlock:
                 self._advance(branch, self._region(begin if start else 0, end))
             region = self._region(start, stop)
             replaced = self.features[(..., *region)]
-            replaced += with_margin(self._convolve, region, self.size, 1)  # Eq. 10
+            replaced += with_margin(
+                lambda larger: self.block.feed_forward(self._outputs(larger)), region, self.size, 1
+            )  # Eq. 10
             self._forget_before(stop - 1)
 
     def _advance(self, branch: int, region: Region) -> None:
@@ -103,12 +98,11 @@ class _StripwiseBlock:
         if region[self.dim].start == region[self.dim].stop:
             return
 
-        def attend(larger: Region) -> Tensor:
-            return self.block.attend(branch, self._branch_input(branch, larger))
-
-        window = 8 * 2 ** self.block.levels[branch]
         self._outputs(region)[:, self._channels(branch)] = with_margin(
-            attend, region, self.size, window
+            lambda larger: self.block.attend(branch, self._branch_input(branch, larger)),
+            region,
+            self.size,
+            margin=8 * 2 ** self.block.levels[branch],
         )
 
     def _branch_input(self, branch: int, region: Region) -> Tensor:
@@ -120,9 +114,6 @@ class _StripwiseBlock:
         if branch:
             group = torch.lerp(group, self._outputs(region)[:, self._channels(branch - 1)], 0.5)
         return group
-
-    def _convolve(self, region: Region) -> Tensor:
-        return self.block.feed_forward(self._outputs(region))
 
     def _outputs(self, region: Region) -> Tensor:
         """A view of the branches' outputs at the map's `region`."""

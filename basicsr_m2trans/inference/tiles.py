@@ -1,8 +1,7 @@
 """Any network on large images, in overlapping tiles with blended seams.
 
-Where a network is local the result is exact; where it is not (statistics of the whole map, long
-chains of windows), `tiling_difference` measures what the tiles cost. M2Trans has `upscale_image`,
-which is exact.
+Where a network is not local (statistics of the whole map, long chains of windows),
+`tiling_difference` measures what the tiles cost. M2Trans has `upscale_image`, which is exact.
 """
 
 import itertools
@@ -50,9 +49,8 @@ def upscale_in_tiles(
         images: (N, C, H, W) in [0, 1], any H, W >= 1, on the device of `net`.
         upscale: the network's scale.
         tile: longest side of a tile without its margin, in pixels of `images`, at least 16.
-        overlap: margin around each tile that is computed and thrown away, in pixels of `images`. A
-            network whose output depends on no pixel further away gives the result of the whole
-            image.
+        overlap: margin around each tile that is computed and thrown away, in pixels of `images`;
+            exact for a network whose output depends on no pixel further away.
 
     Returns:
         (N, C', upscale * H, upscale * W), with the type of `images`.
@@ -82,13 +80,10 @@ def upscale_in_tiles(
             part = with_margin(compute, (rows, columns), size, overlap, upscale)
             if out is None:
                 out = images.new_zeros((*part.shape[:2], height * upscale, width * upscale))
-            weights = _weights(rows, height, upscale, images)[:, None] * _weights(
-                columns, width, upscale, images
-            )
-            out_rows, out_columns = (
-                slice(side.start * upscale, side.stop * upscale) for side in (rows, columns)
-            )
-            out[..., out_rows, out_columns] += part * weights
+            down = _weights(rows, height, upscale, images)
+            across = _weights(columns, width, upscale, images)
+            target = out[..., rows.start * upscale :, columns.start * upscale :]
+            target[..., : len(down), : len(across)] += part * (down[:, None] * across)
     assert out is not None  # every image has a tile
     return out
 
@@ -132,10 +127,8 @@ def _parts(length: int, tile: int) -> Iterator[slice]:
 
 def _weights(part: slice, length: int, upscale: int, like: Tensor) -> Tensor:
     """Weights of a part's upscaled pixels along one side: one, but rising or falling at seams."""
-    weights = like.new_ones((part.stop - part.start) * upscale)
-    rise = (torch.arange(SEAM * upscale, dtype=like.dtype, device=like.device) + 0.5) / (
-        SEAM * upscale
-    )
+    weights, seam = like.new_ones((part.stop - part.start) * upscale), SEAM * upscale
+    rise = (torch.arange(seam, dtype=like.dtype, device=like.device) + 0.5) / seam
     if part.start > 0:
         weights[: len(rise)] = rise
     if part.stop < length:

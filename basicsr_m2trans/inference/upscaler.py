@@ -1,10 +1,9 @@
 """Upscaling images from Python: one object for arrays, Pillow images and tensors."""
 
-import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ from torch import Tensor, nn
 from basicsr_m2trans.archs import Bicubic
 from basicsr_m2trans.checkpoints.networks import find_model, load_network
 from basicsr_m2trans.data.pillow_images import from_array, to_array
-from basicsr_m2trans.inference.bounded_memory import DEFAULT_MEMORY
 from basicsr_m2trans.inference.compiled import CompiledNetwork
 from basicsr_m2trans.inference.less_memory import NetworkRunner
+from basicsr_m2trans.inference.settings import PRECISIONS, UpscalerSettings
+from basicsr_m2trans.utils.device import default_device
 from basicsr_m2trans.utils.errors import InputError
 
 Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
@@ -24,8 +24,6 @@ Picture = TypeVar("Picture", np.ndarray, Image.Image, Tensor)
 DISCLAIMER = "research use, not for diagnosis"
 # ITU-R BT.601, the luma of the field's PSNR.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-COLOURS = ("luma", "rgb")
 
 
 class Upscaler:
@@ -43,46 +41,19 @@ class Upscaler:
         scale: how many times it upscales.
         channels: 3 (RGB) or 1 (grey).
         name: what the results say that they were made by.
-        device: 'cpu', 'cuda', 'cuda:1', ...; by default the GPU if there is one.
-        precision: 'float32', or 'bfloat16' or 'float16' for the network's layers (autocast).
-        self_ensemble: average over the 8 flips and rotations of the image, which takes 8 times as
-            long.
-        colour: how arrays and Pillow images with colours are upscaled. 'luma': the network upscales
-            their luma, and their colour differences are interpolated (bicubic), so that a colour
-            Doppler box keeps its colours even with a network that was trained on grey images.
-            'rgb': the network upscales the three colours.
-        max_memory: most memory in MiB that M2Trans takes for one image where it is computed in
-            strips; see `upscale_image`.
-        compile: compile the network for the first sizes of images (`CompiledNetwork`), which takes
-            up to minutes and is worth it for many images of one size. The CPU then computes whole
-            images as well, so that `max_memory` does not bound them.
+        settings: those of `UpscalerSettings`, by name.
 
     Raises:
-        InputError: an argument is none of these, PyTorch cannot use the device, or `compile` finds
-            no compiler.
+        InputError: see `UpscalerSettings`; PyTorch cannot use the device, or `compile` finds no
+            compiler.
+        TypeError: there is no setting of a name.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        scale: int,
-        channels: int = 3,
-        *,
-        name: str = "",
-        device: str | None = None,
-        precision: str = "float32",
-        self_ensemble: bool = False,
-        colour: str = "luma",
-        max_memory: int = DEFAULT_MEMORY,
-        compile: bool = False,
+        self, network: nn.Module, scale: int, channels: int = 3, *, name: str = "", **settings: Any
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(
-                f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}"
-            )
-        if colour not in COLOURS:
-            raise InputError(f"colour must be one of {', '.join(COLOURS)}, but is {colour!r}")
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.settings = UpscalerSettings.named(settings)
+        device = self.settings.device or default_device()
         try:
             self.device = torch.device(device)
             self.network = network.eval().to(self.device)
@@ -91,18 +62,19 @@ class Upscaler:
             raise InputError(
                 f"device {device!r} cannot be used: {str(error).splitlines()[0]}"
             ) from error
-        self.scale, self.channels, self.precision = scale, channels, PRECISIONS[precision]
+        self.scale, self.channels = scale, channels
         self.name = name or f"{type(network).__name__} x{scale}"
-        self.self_ensemble, self.colour = self_ensemble, colour
         self._bicubic = Bicubic(scale)
         # Made once: a copy to a GPU would wait for it.
         self._luma_weights = torch.tensor(LUMA_WEIGHTS, device=self.device).view(3, 1, 1)
         whole: Callable[[Tensor], Tensor] | None = (
             None if self.device.type == "cpu" else self.network
         )
-        if compile:
+        if self.settings.compile:
             whole = CompiledNetwork(self.network, self.device)
-        self._upscale = NetworkRunner(self.network, scale, warnings.warn, whole, max_memory)
+        self._upscale = NetworkRunner(
+            self.network, scale, warnings.warn, whole, self.settings.max_memory
+        )
 
     @classmethod
     def from_checkpoint(
@@ -112,12 +84,7 @@ class Upscaler:
         scale: int | None = None,
         arch: str | None = None,
         options: str | Path | None = None,
-        device: str | None = None,
-        precision: str = "float32",
-        self_ensemble: bool = False,
-        colour: str = "luma",
-        max_memory: int = DEFAULT_MEMORY,
-        compile: bool = False,
+        **settings: Any,
     ) -> "Upscaler":
         """An upscaler with the network of a checkpoint.
 
@@ -126,7 +93,7 @@ class Upscaler:
                 package.
             scale, arch, options: what the network is, where the file does not say it; see
                 `load_network`.
-            device, precision, self_ensemble, colour, max_memory, compile: see the class.
+            settings: see the class.
 
         Raises:
             InputError: there is no such file or name, it cannot be read, or what the network is
@@ -134,18 +101,8 @@ class Upscaler:
         """
         path = find_model(model)
         trained = load_network(path, scale, arch, Path(options) if options else None)
-        return cls(
-            trained.network,
-            trained.scale,
-            trained.channels,
-            name=f"{trained.architecture} x{trained.scale} ({path.name})",
-            device=device,
-            precision=precision,
-            self_ensemble=self_ensemble,
-            colour=colour,
-            max_memory=max_memory,
-            compile=compile,
-        )
+        name = f"{trained.architecture} x{trained.scale} ({path.name})"
+        return cls(trained.network, trained.scale, trained.channels, name=name, **settings)
 
     def __call__(self, image: Picture) -> Picture:
         """Upscale one image; the result has the type, depth and number of channels of `image`.
@@ -168,11 +125,11 @@ class Upscaler:
         if isinstance(image, Tensor):
             return self._upscale_tensor(image)
         if isinstance(image, Image.Image):
-            result = from_array(self._upscale_array(to_array(image)))
+            result = from_array(self.upscale_many([to_array(image)])[0])
             result.info = {key: image.info[key] for key in ("icc_profile",) if key in image.info}
             return result
         if isinstance(image, np.ndarray):
-            return self._upscale_array(image)
+            return self.upscale_many([image])[0]
         raise InputError(f"give an array, a Pillow image or a tensor, not a {type(image).__name__}")
 
     @property
@@ -203,9 +160,6 @@ class Upscaler:
         """The image upscaled by bicubic interpolation, to compare with; see `__call__`."""
         return self._through_planes([image], self._bicubic)[0]
 
-    def _upscale_array(self, image: np.ndarray) -> np.ndarray:
-        return self.upscale_many([image])[0]
-
     @torch.no_grad()
     def _through_planes(
         self, images: Sequence[np.ndarray], compute: Callable[[Tensor], Tensor]
@@ -233,7 +187,7 @@ class Upscaler:
         picture, alpha = planes[:, :colours], planes[:, colours:]
         if colours == 1:
             result = self._upscale_luma(picture)
-        elif self.colour == "rgb":
+        elif self.settings.colour == "rgb":
             # A network for grey images takes the colours one by one.
             result = self._upscale_batch(picture.reshape(-1, self.channels, *picture.shape[-2:]))
             result = result.reshape(-1, colours, *result.shape[-2:])
@@ -269,8 +223,8 @@ class Upscaler:
 
     @torch.no_grad()
     def _upscale_batch(self, images: Tensor) -> Tensor:
-        """The network's result, averaged over flips and rotations if wanted."""
-        if not self.self_ensemble:
+        """The network's result, averaged over flips and rotations with `self_ensemble`."""
+        if not self.settings.self_ensemble:
             return self._forward(images)
         total = torch.zeros((), device=images.device)
         for turns in range(4):
@@ -281,12 +235,9 @@ class Upscaler:
         return total / 8
 
     def _forward(self, images: Tensor) -> Tensor:
-        reduced = self.precision != torch.float32
-        with (
-            torch.autocast(self.device.type, self.precision)
-            if reduced
-            else contextlib.nullcontext()
-        ):
+        if self.settings.precision == "float32":
+            return self._upscale(images)
+        with torch.autocast(self.device.type, PRECISIONS[self.settings.precision]):
             return self._upscale(images)
 
 
@@ -300,11 +251,8 @@ def _check_range(image: np.ndarray | Tensor) -> None:
 
 
 def _check_array(image: np.ndarray) -> None:
-    if (
-        image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4))
-        or 0 in image.shape
-    ):
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or 0 in image.shape:
         raise InputError(f"give an array (h, w) or (h, w, 1 to 4), not {image.shape}")
     if image.dtype.kind == "f":
         _check_range(image)

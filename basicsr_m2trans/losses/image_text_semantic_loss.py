@@ -20,8 +20,7 @@ class ImageTextSemanticLoss(nn.Module):
     crops at the same place in both images. With s the cosine of image and text features (Eq.
     11-12), the loss of one image is sum_k |s_sr - s_hr| / K (Eq. 13-14), summed over the batch. The
     gradient reaches the SR image through the frozen encoder; HR and text features need none. Each
-    distinct caption is encoded once in the life of the loss; HR features cannot be kept as exactly,
-    because random crops and flips show other HR patches in every step.
+    distinct caption is encoded once in the life of the loss.
 
     Args:
         encoder: an option file's entry (see `encoders.build_encoder`) or an encoder itself.
@@ -87,9 +86,8 @@ class ImageTextSemanticLoss(nn.Module):
         sr_similarity = self._similarity(sr, corners, text)
         with torch.no_grad():
             hr_similarity = self._similarity(hr, corners, text)
-        per_image = (
-            (sr_similarity - hr_similarity).abs().mean(dim=1)
-        )  # mean over k is the weight 1/K of Eq. 14
+        # The mean over k is the weight 1/K of Eq. 14.
+        per_image = (sr_similarity - hr_similarity).abs().mean(dim=1)
         return self.loss_weight * (per_image.sum() if self.reduction == "sum" else per_image.mean())
 
     def draw_corners(
@@ -122,8 +120,7 @@ class ImageTextSemanticLoss(nn.Module):
         """(N, D) text features, from memory where the caption has been seen before."""
         for caption in captions:
             if caption not in self._text_features:
-                # One by one: in a batch, rounding would depend on the neighbours, and so on where a
-                # run was resumed.
+                # One by one: rounding in a batch would depend on where a run was resumed.
                 with torch.no_grad():
                     self._text_features[caption] = self.encoder.encode_text([caption])[0]
         return torch.stack([self._text_features[caption] for caption in captions]).to(device)

@@ -13,26 +13,18 @@ import cv2
 import numpy as np
 from scipy import fft  # NumPy's before 2.0 computes in double precision, which takes longer
 
-# Log-Gabor filters of Zhang et al.: wavelength of the smallest scale in pixels, factor between
-# scales, ratio of bandwidth to centre frequency, ratio of the angle between orientations to the
-# angular standard deviation.
+# Log-Gabor filters: wavelength of the smallest scale in pixels, factor between scales, ratio of
+# bandwidth to centre frequency, of the angle between orientations to their standard deviation.
 NUM_SCALES, NUM_ORIENTATIONS = 4, 4
 MIN_WAVELENGTH, SCALE_FACTOR = 6, 2
 BANDWIDTH, ANGLE_RATIO = 0.55, 1.2
-# Low-pass filter that keeps the corners of the frequency plane, where orientation has no meaning,
-# out of all filters.
+# Low-pass filter against the corners of the frequency plane, where orientation has no meaning.
 CUTOFF, ORDER = 0.45, 15
-# Energy below mean + 2 standard deviations of the noise does not count; Kovesi's factor corrects an
-# overestimate.
+# Energy below mean + 2 standard deviations of the noise, by Kovesi an overestimate, does not count.
 NOISE_DEVIATIONS, NOISE_OVERESTIMATE = 2, 1.7
 # Constants T1 to T4 and the exponent lambda of FSIM.
-CONGRUENCY_CONSTANT, GRADIENT_CONSTANT, I_CONSTANT, Q_CONSTANT, CHROMA_EXPONENT = (
-    0.85,
-    160,
-    200,
-    200,
-    0.03,
-)
+CONGRUENCY_CONSTANT, GRADIENT_CONSTANT, I_CONSTANT, Q_CONSTANT = 0.85, 160, 200, 200
+CHROMA_EXPONENT = 0.03
 
 # FSIM looks at images whose shorter side is about this many pixels.
 WORKING_SIZE = 256
@@ -81,26 +73,22 @@ def phase_congruency(luma: Image, filters: FilterBank) -> Image:
     energy, amplitude = np.full((2, *luma.shape), EPS)
     median = (luma.size - 1) // 2
     for orientation, noise_gain in zip(angular, noise_gains, strict=True):
-        # (scales, H, W); the real parts are responses of even filters, the imaginary parts those of
-        # odd ones.
+        # (scales, H, W): responses of even filters are real, those of odd ones imaginary.
         responses = fft.ifft2(spectrum * orientation * radial, overwrite_x=True)
         amplitudes = np.abs(responses)
         mean_response = responses.sum(axis=0)
         strength = np.abs(mean_response)
         deviation = np.abs((responses * mean_response.conj()).imag).sum(axis=0) / (strength + EPS)
-        # Rayleigh parameter of Gaussian noise, from the smallest scale, where most is noise; a
-        # median is robust.
+        # Rayleigh parameter of Gaussian noise, from the median of the smallest scale: mostly noise.
         rayleigh = np.partition(amplitudes[0], median, axis=None)[median] * noise_gain
-        threshold = rayleigh * (
-            math.sqrt(math.pi / 2) + NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)
-        )
+        deviations = math.sqrt(math.pi / 2) + NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)
+        threshold = rayleigh * deviations
         energy += np.maximum(strength - deviation - threshold / NOISE_OVERESTIMATE, 0)
         amplitude += amplitudes.sum(axis=0)
     return energy / amplitude
 
 
-# Images of a validation set often have one size; more sizes than this are seldom worth their
-# memory.
+# Images of a validation set often have one size.
 @functools.lru_cache(maxsize=8)
 def filter_bank(height: int, width: int) -> FilterBank:
     """The log-Gabor filters of phase congruency, which depend on the image's size alone.

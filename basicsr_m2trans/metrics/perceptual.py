@@ -14,8 +14,7 @@ from basicsr_m2trans.metrics.feature_similarity import YIQ_OF_BGR, feature_simil
 from basicsr_m2trans.utils.errors import InputError
 
 # GMSD compares gradients at half resolution and FSIM filters with wavelengths of 6 pixels and more:
-# smaller images leave too few positions (piq gives GMSD 0 or FSIM NaN for images of 1 or 2 pixels
-# without an error).
+# smaller images leave too few positions.
 MIN_SIZE = 16
 
 # ITU-R BT.601 luma of R, G, B in [0, 1], as BasicSR's `rgb2ycbcr`; luma lies in [16, 235] of 255.

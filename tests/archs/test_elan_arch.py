@@ -2,13 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from basicsr_m2trans.archs.elan_arch import (
-    ELAN,
-    MultiScaleAttention,
-    ShiftConv,
-    from_windows,
-    to_windows,
-)
+from basicsr_m2trans.archs.elan_arch import ELAN, MultiScaleAttention, ShiftConv
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -24,14 +18,6 @@ def test_shifts_are_fixed_and_zero_padded():
     assert torch.equal(up, F.pad(x[0, 3, :-1], (0, 0, 1, 0)))
     assert torch.equal(same, x[0, 4])
     assert [name for name, _ in layer.named_parameters()] == ["conv1x1.weight", "conv1x1.bias"]
-
-
-def test_windows_and_back():
-    x = torch.arange(2 * 3 * 8 * 12).view(2, 3, 8, 12)
-    windows = to_windows(x, 4)
-    assert windows.shape == (2, 6, 16, 3)
-    assert torch.equal(windows[0, 4].T.view(3, 4, 4), x[0, :, 4:, 4:8])
-    assert torch.equal(from_windows(windows, x.shape), x)
 
 
 def test_attention_weights_values_by_similarity():

@@ -140,7 +140,10 @@ def test_wrong_files_are_named(tmp_path):
         QualityCLIPEncoder(tmp_path / "nowhere.safetensors")
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(SHIPPED_FILE.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"damaged\.safetensors is damaged or no safetensors file"):
+    with pytest.raises(
+        InputError,
+        match=r"damaged\.safetensors cannot be read: it is damaged or no safetensors file",
+    ):
         QualityCLIPEncoder(damaged)
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(

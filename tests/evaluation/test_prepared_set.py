@@ -5,13 +5,12 @@ import torch
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
 from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
 from basicsr_m2trans.archs import Bicubic, M2Trans
+from basicsr_m2trans.checkpoints.networks import load_network, trained_network
 from basicsr_m2trans.evaluation.prepared_set import (
     Scores,
     build_set,
-    checkpoint_network,
     evaluate,
     image_names,
-    load_network,
     set_digest,
     upscale_image,
 )
@@ -47,7 +46,7 @@ def test_other_files_are_no_scores(tmp_path):
 
 
 def test_evaluation_measures_every_image_of_the_set(data):
-    network = load_network({"type": "Bicubic", "upscale": 2}, None)
+    network = trained_network({"type": "Bicubic", "upscale": 2}, None)
     seen = []
     scores = evaluate(network, data / "val", 2, lambda done, total: seen.append((done, total)))
     assert (
@@ -82,17 +81,17 @@ def test_the_average_of_the_weights_is_used_where_there_is_one(tmp_path):
         expected = M2Trans(2, num_feat=8, num_block=1)
         expected.load_state_dict(weights(seed))
         with torch.no_grad():
-            found = upscale_image(load_network(NETWORK, tmp_path / file), x)
+            found = upscale_image(trained_network(NETWORK, tmp_path / file), x)
             torch.testing.assert_close(found, expected(x), atol=1e-5, rtol=0)
 
 
 def test_weights_must_fit(tmp_path):
     torch.save({"params": weights(0)}, tmp_path / "net.pth")
     with pytest.raises(InputError, match="does not hold the weights of M2Trans"):
-        load_network(NETWORK | {"num_feat": 16}, tmp_path / "net.pth")
+        trained_network(NETWORK | {"num_feat": 16}, tmp_path / "net.pth")
     torch.save({"model": weights(0)}, tmp_path / "net.pth")
     with pytest.raises(InputError, match="has no entry 'params'"):
-        load_network(NETWORK, tmp_path / "net.pth")
+        trained_network(NETWORK, tmp_path / "net.pth")
 
 
 def test_settings_are_found_in_the_checkpoint(tmp_path):
@@ -100,15 +99,15 @@ def test_settings_are_found_in_the_checkpoint(tmp_path):
     torch.save({"params": weights(0)}, alone)
     torch.save({"params": weights(0), "network_g": NETWORK}, whole)
     with pytest.raises(InputError, match=r"alone.pth holds weights alone.* by --opt"):
-        checkpoint_network(alone, None)
-    network, scale = checkpoint_network(whole, None)
-    assert scale == network.upscale == 2
+        load_network(alone)
+    trained = load_network(whole)
+    assert trained.scale == trained.network.upscale == 2
     option_file = tmp_path / "run.yml"
     option_file.write_text("network_g: {type: M2Trans, upscale: 2, num_feat: 8, num_block: 1}\n")
-    assert checkpoint_network(alone, option_file)[1] == 2
+    assert load_network(alone, options=option_file).scale == 2
     option_file.write_text("name: test\n")
     with pytest.raises(InputError, match="no section network_g"):
-        checkpoint_network(whole, option_file)
+        load_network(whole, options=option_file)
 
 
 def test_networks_upscale_where_they_are_and_metrics_get_the_result_on_the_cpu(device):

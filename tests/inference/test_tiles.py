@@ -8,7 +8,8 @@ from torch import nn
 
 import basicsr_m2trans
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.inference import Tiled, tiling_difference, upscale_in_tiles
+from basicsr_m2trans.inference import tiling_difference, upscale_in_tiles
+from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.utils.errors import InputError
 
 

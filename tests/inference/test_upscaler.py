@@ -225,6 +225,11 @@ def test_refuses_other_settings(net, setting):
         Upscaler(net, 2, **setting)
 
 
+def test_unknown_settings_are_named(net):
+    with pytest.raises(TypeError, match="no setting precison; it has device, precision, "):
+        Upscaler(net, 2, precison="float16")
+
+
 def test_too_little_memory_names_what_is_needed(net):
     with pytest.raises(InputError, match=r"set it to \d+"):
         Upscaler(net, 2, device="cpu", max_memory=1)(torch.rand(3, 8, 8))

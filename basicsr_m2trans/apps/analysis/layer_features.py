@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.networks import load_network
 from basicsr_m2trans.evaluation.prepared_set import build_set, upscale_image
+from basicsr_m2trans.utils.device import default_device
 from basicsr_m2trans.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def load_m2trans(checkpoint: Path, options: Path | None) -> tuple[M2Trans, int]:
         raise InputError(
             f"{checkpoint} has {trained.channels} input channel; name a network for RGB images"
         )
-    return trained.network.to("cuda" if torch.cuda.is_available() else "cpu"), trained.scale
+    return trained.network.to(default_device()), trained.scale
 
 
 def open_set(folder: Path, scale: int, crop: int) -> "PairedImageTextDataset":

@@ -1,7 +1,7 @@
 """Whether an exported network computes what the network itself computes, and how fast."""
 
 import statistics
-import time
+import timeit
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,10 +12,8 @@ from basicsr_m2trans.utils.errors import InputError
 
 # Height and width: neither a multiple of 32, both, and one shorter than 32.
 SIZES = ((45, 71), (64, 96), (20, 130))
-# Height and width of the image that is timed, and how often.
+# Height and width of the image that is timed.
 TIMED_SIZE = (128, 128)
-REPETITIONS = 3
-
 # What an exporter traces; not square, so that height and width cannot be taken for each other.
 TRACED_SIZE = (40, 72)
 
@@ -24,10 +22,8 @@ class Agreement(NamedTuple):
     """An exported network beside the network itself.
 
     Attributes:
-        difference: largest absolute difference of the results on images of `SIZES`, which are in
-            [0, 1].
-        exported_seconds: median time of the exported network for an image of `TIMED_SIZE`.
-        network_seconds: that of the network itself.
+        difference: largest absolute difference of the results, in [0, 1], on images of `SIZES`.
+        exported_seconds, network_seconds: median times for an image of `TIMED_SIZE`.
     """
 
     difference: float
@@ -53,11 +49,8 @@ def compare(
     for size in SIZES:
         image = torch.rand(1, channels, *size, generator=generator)
         expected, result = net(image), exported(image)
-        error = (
-            (result - expected).abs().max().item()
-            if result.shape == expected.shape
-            else float("inf")
-        )
+        comparable = result.shape == expected.shape
+        error = (result - expected).abs().max().item() if comparable else float("inf")
         if not error <= tolerance:
             raise InputError(
                 f"{source} was not written: on an image of {size[1]} x {size[0]} pixels its result "
@@ -70,10 +63,6 @@ def compare(
 
 
 def _median_seconds(network: Callable[[Tensor], Tensor], image: Tensor) -> float:
-    """Median time of `REPETITIONS` calls after one that is not counted."""
-    times = []
-    for _ in range(REPETITIONS + 1):
-        start = time.perf_counter()
-        network(image)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    """Median time of three calls after one that is not counted."""
+    network(image)
+    return statistics.median(timeit.repeat(lambda: network(image), number=1, repeat=3))

@@ -2,8 +2,7 @@
 
 An exporter runs the network once and writes down what it sees, so that nothing may depend on the
 size in Python: no branch, no loop, no remembered index. Here every shape is arithmetic on the
-number of 32x32 blocks of the padded image. Attention is computed from the folded weights of
-`archs/folded_attention.py`, whose docstring has the identities.
+number of 32x32 blocks of the padded image. `archs/folded_attention.py` explains the attention.
 """
 
 import copy
@@ -76,9 +75,8 @@ class _DynamicCFTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: list[Tensor] = []
-        for branch, group in zip(
-            self.branches, self.norm(x.float()).to(x.dtype).chunk(NUM_BRANCHES, 1), strict=True
-        ):
+        groups = self.norm(x.float()).to(x.dtype).chunk(NUM_BRANCHES, 1)
+        for branch, group in zip(self.branches, groups, strict=True):
             outputs.append(branch((group + outputs[-1]) / 2 if outputs else group))
         return self.refine(self.feed_forward(torch.cat(outputs, dim=1)) + x)
 

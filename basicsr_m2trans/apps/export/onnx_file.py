@@ -26,8 +26,7 @@ def export_onnx(net: nn.Module, path: Path, half: bool = False) -> Agreement:
     Args:
         net: an M2Trans in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.
         path: the file to write or replace.
-        half: keep and compute everything but InstanceNorm in float16, between float32 input and
-            output.
+        half: keep and compute everything but InstanceNorm, input and output in float16.
 
     Raises:
         InputError: a package of the extra `export` is missing, `net` is another network or has

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from basicsr_m2trans.checkpoints.networks import load_network
+from basicsr_m2trans.checkpoints.weights import read_safetensors
 from basicsr_m2trans.inference.upscaler import DISCLAIMER
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
@@ -28,13 +29,11 @@ def export_safetensors(
     Wherever this package takes a checkpoint, it takes the file too (`weights.read_checkpoint`).
 
     Args:
-        checkpoint, scale, arch, options: see `inference.network_file.load_network`; of `params` and
-            `params_ema` the same is taken as there.
+        checkpoint, scale, arch, options: see `load_network`.
         path: the file to write or replace; it ends in .safetensors.
-        half: store the weights in 16 bits (float16), in a file half as large; they are computed
-            with in 32 bits.
-        notes: what else the file says of itself, such as its data and licence; what `checkpoint`
-            says, if it is a safetensors file, is kept beside them.
+        half: store the weights as float16; they are computed with as float32.
+        notes: what else the file says of itself, such as its data and licence; those of a
+            safetensors `checkpoint` are kept.
 
     Returns:
         How many numbers the file holds.
@@ -62,14 +61,7 @@ def export_safetensors(
             f"notes {', '.join(notes.keys() & own.keys())}: the file says these itself; choose "
             "other names"
         )
-    metadata = _metadata(checkpoint) | notes | own
+    kept = read_safetensors(checkpoint)[1] if checkpoint.suffix == ".safetensors" else {}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, safetensors.torch.save(weights, metadata))
+    write_atomic(path, safetensors.torch.save(weights, kept | notes | own))
     return sum(value.numel() for value in weights.values())
-
-
-def _metadata(checkpoint: Path) -> dict[str, str]:
-    if checkpoint.suffix != ".safetensors":
-        return {}
-    with safetensors.safe_open(checkpoint, framework="pt") as file:
-        return file.metadata() or {}

@@ -17,8 +17,6 @@ def export_torchscript(net: nn.Module, path: Path) -> Agreement:
     """Write M2Trans as a TorchScript file for images of any size, after checking it.
 
     `torch.jit.load(path)` maps (N, C, H, W) float32 in [0, 1] to (N, C', upscale * H, upscale * W).
-    A trace usually holds for one size; this one is of `DynamicM2Trans`, in which every shape is
-    arithmetic on the input's.
 
     Args:
         net: an M2Trans in evaluation mode, on the CPU, with wavelet 'haar' or 'none'.

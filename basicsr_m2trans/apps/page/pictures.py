@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,30 +35,19 @@ class UpscaledPicture(NamedTuple):
     report: str
 
 
-def available_upscalers(
-    models: Sequence[str | Path],
-    *,
-    scale: int | None = None,
-    arch: str | None = None,
-    options: str | Path | None = None,
-    device: str | None = None,
-) -> dict[str, Upscaler]:
-    """The networks to choose from, by the names that they are shown under; bicubic interpolation is
-    always there.
+def available_upscalers(models: Sequence[str | Path], **arguments: Any) -> dict[str, Upscaler]:
+    """The networks to choose from, bicubic interpolation included, by the names they are shown by.
 
     Args:
         models: files of weights, or names of networks that come with this package; if there are
             none, all of those.
-        scale, arch, options, device: see `Upscaler.from_checkpoint`; the same for all files.
+        arguments: of `Upscaler.from_checkpoint`, the same for all files.
 
     Raises:
         InputError: one of them cannot be loaded, or two have one name.
     """
     models = models or shipped_models()
-    upscalers = [
-        Upscaler.from_checkpoint(model, scale=scale, arch=arch, options=options, device=device)
-        for model in models
-    ]
+    upscalers = [Upscaler.from_checkpoint(model, **arguments) for model in models]
     upscalers += [
         Upscaler(Bicubic(scale), scale, name=f"Bicubic x{scale}", device="cpu") for scale in SCALES
     ]

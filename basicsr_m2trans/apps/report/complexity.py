@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from basicsr_m2trans.archs.channels import input_channels
+from basicsr_m2trans.archs.lookup import input_channels
 from basicsr_m2trans.checkpoints.networks import build_network
 from basicsr_m2trans.utils.processes import end_with_parent
 

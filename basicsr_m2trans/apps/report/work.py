@@ -12,10 +12,12 @@ from basicsr_m2trans.apps.report.complexity import Complexity, complexity
 from basicsr_m2trans.apps.report.methods import base_files, refuse
 from basicsr_m2trans.apps.report.settings import BICUBIC, Run, Settings, plan_runs
 from basicsr_m2trans.apps.report.training import Trained
-from basicsr_m2trans.evaluation.prepared_set import build_set, image_names, load_network
+from basicsr_m2trans.checkpoints.networks import trained_network
+from basicsr_m2trans.evaluation.prepared_set import build_set, image_names
 from basicsr_m2trans.evaluation.set_folders import is_prepared, no_images
 from basicsr_m2trans.inference.tiles import Tiled
 from basicsr_m2trans.options.checks import missing_files
+from basicsr_m2trans.utils.device import default_device
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.yaml_file import OptionFile
 
@@ -53,9 +55,10 @@ class Work:
     def load(self, run: Run, trained: Mapping[str, Trained]) -> nn.Module:
         """The network of a finished run, of those that are trained."""
         network_g = _network(self.bases, run)
+        checkpoint = None if run.seed is None else self.out / trained[run.name].checkpoint
+        network = trained_network(network_g, checkpoint).to(default_device())
         if run.seed is None:
-            return load_network(network_g, None)
-        network = load_network(network_g, self.out / trained[run.name].checkpoint)
+            return network
         tile = self.bases[run.setting]["val"].get("tile")
         return Tiled(network, run.scale, tile) if tile else network
 
