@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = (
-    "measure speed and memory against reference paths in one run, as table and JSON (needs a "
-    "checkout)"
-)
+HELP = "measure speed and memory against reference paths in one run (needs a checkout)"
 
 # Script in benchmarks/ -> what it measures.
 BENCHMARKS = {
@@ -14,12 +11,8 @@ BENCHMARKS = {
     "operators": "where the time of both goes, by operator",
     "train": "a training step on the fast path against the literal computation",
     "attention": "the implementations of the window attention, at the sizes of the networks",
-    "options": (
-        "a training step with each option of the loop, such as bfloat16, against the plain step"
-    ),
-    "loader": (
-        "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network consumes"
-    ),
+    "options": "a training step with each option, such as bfloat16, against the plain step",
+    "loader": "pairs per second from PNG files, PNG LMDB and raw LMDB, and what the network takes",
     "semantic": "the semantic loss alone and its share of a training step",
     "gradient": "size and direction of the gradient of each term of the loss (not a speed)",
     "validate": "the metrics of validation against BasicSR's and piq's",
@@ -28,31 +21,22 @@ BENCHMARKS = {
     "plan": "training step and forward pass of every method of a plan: what equal training time is",
     "dim": "PSNR of networks minus bicubic interpolation on images of low contrast (not a speed)",
     "tiles": "how far tiles with margins are from the whole image (not a speed)",
-    "soak": (
-        "memory, open files and speed of a training of 2,000 iterations (status 1 where the first "
-        "two grow)"
-    ),
+    "soak": "memory, open files (status 1 where one of them grows) and speed of 2,000 iterations",
     "cine": "frames per second of a cine loop of 640x480 at x2",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Names of benchmarks; what follows them goes to their scripts."""
-    parser.add_argument(
-        "benchmarks",
-        nargs="*",
-        type=_name,
-        metavar="NAME",
-        help="one or more; without one: list them",
-    )
+    names = "one or more; without one: list them"
+    parser.add_argument("benchmarks", nargs="*", type=_name, metavar="NAME", help=names)
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,
         metavar="...",
         help="of each benchmark: --device cpu|cuda (not of gradient, dim, tiles and soak), "
-        "--threads, --repetitions, "
-        "--budget SECONDS, --quick, --no-rivals, --json FILE (with several benchmarks a folder, "
-        "for a file of each); see `m2trans bench NAME --help`",
+        "--threads, --repetitions, --budget SECONDS, --quick, --no-rivals, --json FILE (with "
+        "several benchmarks a folder, for a file of each); see `m2trans bench NAME --help`",
     )
 
 
@@ -73,9 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_m2trans.utils.errors import InputError
 
     if not args.benchmarks:
-        print(
-            "\n".join(f"m2trans bench {name:10}{meaning}" for name, meaning in BENCHMARKS.items())
-        )
+        for name, meaning in BENCHMARKS.items():
+            print(f"m2trans bench {name:10}{meaning}")
         return 0
     folder = Path(basicsr_m2trans.__file__).parents[1] / "benchmarks"
     if not folder.is_dir():

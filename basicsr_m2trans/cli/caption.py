@@ -39,24 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = parser.add_argument_group(
         "models of the pipeline (a folder, or a name on huggingface.co)"
     )
-    models.add_argument(
-        "--sam", default="facebook/sam-vit-base", metavar="MODEL", help="default: %(default)s"
-    )
-    models.add_argument(
-        "--blip",
-        default="Salesforce/blip-image-captioning-base",
-        metavar="MODEL",
-        help="default: %(default)s",
-    )
-    models.add_argument(
-        "--llm", default="Qwen/Qwen2.5-1.5B-Instruct", metavar="MODEL", help="default: %(default)s"
-    )
+    for option, model in (
+        ("--sam", "facebook/sam-vit-base"),
+        ("--blip", "Salesforce/blip-image-captioning-base"),
+        ("--llm", "Qwen/Qwen2.5-1.5B-Instruct"),
+    ):
+        models.add_argument(option, default=model, metavar="MODEL", help="default: %(default)s")
     models.add_argument(
         "--llm-url",
         metavar="URL",
         help="ask an OpenAI-compatible endpoint for the model --llm, such as "
-        "http://localhost:8000/v1; its key is "
-        f"taken from the environment variable {KEY_VARIABLE}",
+        f"http://localhost:8000/v1; its key is in the environment variable {KEY_VARIABLE}",
     )
     add_number(models, "--llm-timeout", 60.0, "seconds to wait for an answer", "S")
     models.add_argument(
@@ -160,9 +153,8 @@ def load_stages(args: argparse.Namespace) -> "Stages":
     try:
         entry = yaml.safe_load(args.encoder)
     except yaml.YAMLError as error:
-        raise InputError(
-            f"--encoder {args.encoder}: is not YAML; write it like {ENCODER}"
-        ) from error
+        text = f"--encoder {args.encoder}: is not YAML; write it like {ENCODER}"
+        raise InputError(text) from error
     if not isinstance(entry, str | dict):
         raise InputError(f"--encoder {args.encoder}: write a name, or an entry like {ENCODER}")
     device = choose_device(args.device)

@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = (
-    "check option files and plans: keys, types, what does not fit together, and the files that "
-    "they name"
-)
+HELP = "check option files and plans: keys, types, what does not fit together, and named files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,13 +44,9 @@ def run(args: argparse.Namespace) -> int:
         write_atomic(args.schema, json.dumps(schema, indent=1).encode())
     status = 0
     for path in args.files:
-        kind = "option file"
         try:
-            if is_plan(path):
-                kind = "plan"
-                report = check_plan(path, files=not args.no_files)
-            else:
-                report = check_file(path, files=not args.no_files)
+            kind, check = ("plan", check_plan) if is_plan(path) else ("option file", check_file)
+            report = check(path, files=not args.no_files)
         except InputError as error:
             report = str(error)
         print(report or f"{kind} {path} is right")
@@ -62,15 +55,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_plan(path: Path, files: bool) -> str | None:
-    """A report of what a plan lacks on this machine; None if nothing.
-
-    Args:
-        path: the plan.
-        files: look for data, panels and weights, and into them.
+    """A report of what a plan lacks on this machine (only with `files`); None if nothing.
 
     Raises:
-        InputError: something is wrong with the plan, or with its methods; one message lists all of
-            the first or of the second.
+        InputError: something is wrong with the plan, or with its methods; one message lists all.
     """
     from basicsr_m2trans.apps.report.methods import base_files
     from basicsr_m2trans.apps.report.plan import read_plan

@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-budget",
+        dest="minutes",
         type=float,
         metavar="MIN",
         help="minutes in training steps for each training, validations not counted; the number of "
@@ -131,14 +132,9 @@ def run(args: argparse.Namespace) -> int:
     if (out / "tables.md").is_file():
         print(f"{out}: tables.md, tables.csv, tables.tex and figures/")
     if failures:
-        print(
-            "\n".join(
-                [f"{len(failures)} runs failed; the same command tries them again:", *failures]
-            ),
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+        print(f"{len(failures)} runs failed; the same command tries them again:", file=sys.stderr)
+        print("\n".join(failures), file=sys.stderr)
+    return 1 if failures else 0
 
 
 def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
@@ -147,28 +143,20 @@ def given(args: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     Raises:
         InputError: an argument is an empty list, or a test set in another form than `NAME=DIR`.
     """
+    from basicsr_m2trans.apps.report.methods import argument
+    from basicsr_m2trans.apps.report.plan_keys import KEYS
+
     tests = {name: str(folder) for name, folder in named_folders(args.test).items()}
-    values = {
-        "data": ("--data", args.data),
-        "out": ("--out", args.out),
-        "methods": ("--methods", args.methods),
-        "scales": ("--scales", args.scales),
-        "seeds": ("--seeds", args.seeds),
-        "iterations": ("--iters", args.iters[0]),
-        "minutes": ("--time-budget", args.time_budget),
-        "validations": ("--validations", args.validations),
-        "tests": ("--test", tests or None),
-        "reference": ("--reference", args.reference),
-        "panels": ("--panels", args.panels),
-        "options": ("--options", args.options),
-    }
+    values = {key: getattr(args, key, None) for key in KEYS}
+    values |= {"iterations": args.iters[0], "tests": tests or None}
     found = {}
-    for key, (argument, value) in values.items():
+    for key, value in values.items():
+        option = argument(key)
         if value == []:
-            raise InputError(f"{argument} is empty; name at least one, or leave the argument out")
+            raise InputError(f"{option} is empty; name at least one, or leave the argument out")
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | dict) else value
-            found[key] = value, f"{argument} {text}"
+            found[key] = value, f"{option} {text}"
     return found
 
 

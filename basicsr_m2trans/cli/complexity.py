@@ -37,14 +37,9 @@ def run(args: argparse.Namespace) -> int:
     for (method, scale), network_g in networks.items():
         cost = None if args.no_latency else complexity.measure_cost(network_g)
         rows.append((method, scale, complexity.complexity(network_g), cost))
-    print(
-        f"One forward pass for an HR image of {complexity.HR_SIDE} x {complexity.HR_SIDE}; "
-        "multiply-adds of all"
-    )
-    print(
-        "convolutions and matrix products, attention included. The paper's FLOPs follow several "
-        "conventions."
-    )
+    side = complexity.HR_SIDE
+    print(f"One forward pass for an HR image of {side} x {side}; multiply-adds of all convolutions")
+    print("and matrix products, attention included. The paper's FLOPs follow several conventions.")
     if not args.no_latency:
         print(f"Time and memory: batch of 1, float32, on {complexity.device_name()}.")
     print()

@@ -8,12 +8,8 @@ HELP = "convert a checkpoint of the released code of M2Trans, ELAN or ESRT to Ba
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Source and destination."""
-    parser.add_argument(
-        "official",
-        type=Path,
-        metavar="OFFICIAL.pt",
-        help="file written by the authors' training code",
-    )
+    text = "file written by the authors' training code"
+    parser.add_argument("official", type=Path, metavar="OFFICIAL.pt", help=text)
     parser.add_argument(
         "--num-block",
         type=int,
@@ -51,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     print("network_g:\n" + "\n".join(f"  {key}: {value}" for key, value in network_g.items()))
     if network_g["type"] == "ELAN":
         print(
-            "(window_sizes and img_range are in no weight: these are ELAN's own; change them if "
-            "yours differ.)"
+            "(window_sizes and img_range are in no weight: ELAN's own; change yours if they differ)"
         )
     return 0

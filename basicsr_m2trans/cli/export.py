@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from basicsr_m2trans.cli.arguments import add_architecture
+
 HELP = "write a trained network as ONNX, TorchScript or safetensors, checked against PyTorch"
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
@@ -35,11 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a safetensors file says of itself, e.g. licence=...; several times for several",
     )
     settings = parser.add_argument_group("what the network is, if its file does not say it")
-    settings.add_argument("--scale", type=int, metavar="S", help="how many times it upscales")
-    settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument(
-        "--opt", type=Path, metavar="FILE", help="its option file, with the section network_g"
-    )
+    add_architecture(settings)
 
 
 def run(args: argparse.Namespace) -> int:

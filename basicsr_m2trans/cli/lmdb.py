@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert the folders and print what was done and the options that use the result."""
     from basicsr_m2trans.apps.preparation.paired_folders import convert_paired_folders
-    from basicsr_m2trans.cli.prepare import option_lines
+    from basicsr_m2trans.cli.prepare import option_lines, print_options
 
     done = convert_paired_folders(args.gt, args.lq, args.out, args.scale, args.captions, args.lmdb)
     print(f"{args.out}: {done.images} pairs of scale {done.scale}")
@@ -42,12 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if done.kept:
         print(f"kept {', '.join(done.kept)}, which held the same images already")
     if done.renamed:
-        print(
-            f"renamed {done.renamed} images whose names do not suit BasicSR; see "
-            f"{args.out}/names.csv"
-        )
-    print("options of the data set:")
-    print(
-        "\n".join(f"  {line}" for line in option_lines(args.out.rstrip("/"), done.scale, args.lmdb))
-    )
+        reason = "whose names do not suit BasicSR"
+        print(f"renamed {done.renamed} images {reason}; see {args.out}/names.csv")
+    print_options("", option_lines(args.out.rstrip("/"), done.scale, args.lmdb))
     return 0

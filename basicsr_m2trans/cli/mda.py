@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         400,
         "project N principal components of the features; N images have N - 1",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add_number(parser, "--seed", 0, "of the projection and UMAP")
     parser.add_argument(
         "--control",
         action="store_true",
@@ -56,10 +56,7 @@ def run(args: argparse.Namespace) -> int:
     paths = {model: find_model(model) for model in args.checkpoints}
     names = {model: result_name(path) for model, path in paths.items()}
     if len(set(names.values())) < len(args.checkpoints):
-        raise InputError(
-            "some checkpoints have equal names, so that their rows could not be told apart; rename "
-            "them"
-        )
+        raise InputError("some checkpoints have equal names, as would their rows; rename them")
     networks = {model: load_m2trans(path, args.opt) for model, path in paths.items()}
     sets = {model: open_set(args.data, scale, args.crop) for model, (_, scale) in networks.items()}
     if (count := min(len(dataset) for dataset in sets.values())) < MIN_IMAGES:
@@ -75,14 +72,10 @@ def run(args: argparse.Namespace) -> int:
         manifolds.append(manifold)
         if args.control:
             name = f"{names[model]}, shuffled"
-            manifolds.append(
-                analyse(name, features, args.components, args.seed, shuffle_labels=True)
-            )
+            manifolds.append(analyse(name, features, args.components, args.seed, True))
+        values = " ".join(f"{value:.4f}" for value in manifold.trustworthiness)
         print(f"{model}, x{scale}, {len(features.images)} images of {args.data}")
-        print(
-            "  trustworthiness of CFTM 1, 2, ...: "
-            + " ".join(f"{v:.4f}" for v in manifold.trustworthiness)
-        )
+        print(f"  trustworthiness of CFTM 1, 2, ...: {values}")
     write_manifolds(manifolds, args.out)
     print(f"{args.out}: mda.png, coordinates.csv and trustworthiness.csv")
     return 0

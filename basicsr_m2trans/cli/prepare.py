@@ -48,13 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step", type=int, help="distance between sub-images (default: half of SIZE)"
     )
     add_number(parser, "--min-side", 24, "leave out smaller images")
-    parser.add_argument(
-        "--frame-step",
-        type=int,
-        default=1,
-        metavar="N",
-        help="use every N-th frame of a DICOM cine loop",
-    )
+    add_number(parser, "--frame-step", 1, "use every N-th frame of a DICOM cine loop")
     parser.add_argument(
         "--whole-frames",
         action="store_true",
@@ -98,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         )
     out = args.out.rstrip("/")
     for scale in sorted(set(args.scales)):
-        _print_options(f"scale {scale}", option_lines(out, scale, args.lmdb))
+        print_options(f" for scale {scale}", option_lines(out, scale, args.lmdb))
     return 0
 
 
@@ -127,12 +121,14 @@ def _run_preset(args: argparse.Namespace) -> int:
             f"{out}: {conversion.images} pairs of scale {scale}; wrote "
             f"{', '.join(conversion.written) or 'nothing'}"
         )
-        _print_options(f"{part}, scale {scale}", option_lines(out, scale, args.lmdb, conversion.hr))
+        lines = option_lines(out, scale, args.lmdb, conversion.hr)
+        print_options(f" for {part}, scale {scale}", lines)
     return 0
 
 
-def _print_options(title: str, lines: list[str]) -> None:
-    print(f"options of the data set for {title}:")
+def print_options(purpose: str, lines: list[str]) -> None:
+    """Print lines of an option file under a heading."""
+    print(f"options of the data set{purpose}:")
     print("\n".join(f"  {line}" for line in lines))
 
 

@@ -1,12 +1,10 @@
 """`m2trans serve`: a page in the browser that upscales images, on this computer alone."""
 
 import argparse
-from pathlib import Path
 
-HELP = (
-    "show a page in the browser that upscales an image or DICOM file (research use, not for "
-    "diagnosis)"
-)
+from basicsr_m2trans.cli.arguments import add_architecture, add_number
+
+HELP = "show a page in the browser that upscales images and DICOM (research use, not for diagnosis)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="e.g. experiments/NAME/models/net_g_latest.pth; several times for several networks "
         "to choose from",
     )
-    parser.add_argument("--port", type=int, default=7860, metavar="N", help="default: 7860")
-    settings = parser.add_argument_group("what the networks are, if their files do not say it")
-    settings.add_argument("--scale", type=int, metavar="S", help="how many times they upscale")
-    settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument(
-        "--opt", type=Path, metavar="FILE", help="their option file, with the section network_g"
-    )
+    add_number(parser, "--port", 7860, "of this computer")
+    settings = parser.add_argument_group("what each network is, if its file does not say it")
+    add_architecture(settings)
     parser.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the GPU if there is one)"
     )

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run BasicSR's training."""
+    """Run BasicSR's training, or its test for `m2trans test`."""
     from basicsr_m2trans.training.launch import start
 
-    return start("train", os.getcwd(), args)
+    return start(args.verb, os.getcwd(), args)

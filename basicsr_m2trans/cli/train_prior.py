@@ -4,10 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-HELP = (
-    "train the embedded prior (QualityCLIPEncoder) on a folder of ultrasound images, or measure a "
-    "trained one"
-)
+from basicsr_m2trans.cli.arguments import add_number
+from basicsr_m2trans.utils.errors import InputError
+
+HELP = "train the embedded prior (QualityCLIPEncoder) on ultrasound images, or measure one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="default: %(default)s",
     )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=2400,
-        metavar="N",
-        help="optimiser steps (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of weights and batches (default: 0)"
-    )
+    add_number(parser, "--steps", 2400, "optimiser steps")
+    add_number(parser, "--seed", 0, "of weights and batches")
     parser.add_argument(
         "--val",
         action="append",
@@ -86,7 +78,6 @@ def _train(args: argparse.Namespace) -> None:
     from basicsr_m2trans.apps.prior.patches import read_grey_images
     from basicsr_m2trans.apps.prior.training import code_version, train_prior
     from basicsr_m2trans.encoders.quality_clip import write_quality_clip
-    from basicsr_m2trans.utils.errors import InputError
 
     if not args.out.absolute().parent.is_dir():
         raise InputError(f"--out {args.out}: its folder does not exist; make it or name another")

@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from basicsr_m2trans.cli.arguments import add_architecture, add_number
+
 if TYPE_CHECKING:
     from basicsr_m2trans.apps.files.batch import Result
 
-HELP = (
-    "upscale images, videos and ultrasound DICOM with a trained network (research use, not for "
-    "diagnosis)"
-)
+HELP = "upscale images, videos and ultrasound DICOM (research use, not for diagnosis)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings = parser.add_argument_group(
         "what your own network is, if its file does not say it (with --scale)"
     )
-    settings.add_argument("--arch", metavar="NAME", help="e.g. M2Trans; with its default settings")
-    settings.add_argument(
-        "--opt", type=Path, metavar="FILE", help="its option file, with the section network_g"
-    )
+    add_architecture(settings, scale=False)
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
@@ -57,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("luma", "rgb"),
         default="luma",
         help="images with colours: the network upscales their luma, and the colours are "
-        "interpolated (default), or it "
-        "upscales red, green and blue itself",
+        "interpolated (default), or it upscales red, green and blue itself",
     )
     parser.add_argument(
         "--device",
@@ -73,25 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames of one size that are computed at once (default: 1 on the CPU, 8 on a GPU)",
     )
     precision = parser.add_mutually_exclusive_group()
-    precision.add_argument(
-        "--fp16",
-        action="store_const",
-        dest="precision",
-        const="float16",
-        default="float32",
-        help="half precision",
-    )
-    precision.add_argument(
-        "--bf16", action="store_const", dest="precision", const="bfloat16", help="bfloat16"
-    )
-    parser.add_argument(
+    for option, value in (("--fp16", "float16"), ("--bf16", "bfloat16")):
+        precision.add_argument(
+            option,
+            action="store_const",
+            dest="precision",
+            const=value,
+            default="float32",
+            help=value,
+        )
+    add_number(
+        parser,
         "--max-memory",
-        type=int,
-        default=2048,
-        metavar="MIB",
-        help="memory for M2Trans on one image where it is computed in strips: on the CPU, and on "
-        "a GPU that cannot "
-        "hold the whole image (default: 2048)",
+        2048,
+        "memory for M2Trans on one image where it is computed in strips: on the CPU, and on a GPU "
+        "that cannot hold the whole image",
+        "MIB",
     )
     parser.add_argument(
         "--compile",
@@ -178,11 +170,8 @@ def run(args: argparse.Namespace) -> int:
             name, place, upscale = processes.name, ", ".join(devices), processes.run_jobs
         else:
             upscaler = make(device=devices[0] if devices else None)
-            name, place, upscale = (
-                upscaler.name,
-                str(upscaler.device),
-                functools.partial(run_jobs, upscaler, **options),
-            )
+            name, place = upscaler.name, str(upscaler.device)
+            upscale = functools.partial(run_jobs, upscaler, **options)
         print(f"{name} on {place}; {DISCLAIMER}")
         # Also after Ctrl-C: it says what has been done.
         if args.json:
@@ -190,21 +179,18 @@ def run(args: argparse.Namespace) -> int:
         bar = stack.enter_context(tqdm(total=len(jobs), unit="file", disable=None))
 
         def report(job: Job) -> Report:
-            return lambda done, total: bar.set_postfix_str(
-                f"{job.source.name}: {done}/{total or '?'}"
-            )
+            name = job.source.name
+            return lambda done, total: bar.set_postfix_str(f"{name}: {done}/{total or '?'}")
 
         for result in stack.enter_context(contextlib.closing(upscale(jobs, report=report))):
             results.append(result)
             bar.update()
             if result.message:
                 bar.write(result.message, file=sys.stderr)
-    counts = {
-        status: sum(result.status == status for result in results)
-        for status in ("done", "skipped", "failed")
-    }
-    print(f"{out}: {', '.join(f'{count} {status}' for status, count in counts.items())}")
-    return 1 if counts["failed"] else 0
+    found = [result.status for result in results]
+    counts = (f"{found.count(status)} {status}" for status in ("done", "skipped", "failed"))
+    print(f"{out}: {', '.join(counts)}")
+    return 1 if "failed" in found else 0
 
 
 def _write_report(path: Path, model: str, results: list["Result"]) -> None:

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = (
-    "download the weights of the semantic loss's encoder, or take them from a file, and check them"
-)
+HELP = "download the weights of the semantic loss's encoder, or take them from a file"
 # Where the option files look for them.
 DEFAULT_FOLDER = Path("experiments/pretrained_models")
 

@@ -41,19 +41,15 @@ class LayerFeatures:
 def load_m2trans(checkpoint: Path, options: Path | None) -> tuple[M2Trans, int]:
     """The M2Trans of a checkpoint, on the GPU if there is one, and its scale.
 
-    Args:
-        checkpoint: a BasicSR checkpoint.
-        options: the network's option file; None if the checkpoint has its settings.
+    `options` is the network's option file; None if the checkpoint has its settings.
 
     Raises:
         InputError: the checkpoint cannot be loaded, holds another network, or one for grey images.
     """
     trained = load_network(checkpoint, options=options)
     if not isinstance(trained.network, M2Trans):
-        raise InputError(
-            f"{checkpoint} holds {trained.architecture}; name checkpoints of M2Trans, which has "
-            "CFTMs"
-        )
+        text = f"{checkpoint} holds {trained.architecture}"
+        raise InputError(f"{text}; name checkpoints of M2Trans, which has CFTMs")
     if trained.channels != 3:
         raise InputError(
             f"{checkpoint} has {trained.channels} input channel; name a network for RGB images"
@@ -96,9 +92,8 @@ def layer_features(
     Raises:
         OSError: the disk is full.
     """
-    lengths = [network.head.out_channels * crop**2] * len(network.body) + [
-        3 * (network.upscale * crop) ** 2
-    ]
+    lengths = [network.head.out_channels * crop**2] * len(network.body)
+    lengths.append(3 * (network.upscale * crop) ** 2)
     with _module_outputs(network) as outputs, tempfile.TemporaryFile(dir=scratch) as file:
         for item in dataset:
             outputs.clear()

@@ -1,5 +1,4 @@
-"""Manifold discovery and analysis (M. T. Islam et al., Nature Communications 14, 2023, no. 8506) of
-a network's layers.
+"""Manifold discovery and analysis of layers (M. T. Islam et al., Nat. Commun. 14:8506, 2023).
 
 The network's outputs are ordered by their distance from one end of the manifold that they form.
 Features are then projected so that this order comes out, and drawn in two dimensions.
@@ -43,11 +42,7 @@ class Manifold:
 
 
 def require_umap() -> None:
-    """Raise before anything is computed where UMAP is missing.
-
-    Raises:
-        InputError: umap-learn is not installed.
-    """
+    """Raise InputError, before anything is computed, where umap-learn is not installed."""
     if importlib.util.find_spec("umap") is None:
         raise InputError(
             "m2trans mda needs umap-learn; install it with `pip install 'basicsr_m2trans[mda]'`"
@@ -74,48 +69,26 @@ def analyse(
     labels = pseudo_labels(distances)
     if shuffle_labels:
         labels = np.random.default_rng(seed).permutation(labels)
-    layers = tuple(
-        draw_in_two_dimensions(
-            reduce_supervised(layer[:, :components], labels, seed=seed).points, seed
-        )
-        for layer in features.layers
-    )
-    return Manifold(
-        name=name,
-        images=features.images,
-        distances=distances,
-        labels=labels,
-        layers=layers,
-        trustworthiness=tuple(
-            output_trustworthiness(layer, features.output) for layer in features.layers
-        ),
-    )
+    layers, trust = [], []
+    for layer in features.layers:
+        points = reduce_supervised(layer[:, :components], labels, seed=seed).points
+        layers.append(draw_in_two_dimensions(points, seed))
+        trust.append(output_trustworthiness(layer, features.output))
+    return Manifold(name, features.images, distances, labels, tuple(layers), tuple(trust))
 
 
 def distances_from_end(outputs: np.ndarray) -> np.ndarray:
     """Distances of points from the one farthest from their mean, the end of their manifold.
 
-    Islam et al.'s code takes the one farthest from the first, which depends on their order.
-
-    Args:
-        outputs: (N, D).
-
-    Returns:
-        (N,); the end has 0.
+    (N, D) -> (N,); the end has 0. Islam et al.'s code takes the one farthest from the first, which
+    depends on their order.
     """
     end = np.linalg.norm(outputs - outputs.mean(axis=0), axis=1).argmax()
     return np.linalg.norm(outputs - outputs[end], axis=1)
 
 
 def pseudo_labels(distances: np.ndarray) -> np.ndarray:
-    """The bins of NumPy's 'auto' histogram that distances fall into, from 0; a bin may be empty.
-
-    Args:
-        distances: (N,).
-
-    Returns:
-        (N,), rising with the distance.
-    """
+    """The bins (N,), from 0, of NumPy's 'auto' histogram that distances (N,) fall into."""
     edges = np.histogram_bin_edges(distances, "auto")
     return np.digitize(distances, edges[1:-1])
 
@@ -124,12 +97,8 @@ def output_trustworthiness(features: np.ndarray, outputs: np.ndarray) -> float:
     """How well neighbours in features are neighbours in output: 1 if all are, about 0.5 by chance.
 
     Trustworthiness (Venna and Kaski 2001) of the features as a map of the outputs. A neighbour in
-    features counts against it by how far down it comes among the neighbours in output. No label has
-    a part in it.
-
-    Args:
-        features: (N, D).
-        outputs: (N, E), of the same images.
+    features (N, D) counts against it by how far down it comes among the neighbours in outputs (N,
+    E). No label has a part in it.
     """
     from sklearn.manifold import trustworthiness
 

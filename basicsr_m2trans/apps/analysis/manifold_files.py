@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
-    """Write mda.png, coordinates.csv and trustworthiness.csv, with numbers in full.
-
-    Args:
-        manifolds: of one or several networks.
-        folder: exists.
-    """
+    """Write mda.png, coordinates.csv and trustworthiness.csv, with numbers in full."""
     header = ("network", "image", "distance", "pseudo_label", "layer", "x", "y")
     points = (
         (manifold.name, image, float(distance), int(label), number, float(x), float(y))
@@ -28,15 +23,13 @@ def write_manifolds(manifolds: Sequence[Manifold], folder: Path) -> None:
             manifold.images, manifold.distances, manifold.labels, points, strict=True
         )
     )
-    trustworthiness = (
+    write_csv(folder / "coordinates.csv", [header, *points])
+    rows = (
         (manifold.name, number, value)
         for manifold in manifolds
         for number, value in enumerate(manifold.trustworthiness, start=1)
     )
-    write_csv(folder / "coordinates.csv", [header, *points])
-    write_csv(
-        folder / "trustworthiness.csv", [("network", "layer", "trustworthiness"), *trustworthiness]
-    )
+    write_csv(folder / "trustworthiness.csv", [("network", "layer", "trustworthiness"), *rows])
     save_figure(manifold_figure(manifolds), folder / "mda.png")
 
 

@@ -1,5 +1,4 @@
-"""Bayesian supervised dimensionality reduction (M. Goenen, Pattern Recognition Letters 34, 2013),
-several classes.
+"""Bayesian supervised dimensionality reduction (M. Goenen, Pattern Recognit. Lett. 34, 2013).
 
 Points x are projected, z ~ N(Q' x, sigma^2 I), and a probit model tells classes from the
 projections: the scores t ~ N(W' z + b, I) of a point are largest for its own class. Every entry of
@@ -97,9 +96,8 @@ def reduce_supervised(
     x = points - points.mean(axis=0)
     size = np.sqrt(np.mean(x**2))
     if len(classes) < 2 or size == 0:
-        raise InputError(
-            "nothing tells the points apart: all of them, or all of their pseudo-labels, are equal"
-        )
+        equal = "all of them, or all of their pseudo-labels, are equal"
+        raise InputError(f"nothing tells the points apart: {equal}")
     x /= size
     count, width = x.shape
     rng = np.random.default_rng(seed)
@@ -108,9 +106,8 @@ def reduce_supervised(
     spread = np.zeros((dimensions, dimensions))  # covariance of each projected point
     scores = (labels[:, None] == np.arange(len(classes))) - 1 / len(classes)
     projection_precisions = np.full((width, dimensions), PRIOR_SHAPE / PRIOR_RATE)
-    classifier = _regress(
-        *_moments(projected, spread, scores), np.full((dimensions + 1, len(classes)), 1.0)
-    )
+    precisions = np.ones((dimensions + 1, len(classes)))
+    classifier = _regress(*_moments(projected, spread, scores), precisions)
     gram = x.T @ x / NOISE_VARIANCE
     bounds = np.empty(iterations)
     for iteration in range(iterations):
@@ -164,6 +161,5 @@ def _with_one(projected: np.ndarray) -> np.ndarray:
 
 def _entropies(covariance: np.ndarray) -> np.ndarray:
     """Entropies of normal distributions with covariances (..., P, P)."""
-    return 0.5 * (
-        covariance.shape[-1] * np.log(2 * np.pi * np.e) + np.linalg.slogdet(covariance)[1]
-    )
+    size = covariance.shape[-1]
+    return 0.5 * (size * np.log(2 * np.pi * np.e) + np.linalg.slogdet(covariance)[1])

@@ -32,26 +32,18 @@ class ChatRefiner:
     """
 
     def __init__(
-        self,
-        url: str,
-        model: str,
-        key: str | None = None,
-        timeout: float = 60.0,
-        pause: float = 1.0,
+        self, url: str, model: str, key: str | None = None, timeout: float = 60, pause: float = 1
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise InputError(
                 f"endpoint {url}: write it as http://... or https://..., up to and without /chat"
             )
         if not timeout > 0:
-            raise InputError(
-                f"endpoint {url}: the time-out must be above 0 seconds, but is {timeout}"
-            )
+            raise InputError(f"endpoint {url}: the time-out must be above 0 seconds, not {timeout}")
         if key and not (key.isascii() and key.isprintable() and " " not in key):
             # Python's HTTP client would refuse it with a message that holds it.
-            raise InputError(
-                f"endpoint {url}: the key holds a blank, a line break or a letter that is not ASCII"
-            )
+            unfit = "a blank, a line break or a letter that is not ASCII"
+            raise InputError(f"endpoint {url}: the key holds {unfit}")
         self.url = f"{url.rstrip('/')}/chat/completions"
         self.model = model
         self.key = key
@@ -81,10 +73,8 @@ class ChatRefiner:
                 return text
             problem = ""
         if problem:
-            raise InputError(
-                f"endpoint {self.url}: {problem}, {ATTEMPTS} times; check that it runs, then "
-                "repeat the command"
-            )
+            remedy = "check that it runs, then repeat the command"
+            raise InputError(f"endpoint {self.url}: {problem}, {ATTEMPTS} times; {remedy}")
         return ""
 
     def _ask(self, messages: list[dict[str, str]]) -> str:

@@ -15,9 +15,8 @@ def choose_device(name: str) -> torch.device:
         InputError: this machine has no such device.
     """
     try:
-        device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-        )
+        gpu = torch.cuda.is_available()
+        device = torch.device(name if name != "auto" else "cuda" if gpu else "cpu")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
         raise InputError(
@@ -44,9 +43,8 @@ def load_pretrained(
 
     try:
         config = AutoConfig.from_pretrained(name)
-        config_class = getattr(model_class, "config_class", None) or type(
-            config
-        )  # Auto classes have none
+        # Auto classes have none.
+        config_class = getattr(model_class, "config_class", None) or type(config)
         if not isinstance(config, config_class):
             raise InputError(
                 f"the {stage} {name}: is a model of type {config.model_type}, not "
@@ -56,9 +54,7 @@ def load_pretrained(
         model, report = model_class.from_pretrained(name, output_loading_info=True)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # files of many formats are read here, each with exceptions of its own
+    except Exception as error:  # each format of files has errors of its own
         raise InputError(
             f"the {stage} {name}: cannot be loaded ({_first_line(error)})\n"
             f"Give a folder with all its files, as `save_pretrained` or `hf download {name} "

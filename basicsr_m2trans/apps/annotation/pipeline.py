@@ -15,7 +15,7 @@ from basicsr_m2trans.apps.annotation.state import Description, open_state
 from basicsr_m2trans.data.captions import COLUMNS
 from basicsr_m2trans.data.images import decode_image, list_images, to_tensor
 from basicsr_m2trans.utils.atomic import write_atomic
-from basicsr_m2trans.utils.csv_file import csv_text
+from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import image_name
 
@@ -50,12 +50,6 @@ class Settings:
         if not self.margin >= 0:
             raise InputError(f"margin must be 0 or more, but is {self.margin}")
 
-    def of_descriptions(self) -> dict[str, Any]:
-        """What a run must share with the earlier one that it continues: all but the margin."""
-        settings = asdict(self)
-        del settings["margin"]
-        return settings
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -82,7 +76,7 @@ def describe(image: np.ndarray, name: str, stages: Stages, settings: Settings) -
     Args:
         image: (h, w, 3), RGB, uint8.
         name: the image's name; with `settings.seed` it determines all random numbers.
-        stages, settings: see there.
+        stages, settings: the models, and all else that descriptions depend on.
     """
     regions = stages.segment(image, settings.visual) or [Region(np.ones(image.shape[:2], bool))]
     texts: list[tuple[Region, str, str]] = []
@@ -102,13 +96,9 @@ def describe(image: np.ndarray, name: str, stages: Stages, settings: Settings) -
 def choose(descriptions: Sequence[Description], margin: float) -> Description:
     """The description with the highest score and the largest region (Sec. IV, after Eq. 19).
 
-    The paper leaves open what counts more where the two disagree. Here scores within `margin` of
-    the highest count as equal, and of those the largest region wins, then the higher score. A
-    margin of 0 asks for the highest score first, one of 2 for the largest region first.
-
-    Args:
-        descriptions: at least one.
-        margin: difference of cosines, 0 or more.
+    The paper leaves open what counts more where the two disagree. Here scores within `margin` (0
+    or more) of the highest count as equal, and of those the largest region wins, then the higher
+    score. A margin of 0 asks for the highest score first, one of 2 for the largest region first.
     """
     best = max(found.score for found in descriptions)
     return max(
@@ -129,7 +119,8 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
     Args:
         folder: the images; sub-folders are not looked into.
         out: the captions file, ending in `.csv`; replaced if it is of an earlier run.
-        stages, settings: see there; another margin costs no new descriptions.
+        stages: the models.
+        settings: another margin costs no new descriptions.
 
     Raises:
         InputError: the folder or the state of an earlier run cannot be used; `out` is of something
@@ -138,9 +129,11 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
     out = Path(out)
     files = check_files(folder, out, resumable=True)
     made, problems = 0, []
-    chosen: dict[str, Description] = {}
     reviewed: list[Reviewed] = []
-    with open_state(state_path(out), settings.of_descriptions()) as state:
+    rows: list[tuple[Any, ...]] = [(*COLUMNS, *REGION_COLUMNS)]
+    shared = asdict(settings)  # by a run and the earlier one that it continues
+    del shared["margin"]
+    with open_state(state_path(out), shared) as state:
         for path in tqdm(files, desc="annotating", unit="image"):
             name = image_name(path.name)
             try:
@@ -161,16 +154,15 @@ def annotate(folder: str | Path, out: str | Path, stages: Stages, settings: Sett
                     continue
                 state.add(name, digest, descriptions)
                 made += 1
-            chosen[name] = choose(descriptions, settings.margin)
-            reviewed.append(
-                Reviewed(name, thumbnail(image, chosen[name].box), chosen[name], descriptions)
-            )
-        if not chosen:
+            best = choose(descriptions, settings.margin)
+            reviewed.append(Reviewed(name, thumbnail(image, best.box), best, descriptions))
+            rows.append((name, best.caption, f"{best.score:.6f}", *best.box, f"{best.area:.6f}"))
+        if not reviewed:
             raise InputError(f"{folder}: no image could be described; the first: {problems[0]}")
         sheet = out.with_name(f"{out.name}.html")
         write_atomic(sheet, review_sheet(reviewed, problems).encode())
-        write_atomic(out, _csv(chosen).encode())
-    return Summary(len(chosen), made, problems, sheet)
+        write_csv(out, rows)
+    return Summary(len(reviewed), made, problems, sheet)
 
 
 def check_files(folder: str | Path, out: Path, resumable: bool = False) -> list[Path]:
@@ -187,10 +179,8 @@ def check_files(folder: str | Path, out: Path, resumable: bool = False) -> list[
         try:
             path.name.encode()
         except UnicodeEncodeError as error:
-            raise InputError(
-                f"{folder}: the file name {path.name!a} is not UTF-8, which a captions file has to "
-                "be; rename the file"
-            ) from error
+            text = f"{folder}: the file name {path.name!a} is not UTF-8, as captions files are"
+            raise InputError(f"{text}; rename the file") from error
         other = names.setdefault(image_name(path.name), path)
         if other is not path:
             raise InputError(
@@ -219,11 +209,3 @@ def _seed(seed: int, name: str, region: int, repeat: int) -> int:
 def _to_rgb(image: np.ndarray) -> np.ndarray:
     """An image of `data.images`, (h, w, 1 or 3) of 8 or 16 bits, as (h, w, 3), RGB, uint8."""
     return (to_tensor(image) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-
-
-def _csv(chosen: dict[str, Description]) -> str:
-    rows = (
-        (name, found.caption, f"{found.score:.6f}", *found.box, f"{found.area:.6f}")
-        for name, found in chosen.items()
-    )
-    return csv_text([(*COLUMNS, *REGION_COLUMNS), *rows])

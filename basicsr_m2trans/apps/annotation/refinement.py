@@ -84,9 +84,7 @@ class LocalRefiner:
         if self.tokenizer.chat_template is None:
             return f"{instructions(controls)}\nCaption: {description}\nDescription:"
         # In one message, because not every template knows a system role.
-        messages = [
-            {"role": "user", "content": f"{instructions(controls)}\nCaption: {description}"}
-        ]
+        message = {"role": "user", "content": f"{instructions(controls)}\nCaption: {description}"}
         return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            [message], tokenize=False, add_generation_prompt=True
         )

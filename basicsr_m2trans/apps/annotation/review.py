@@ -35,14 +35,7 @@ give it to the data set.</p>
 
 @dataclass(frozen=True)
 class Reviewed:
-    """One image of the sheet.
-
-    Attributes:
-        name: the image's name.
-        thumbnail: JPEG of the image, made small, with the box of the chosen region.
-        chosen: the description that became the caption.
-        descriptions: all of them.
-    """
+    """One image of the sheet, `thumbnail` a JPEG; its caption is the `chosen` description."""
 
     name: str
     thumbnail: bytes
@@ -53,9 +46,7 @@ class Reviewed:
 def thumbnail(image: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
     """JPEG of an image (h, w, 3), RGB, uint8, of at most `THUMBNAIL_SIDE`, with a box drawn.
 
-    Args:
-        image: the image; smaller ones keep their size.
-        box: left, top, width and height in the image's pixels.
+    `box` is left, top, width and height in the image's pixels.
     """
     height, width = image.shape[:2]
     factor = min(1.0, THUMBNAIL_SIDE / max(height, width))
@@ -69,12 +60,7 @@ def thumbnail(image: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
 
 
 def review_sheet(reviewed: Sequence[Reviewed], problems: Sequence[str]) -> str:
-    """The page as HTML, all text escaped.
-
-    Args:
-        reviewed: images with captions, in the order in which they appear.
-        problems: a sentence for each image that has none.
-    """
+    """The page as HTML, all text escaped; `problems` has a sentence for each image left out."""
     parts = [_HEAD]
     if problems:
         items = "".join(f"<li>{escape(problem)}</li>" for problem in problems)
@@ -86,7 +72,8 @@ def review_sheet(reviewed: Sequence[Reviewed], problems: Sequence[str]) -> str:
 def _section(entry: Reviewed) -> str:
     source = base64.b64encode(entry.thumbnail).decode()
     rows = "".join(
-        _row(found)
+        f'<tr><td class="number">{found.score:.4f}</td><td class="number">{found.area:.1%}</td>'
+        f"<td>{escape(found.caption)}</td><td>{escape(found.raw)}</td></tr>\n"
         for found in sorted(entry.descriptions, key=lambda found: found.score, reverse=True)
     )
     return (
@@ -94,11 +81,4 @@ def _section(entry: Reviewed) -> str:
         f'<div><h2>{escape(entry.name)}</h2><p class="caption">{escape(entry.chosen.caption)}</p>\n'
         "<table><tr><th>score</th><th>area</th><th>description</th><th>before "
         f"refinement</th></tr>\n{rows}</table></div></section>\n"
-    )
-
-
-def _row(found: Description) -> str:
-    return (
-        f'<tr><td class="number">{found.score:.4f}</td><td class="number">{found.area:.1%}</td>'
-        f"<td>{escape(found.caption)}</td><td>{escape(found.raw)}</td></tr>\n"
     )

@@ -40,24 +40,18 @@ class SamSegmenter:
     def __call__(self, image: np.ndarray, controls: VisualControls) -> list[Region]:
         """Regions of an image (h, w, 3), RGB, uint8, largest first; see `stages.Segmenter`."""
         height, width = image.shape[:2]
-        points = point_grid(height, width, controls.points)
         # One object for each point: [image][object][point] -> x, y.
-        objects = [[[point] for point in points]]
+        objects = [[[point] for point in point_grid(height, width, controls.points)]]
         inputs = self.processor(
-            images=image,
-            input_points=objects,
-            input_data_format="channels_last",
-            return_tensors="pt",
+            image, input_points=objects, input_data_format="channels_last", return_tensors="pt"
         )
         sizes = inputs["original_sizes"], inputs["reshaped_input_sizes"]
         logits, qualities = self._masks(inputs["pixel_values"], inputs["input_points"])
-        chosen = distinct(logits > 0, qualities, controls.min_quality)
         regions = []
-        for index in chosen:
+        for index in distinct(logits > 0, qualities, controls.min_quality):
             # One at a time: at full resolution all together could take gigabytes.
-            mask = self.processor.post_process_masks(logits[None, None, index : index + 1], *sizes)[
-                0
-            ][0, 0].numpy()
+            masks = logits[None, None, index : index + 1]
+            mask = self.processor.post_process_masks(masks, *sizes)[0][0, 0].numpy()
             if mask.any() and mask.mean() >= controls.min_area:
                 regions.append(Region(mask))
         return sorted(regions, key=lambda region: region.area, reverse=True)[: controls.regions]
@@ -72,9 +66,8 @@ class SamSegmenter:
                 image_embeddings=embeddings, input_points=some, multimask_output=True
             )
             quality, best = output.iou_scores[0].float().max(dim=-1)  # (n, 3) -> (n,)
-            logits.append(
-                output.pred_masks[0, torch.arange(len(best), device=device), best].float().cpu()
-            )
+            each = torch.arange(len(best), device=device)
+            logits.append(output.pred_masks[0, each, best].float().cpu())
             qualities.append(quality.cpu())
         return torch.cat(logits), torch.cat(qualities)
 
@@ -98,8 +91,7 @@ def distinct(masks: Tensor, qualities: Tensor, min_quality: float) -> list[int]:
     overlapping = shared > MAX_OVERLAP * (areas[:, None] + areas - shared)
     kept: list[int] = []
     for index in qualities.argsort(descending=True, stable=True).tolist():
-        if qualities[index] < min_quality or areas[index] == 0:
-            continue
-        if not overlapping[index, kept].any():
+        good = qualities[index] >= min_quality and areas[index] > 0
+        if good and not overlapping[index, kept].any():
             kept.append(index)
     return kept

@@ -1,3 +1,1 @@
-"""A page in the browser that upscales one image at a time; `m2trans serve` shows it on this
-computer alone.
-"""
+"""A page in the browser that upscales one image at a time, on this computer alone."""

@@ -113,11 +113,9 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
             raise gr.Error("Drop an image first.", print_exception=False)
         if frame is None:
             raise gr.Error("Give the number of a frame.", print_exception=False)
+        truth = Path(reference) if reference else None
         try:
-            reference_path = Path(reference) if reference else None
-            result = upscale_picture(
-                upscalers[name], Path(source), session(request), reference_path, frame
-            )
+            result = upscale_picture(upscalers[name], Path(source), session(request), truth, frame)
         except (InputError, OSError) as error:
             raise gr.Error(str(error), print_exception=False) from error
         return (str(result.before), str(result.after)), str(result.after), result.report
@@ -139,23 +137,17 @@ def build_page(upscalers: dict[str, Upscaler], folder: Path) -> "gradio.Blocks":
         with gr.Row():
             with gr.Column(scale=1):
                 source = gr.File(label="Image or DICOM", height=120, elem_id="source")
-                reference = gr.File(
-                    label="Reference (optional): the true large image",
-                    height=120,
-                    elem_id="reference",
-                )
+                label = "Reference (optional): the true large image"
+                reference = gr.File(label=label, height=120, elem_id="reference")
                 scale = gr.Radio(scales, value=first.scale, label="Scale", elem_id="scale")
-                model = gr.Dropdown(
-                    _names(upscalers, first.scale), value=first.name, label="Model", elem_id="model"
-                )
+                names = _names(upscalers, first.scale)
+                model = gr.Dropdown(names, value=first.name, label="Model", elem_id="model")
                 frame = gr.Number(1, label="Frame (DICOM)", precision=0, minimum=1, elem_id="frame")
                 button = gr.Button("Upscale", variant="primary", elem_id="upscale")
             with gr.Column(scale=3):
+                label = "Bicubic | network"
                 slider = gr.ImageSlider(
-                    label="Bicubic | network",
-                    type="filepath",
-                    interactive=False,
-                    elem_id="comparison",
+                    label=label, type="filepath", interactive=False, elem_id="comparison"
                 )
                 report = gr.Markdown(elem_id="report")
                 download = gr.File(label="Download", interactive=False, elem_id="download")

@@ -53,9 +53,7 @@ def available_upscalers(models: Sequence[str | Path], **arguments: Any) -> dict[
     ]
     by_name = {upscaler.name: upscaler for upscaler in upscalers}
     if len(by_name) < len(upscalers):
-        raise InputError(
-            "--model: two files have one name and one architecture; rename one, to tell them apart"
-        )
+        raise InputError("--model: two files have one name and one architecture; rename one")
     return by_name
 
 
@@ -88,9 +86,8 @@ def upscale_picture(
     upscaled = _reverse_channels(upscaler(_reverse_channels(image)))
     seconds = time.perf_counter() - start
     interpolated = _reverse_channels(upscaler.bicubic(_reverse_channels(image)))
-    before, after = (
-        folder / f"{source.stem}{ending}_x{upscaler.scale}.png" for ending in ("_bicubic", "")
-    )
+    before = folder / f"{source.stem}_bicubic_x{upscaler.scale}.png"
+    after = folder / f"{source.stem}_x{upscaler.scale}.png"
     write_atomic(before, encode_png(interpolated))
     write_atomic(after, encode_png(upscaled))
     report = (
@@ -98,15 +95,13 @@ def upscale_picture(
         f"{DISCLAIMER.capitalize()}."
     )
     if truth is not None:
-        report += "\n\n" + _metrics_table(
-            {"Bicubic": interpolated, upscaler.name: upscaled}, truth, upscaler.scale
-        )
+        results = {"Bicubic": interpolated, upscaler.name: upscaled}
+        report += "\n\n" + _metrics_table(results, truth, upscaler.scale)
     return UpscaledPicture(before, after, report)
 
 
 def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:
-    """Read an image file, or one frame of a DICOM file, as an image as in `data/images.py`; size is
-    checked first.
+    """Read an image file, or one frame of a DICOM file, as in `data/images.py`, size checked first.
 
     Raises:
         InputError: it cannot be read or is too large, or there is no such frame. The message has no
@@ -117,9 +112,8 @@ def read_picture(path: Path, max_pixels: int, frame: int = 1) -> np.ndarray:
         header = read_header(path, name)
         _check_size(name, header.Rows, header.Columns, max_pixels)
         if not 1 <= frame <= frame_count(header):
-            raise InputError(
-                f"{name} has the frames 1 to {frame_count(header)}; there is no frame {frame}."
-            )
+            count = frame_count(header)
+            raise InputError(f"{name} has the frames 1 to {count}; there is no frame {frame}.")
         return next(image for number, image in read_frames(path, header, name) if number == frame)
     try:
         _check_size(name, *read_size(path), max_pixels)
@@ -150,8 +144,6 @@ def _metrics_table(results: dict[str, np.ndarray], truth: np.ndarray, scale: int
     lines = ["| | PSNR (dB) | SSIM | FSIM | GMSD |", "|---|---|---|---|---|"]
     for name, image in results.items():
         values = standard_protocol(to_tensor(image)[None], to_tensor(truth)[None], scale)
-        lines.append(
-            f"| {name} | {values['psnr']:.2f} | {values['ssim']:.4f} | {values['fsim']:.4f} | "
-            f"{values['gmsd']:.4f} |"
-        )
+        line = "| {} | {psnr:.2f} | {ssim:.4f} | {fsim:.4f} | {gmsd:.4f} |"
+        lines.append(line.format(name, **values))
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Ultrasound images degraded on purpose: ten flaws, each with a severity.
 
-Every function takes a grey float32 image (h, w) in [0, 1], a severity in (0, 1] and a random
+Each of `FLAWS` takes a grey float32 image (h, w) in [0, 1], a severity in (0, 1] and a random
 generator, and returns an image of the same size, which may leave [0, 1]. What the severity means in
 physical units stands beside each.
 """
@@ -68,29 +68,10 @@ def compress(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray: 
     return decoded.astype(np.float32) / 255
 
 
-def raise_gain(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Gain too high by up to 0.5 of the dynamic range."""
-    return _shift(image, 0.5 * severity)
-
-
-def lower_gain(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Gain too low by up to 0.5 of the dynamic range."""
-    return _shift(image, -0.5 * severity)
-
-
-def _shift(image: np.ndarray, amount: float) -> np.ndarray:
+def shift_gain(image: np.ndarray, amount: float) -> np.ndarray:
+    """Gain wrong by an amount of the dynamic range."""
     # Gain adds decibels, and so grey levels, where there is an echo, not outside the scan.
     return image + amount * np.minimum(image / 0.05, 1)
-
-
-def flatten_curve(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Compression curve too flat: exponent 1 down to 1/3."""
-    return image ** np.float32(3**-severity)
-
-
-def steepen_curve(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:  # noqa: ARG001
-    """Compression curve too steep: exponent 1 up to 3."""
-    return image ** np.float32(3**severity)
 
 
 def add_bands(image: np.ndarray, severity: float, rng: Generator) -> np.ndarray:
@@ -106,9 +87,11 @@ FLAWS: dict[str, Degradation] = {
     "noise": add_noise,
     "speckle": add_speckle,
     "compression": compress,
-    "high gain": raise_gain,
-    "low gain": lower_gain,
-    "flat curve": flatten_curve,
-    "steep curve": steepen_curve,
+    # By up to half of the dynamic range.
+    "high gain": lambda image, severity, _: shift_gain(image, 0.5 * severity),
+    "low gain": lambda image, severity, _: shift_gain(image, -0.5 * severity),
+    # Exponents of the compression curve: from 1 down to 1/3, and up to 3.
+    "flat curve": lambda image, severity, _: image ** np.float32(3**-severity),
+    "steep curve": lambda image, severity, _: image ** np.float32(3**severity),
     "banding": add_bands,
 }

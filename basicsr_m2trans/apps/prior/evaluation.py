@@ -13,9 +13,8 @@ from basicsr_m2trans.apps.prior.flaw_captions import REFERENCE_CAPTION, plain_ca
 from basicsr_m2trans.encoders.base import ImageTextEncoder
 
 SEVERITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-CAPTION_SEVERITY = (
-    0.6  # where the caption must be found: a middle grade, and the bicubic loss of x4
-)
+# Where the caption must be found: a middle grade, and the bicubic loss of x4.
+CAPTION_SEVERITY = 0.6
 PATCH_SIZE = 224  # of the semantic loss
 GOOD = "none"  # the class of images without flaw, beside `FLAWS`
 
@@ -23,8 +22,7 @@ Embed = Callable[[Tensor], Tensor]
 
 
 class Agreement(NamedTuple):
-    """What one encoder reaches. Correlations are those of falling severity and quality; all of
-    equal quality give 0.
+    """What one encoder reaches; correlations are those of falling severity and quality.
 
     Attributes:
         within: by flaw, Spearman's correlation over one image's severities, mean over images.
@@ -90,9 +88,8 @@ def evaluation_table(encoder: ImageTextEncoder, images: Sequence[np.ndarray]) ->
     for flaw in FLAWS:
         values = [column[flaw] for result in results for column in result]
         lines.append(f"{flaw:14}" + "".join(f"{value:9.3f}" for value in values))
-    lines.append(
-        f"{'no flaw':14}" + "".join(f"{result.accuracy[GOOD]:27.3f}" for result in results)
-    )
+    good = [result.accuracy[GOOD] for result in results]
+    lines.append(f"{'no flaw':14}" + "".join(f"{value:27.3f}" for value in good))
     means = [np.mean(list(column.values())) for result in results for column in result]
     lines.append(f"{'mean':14}" + "".join(f"{value:9.3f}" for value in means))
     lines.append(f"nearest caption by lot: {results[0].chance:.3f}")
@@ -107,12 +104,10 @@ def _embed_all(embed: Embed, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
         for flaw in FLAWS:
             # One seed for all severities: the same noise, stronger and stronger.
             ladder = [
-                degrade(patch, flaw, severity, np.random.default_rng(number))
-                for severity in SEVERITIES
+                degrade(patch, flaw, level, np.random.default_rng(number)) for level in SEVERITIES
             ]
-            features[flaw].append(
-                embed(torch.from_numpy(np.stack(ladder))[:, None].expand(-1, 3, -1, -1))
-            )
+            grey = torch.from_numpy(np.stack(ladder))[:, None]
+            features[flaw].append(embed(grey.expand(-1, 3, -1, -1)))
     return {flaw: torch.stack(values) for flaw, values in features.items()}
 
 

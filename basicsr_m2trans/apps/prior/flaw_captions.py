@@ -33,13 +33,9 @@ GRADES = (
 
 
 def make_flaw_caption(flaw: str, severity: float, rng: Generator) -> str:
-    """A caption in one of the paper's templates (Sec. IV) with a word of the flaw, its grade and,
-    in half, a general word: `a picture of a very noisy, poor ultrasound image`.
+    """One of the paper's templates (Sec. IV) with a graded word of the flaw, severity in (0, 1].
 
-    Args:
-        flaw: a key of `FLAW_WORDS`.
-        severity: in (0, 1].
-        rng: of all choices.
+    Half have a general word too: `a picture of a very noisy, poor ultrasound image`.
     """
     grade = rng.choice(GRADES[math.ceil(severity * len(GRADES)) - 1])
     attributes = [f"{grade} {rng.choice(FLAW_WORDS[flaw])}".strip()]

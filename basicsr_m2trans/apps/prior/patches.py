@@ -59,9 +59,8 @@ def read_grey_images(folder: str | Path) -> list[np.ndarray]:
             )
         if image.dtype == np.uint16:
             image = np.rint(image / 257).astype(np.uint8)
-        images.append(
-            image[..., 0] if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        )
+        grey = image.shape[2] == 1
+        images.append(image[..., 0] if grey else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     return images
 
 
@@ -103,10 +102,10 @@ def _draw_region(image: np.ndarray, side: int, rng: Generator) -> np.ndarray:
 
 def _draw_caption(flaw: str, severity: float, rng: Generator) -> str:
     """A caption, a third of them with words of other subjects, which the prior must pass over."""
-    good = severity == 0
-    caption = (
-        make_caption(str(rng.integers(2**32))) if good else make_flaw_caption(flaw, severity, rng)
-    )
+    if severity == 0:
+        caption = make_caption(str(rng.integers(2**32)))
+    else:
+        caption = make_flaw_caption(flaw, severity, rng)
     if rng.random() < 1 / 3:
         caption += f" of {' '.join([UNKNOWN_WORD] * rng.integers(1, 4))}"
     return caption

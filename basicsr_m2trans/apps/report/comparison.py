@@ -97,6 +97,5 @@ def _measure(work: Work, state: ComparisonState, run: Run, title: str) -> None:
 
 
 def _progress(title: str, total: int | None, unit: str) -> tqdm:
-    """A progress line with the time that is left; in a file a new one every half minute."""
-    interval = 1 if sys.stderr.isatty() else 30
+    interval = 1 if sys.stderr.isatty() else 30  # in a file each update is a new line
     return tqdm(desc=title, total=total, unit=unit, mininterval=interval, maxinterval=interval)

@@ -17,9 +17,7 @@ from basicsr_m2trans.utils.names import first_few
 from basicsr_m2trans.utils.resumable import check_folder, differences, reading, write_record
 
 FILE_NAME = "comparison.json"
-LOCK_NAME = ".lock"
-# Settings of which a later call may name other members: test sets, and the methods' options and
-# lengths.
+# Settings of which a later call may name other members.
 GROWING = ("tests", "options", "lengths")
 
 
@@ -73,11 +71,8 @@ class ComparisonState:
 
     def save(self) -> None:
         """Write the file."""
-        content = {
-            "settings": self.settings,
-            "iterations": self.iterations,
-            "trained": {name: asdict(record) for name, record in self.trained.items()},
-        }
+        trained = {name: asdict(record) for name, record in self.trained.items()}
+        content = {"settings": self.settings, "iterations": self.iterations, "trained": trained}
         write_record(self.path, content)
 
 
@@ -91,11 +86,7 @@ def _shared(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[dict,
 
 
 def refuse_others(out: Path) -> None:
-    """Refuse a folder that is full of something else than a comparison.
-
-    Raises:
-        InputError: it is.
-    """
+    """Raise InputError if a folder is full of something else than a comparison."""
     refusal = f"--out {out}: is not empty and holds no comparison; choose another folder"
     check_folder(out, FILE_NAME, refusal)
 
@@ -111,42 +102,26 @@ def held(out: Path) -> AbstractContextManager[int]:
     """
     refuse_others(out)
     out.mkdir(parents=True, exist_ok=True)
-    refusal = (
-        f"{out}: another comparison, or a training that one left behind, still works here; wait "
-        "for it or stop it"
-    )
-    return locked(out / LOCK_NAME, refusal)
+    other = "another comparison, or a training that one left behind"
+    return locked(out / ".lock", f"{out}: {other}, still works here; wait for it or stop it")
 
 
 def open_state(work: Work, keep: bool = True) -> ComparisonState:
-    """What is finished in a comparison's folder.
-
-    Args:
-        work: the comparison.
-        keep: write the settings to the folder.
-
-    Raises:
-        InputError: the folder holds a comparison with other settings.
-    """
+    """What is finished in a comparison's folder; arguments and errors as of `ComparisonState`."""
     settings = work.settings
-    return ComparisonState(
-        work.out,
-        {
-            "data": str(settings.data.resolve()),
-            "minutes": settings.minutes,
-            "validations": settings.validations,
-            "tests": {
-                f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
-                for name, folder in settings.tests.items()
-                for scale in settings.scales
-                if is_prepared(folder, scale)
-            },
-            "options": work.bases,
-            "lengths": {
-                f"iterations of {run.setting}": work.length(run)
-                for run in work.runs
-                if run.seed is not None
-            },
-        },
-        keep,
-    )
+    tests = {
+        f"{name} x{scale}": f"{folder.resolve()}, {set_digest(folder, scale)}"
+        for name, folder in settings.tests.items()
+        for scale in settings.scales
+        if is_prepared(folder, scale)
+    }
+    trained = [run for run in work.runs if run.seed is not None]
+    record = {
+        "data": str(settings.data.resolve()),
+        "minutes": settings.minutes,
+        "validations": settings.validations,
+        "tests": tests,
+        "options": work.bases,
+        "lengths": {f"iterations of {run.setting}": work.length(run) for run in trained},
+    }
+    return ComparisonState(work.out, record, keep)

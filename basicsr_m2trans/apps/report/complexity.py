@@ -13,6 +13,7 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,13 @@ class Complexity:
     trainable: int
     total: int
     multiply_adds: int
+
+    @property
+    def texts(self) -> list[str]:
+        """Millions of parameters and GMACs for a table."""
+        if not self.total:
+            return ["-", "-"]
+        return [f"{self.total / 1e6:.2f}", f"{self.multiply_adds / 1e9:.2f}"]
 
 
 @dataclass(frozen=True)
@@ -168,20 +176,18 @@ def complexity_table(rows: list[tuple[str, int, Complexity, Cost | None]]) -> st
     header += ["ms", "peak MiB"] if timed else []
     lines = [header, [":--" if name == "method" else "--:" for name in header]]
     for method, scale, count, cost in sorted(rows, key=lambda row: row[1]):
-        parameters, flops = PAPER_FIGURES.get(method, {}).get(scale, (0, 0))
-        line = [
-            f"x{scale}",
-            method,
-            f"{count.trainable:,}",
-            f"{count.total:,}",
-            f"{count.multiply_adds / 1e9:.2f}",
-        ]
-        line += [f"{value:.2f}" if value else "" for value in (parameters, flops)]
-        if timed:
-            line += (
-                [f"{cost.seconds * 1000:.1f}", f"{cost.peak_bytes / 2**20:.0f}"]
-                if cost
-                else ["", ""]
-            )
+        line = [f"x{scale}", method, f"{count.trainable:,}", f"{count.total:,}"]
+        line.append(f"{count.multiply_adds / 1e9:.2f}")
+        paper = PAPER_FIGURES.get(method, {}).get(scale)
+        line += [f"{value:.2f}" for value in paper] if paper else ["", ""]
+        if cost:
+            line += [f"{cost.seconds * 1000:.1f}", f"{cost.peak_bytes / 2**20:.0f}"]
+        elif timed:
+            line += ["", ""]
         lines.append(line)
+    return markdown_rows(lines)
+
+
+def markdown_rows(lines: Iterable[Sequence[str]]) -> str:
+    """Cells as lines of a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

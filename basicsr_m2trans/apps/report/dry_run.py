@@ -13,8 +13,7 @@ from basicsr_m2trans.options.checks import read_option_file
 from basicsr_m2trans.options.relations import section
 from basicsr_m2trans.utils.yaml_file import leaves
 
-# Of the options of a network, those that every comparison gives by itself or that are the same for
-# all.
+# Options of a network that every comparison gives by itself or that are the same for all.
 COMMON_KEYS = ("type", "upscale", "num_in_ch", "num_out_ch", "in_chans", "img_range", "rgb_mean")
 WIDTH = 120
 
@@ -45,16 +44,14 @@ def describe(comparison: Work) -> str:
 
 def _row(comparison: Work, state: ComparisonState, run: Run) -> list[str]:
     count = comparison.counts[run.method, run.scale]
-    tests, size = comparison.settings.tests, ["-", "-"]
-    if count.total:
-        size = [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
+    tests = comparison.settings.tests
     measured = ", ".join(test for test in tests if comparison.scores_file(run, test).is_file())
     done = ["trained"] if run.name in state.trained else []
     done += [f"measured on {measured}"] if measured else []
     trained = run.seed is not None
     path = str(_option_file(comparison, run)) if trained else "-"
     length = _length(comparison, state, run) if trained else "-"
-    return [run.name, path, *size, length, "; ".join(done) or "to do"]
+    return [run.name, path, *count.texts, length, "; ".join(done) or "to do"]
 
 
 def _option_file(comparison: Work, run: Run) -> Path:
@@ -71,9 +68,7 @@ def _length(comparison: Work, state: ComparisonState, run: Run) -> str:
 
 
 def _method(comparison: Work, run: Run) -> Iterator[str]:
-    """The network of a method at one scale, how it is trained, and what is changed in its option
-    file.
-    """
+    """A method's network at one scale, how it is trained, and what differs from its option file."""
     base, path = comparison.bases[run.setting], _option_file(comparison, run)
     network, data, train = base["network_g"], base["datasets"]["train"], base["train"]
     values = [f"{key} {value}" for key, value in network.items() if key not in COMMON_KEYS]

@@ -1,7 +1,6 @@
 """Which option file a method has, and what a comparison changes in it: data, budget, seed."""
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from basicsr_m2trans.evaluation.set_folders import set_options
 from basicsr_m2trans.options.checks import find_problems, read_option_file
 from basicsr_m2trans.options.relations import section
 from basicsr_m2trans.options.values import guess
+from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError, Problem, reported
 from basicsr_m2trans.utils.names import first_few
 from basicsr_m2trans.utils.yaml_file import OptionFile
@@ -47,7 +47,7 @@ SET_KEYS = (
     "captions",
 )
 # Arguments that have other names than the keys of plans for which they stand.
-ARGUMENTS = {"iterations": "--iters", "minutes": "--time-budget"}
+ARGUMENTS = {"iterations": "--iters", "minutes": "--time-budget", "tests": "--test"}
 
 
 def argument(key: str) -> str:
@@ -88,11 +88,9 @@ def _no_option_file(method: Method, scales: Sequence[int], options: Path) -> str
     base = method.base or method.name
     known: list[set[str]] = []
     for scale in scales:
-        found = (options.joinpath(each).glob(f"train_*_x{scale}.yml") for each in FOLDERS)
-        paths = itertools.chain.from_iterable(found)
-        known.append(
-            {each.stem.removeprefix("train_").removesuffix(f"_x{scale}") for each in paths}
-        )
+        end = f"_x{scale}.yml"
+        found = [path for each in FOLDERS for path in options.joinpath(each).glob(f"train_*{end}")]
+        known.append({path.name.removeprefix("train_").removesuffix(end) for path in found})
     names = [BICUBIC.lower(), *sorted(set.intersection(*known) - {BICUBIC.lower()})]
     choice = f"choose from {', '.join(names)}"
     if method.others:
@@ -176,11 +174,7 @@ def refuse(problems: Mapping[str, Sequence[Problem]], texts: Sequence[str] = ())
 def _base_file(
     settings: Settings, method: Method, scale: int, path: Path
 ) -> tuple[OptionFile, list[Problem]]:
-    """One of `base_files`, from the option file at `path`, and what is wrong with it.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """One of `base_files`, from the option file at `path`, and what is wrong with it."""
     data, file = settings.data, read_option_file(path, "train")
     opt = file.opt
     opt["scale"] = scale
@@ -313,8 +307,6 @@ def _fit_schedule(train: dict[str, Any], iterations: int) -> None:
 
 def write_options(path: Path, opt: dict[str, Any]) -> None:
     """Write an option file that can also be run by hand; it replaces an older one as a whole."""
-    from basicsr_m2trans.utils.atomic import write_atomic
-
     header = (
         "# Written by m2trans compare. By hand, from the folder above this one:\n"
         f"#   python -m basicsr_m2trans.train -opt options/{path.name} --auto_resume\n"

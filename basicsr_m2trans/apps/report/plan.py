@@ -205,10 +205,8 @@ def _idle_scales(file: OptionFile, planned: list[int] | None) -> Iterator[Proble
             elif own and scale not in own:
                 whose = "method"
             if whose and isinstance(given, dict) and scale_key(scale) in given:
-                text, remedy = (
-                    f"is none of the {whose}'s scales",
-                    f"remove it, or add {scale} to scales",
-                )
+                text = f"is none of the {whose}'s scales"
+                remedy = f"remove it, or add {scale} to scales"
                 yield Problem((*path, key, scale_key(scale)), text, remedy)
 
 

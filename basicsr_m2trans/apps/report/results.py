@@ -16,6 +16,7 @@ from basicsr_m2trans.apps.report.training_log import read_training_log
 from basicsr_m2trans.apps.report.work import Work
 from basicsr_m2trans.data.images import encode_png, read_image, to_tensor
 from basicsr_m2trans.evaluation.prepared_set import Scores, build_set, upscale_image
+from basicsr_m2trans.evaluation.protocols import standard_protocol
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.figures import save_figure
 
@@ -88,8 +89,6 @@ def _draw(work: Work, state: ComparisonState, runs: list[Run], cells: Mapping[Ke
 
 def _panel(work: Work, state: ComparisonState, runs: list[Run], test: str, image: str) -> "Figure":
     """Details of one image by bicubic interpolation and every method's first seed."""
-    from basicsr_m2trans.evaluation.protocols import standard_protocol
-
     scale = runs[0].scale
     dataset = build_set(work.settings.tests[test], scale)
     item = dataset[[pair.name for pair in dataset.pairs].index(image)]

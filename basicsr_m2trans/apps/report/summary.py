@@ -78,12 +78,9 @@ def summarise(
             means = values.mean(axis=1)
             difference = None
             if others:
-                expected = np.stack([other.values[protocol, metric] for other in others]).mean(
-                    axis=0
-                )
-                difference = paired_bootstrap(
-                    expected - values.mean(axis=0), metric in LOWER_IS_BETTER
-                )
+                expected = np.mean([other.values[protocol, metric] for other in others], axis=0)
+                gain = expected - values.mean(axis=0)
+                difference = paired_bootstrap(gain, metric in LOWER_IS_BETTER)
             cells[scale, method, test, protocol, metric] = Cell(
                 mean=float(means.mean()),
                 deviation=float(means.std(ddof=1)) if len(runs) > 1 else None,
@@ -108,12 +105,8 @@ def paired_bootstrap(
         seed: of the random draws.
     """
     rng = np.random.default_rng(seed)
-    draws = np.array(
-        [
-            differences[rng.integers(len(differences), size=len(differences))].mean()
-            for _ in range(RESAMPLES)
-        ]
-    )
+    count = len(differences)
+    draws = [differences[rng.integers(count, size=count)].mean() for _ in range(RESAMPLES)]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
     better = (differences < 0 if lower_is_better else differences > 0).mean()

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
-from basicsr_m2trans.apps.report.complexity import Complexity
+from basicsr_m2trans.apps.report.complexity import Complexity, markdown_rows
 from basicsr_m2trans.apps.report.summary import CONFIDENCE, Cell, Difference, Key
 from basicsr_m2trans.apps.report.training import Trained
 from basicsr_m2trans.evaluation.protocols import LOWER_IS_BETTER, METRICS, PROTOCOLS
@@ -32,35 +33,32 @@ class Table:
     def markdown(self) -> str:
         """The table in Markdown: best bold, second-best underlined."""
         marks = {1: "**{}**", 2: "<u>{}</u>"}
-        lines = [self.header, ["---"] * len(self.header), *self._marked(marks)]
-        return (
-            f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-        )
+        lines = [self.header, ["---"] * len(self.header), *self._marked(self.rows, marks)]
+        return f"### {self.title}\n\n{markdown_rows(lines)}\n"
 
     def latex(self) -> str:
         """A `table` environment in plain LaTeX: best bold, second-best underlined."""
         marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
-        escaped = Table("", [], [[_escape(cell) for cell in row] for row in self.rows], self.ranks)
-        body = [" & ".join(row) + r" \\" for row in [[_escape(cell) for cell in self.header]]]
-        body += [r"\hline", *(" & ".join(row) + r" \\" for row in escaped._marked(marks))]
-        return "\n".join(
-            [
-                r"\begin{table}",
-                rf"\caption{{{_escape(self.title)}}}",
-                rf"\begin{{tabular}}{{{'l' * len(self.header)}}}",
-                r"\hline",
-                *body,
-                r"\hline",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        header, *rows = [[_escape(cell) for cell in row] for row in (self.header, *self.rows)]
+        body = [" & ".join(row) + r" \\" for row in (header, *self._marked(rows, marks))]
+        lines = [
+            r"\begin{table}",
+            rf"\caption{{{_escape(self.title)}}}",
+            rf"\begin{{tabular}}{{{'l' * len(header)}}}",
+            r"\hline",
+            body[0],
+            r"\hline",
+            *body[1:],
+            r"\hline",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
 
-    def _marked(self, marks: Mapping[int, str]) -> list[list[str]]:
+    def _marked(self, rows: list[list[str]], marks: Mapping[int, str]) -> list[list[str]]:
         return [
             [marks.get(self.ranks.get((i, j), 0), "{}").format(cell) for j, cell in enumerate(row)]
-            for i, row in enumerate(self.rows)
+            for i, row in enumerate(rows)
         ]
 
 
@@ -103,14 +101,12 @@ def result_tables(
         differences = _differences(cells, protocol, reference)
         if differences.rows:
             tables.append(differences)
-    training = Table(
-        "Training", ["scale", "method", "seed", "iterations", "minutes in training steps"]
-    )
-    for (method, scale, seed), run in trained.items():
-        training.rows.append(
-            [f"x{scale}", method, str(seed), f"{run.iterations:,}", f"{run.seconds / 60:.1f}"]
-        )
-    return [*tables, training] if training.rows else tables
+    header = ["scale", "method", "seed", "iterations", "minutes in training steps"]
+    rows = [
+        [f"x{scale}", method, str(seed), f"{run.iterations:,}", f"{run.seconds / 60:.1f}"]
+        for (method, scale, seed), run in trained.items()
+    ]
+    return [*tables, Table("Training", header, rows)] if rows else tables
 
 
 def _values(
@@ -123,20 +119,12 @@ def _values(
     tests = list(dict.fromkeys(test for _, _, test, *_ in cells))
     columns = [(metric, test) for metric in metrics for test in tests]
     heading = " and ".join(metric.upper() for metric in metrics)
-    header = [
-        f"{metric.upper()} {'↓' if metric in LOWER_IS_BETTER else '↑'} {test}"
-        for metric, test in columns
-    ]
-    table = Table(
-        f"{heading}, protocol '{protocol}'", ["scale", "method", "parameters (M)", "GMACs", *header]
-    )
+    header = ["scale", "method", "parameters (M)", "GMACs"]
+    for metric, test in columns:
+        header.append(f"{metric.upper()} {'↓' if metric in LOWER_IS_BETTER else '↑'} {test}")
+    table = Table(f"{heading}, protocol '{protocol}'", header)
     for scale, method in rows:
-        count = counts.get((method, scale))
-        size = (
-            [f"{count.total / 1e6:.2f}", f"{count.multiply_adds / 1e9:.2f}"]
-            if count and count.total
-            else ["-", "-"]
-        )
+        size = counts[method, scale].texts
         values = [
             _cell_text(cells.get((scale, method, test, protocol, metric)), metric)
             for metric, test in columns
@@ -187,23 +175,11 @@ def _difference_text(difference: Difference, metric: str) -> str:
 
 def results_csv(cells: Mapping[Key, Cell], reference: str) -> str:
     """One line for each scale, method, test set, protocol and metric; numbers in full."""
-    header = (
-        "scale",
-        "method",
-        "test",
-        "protocol",
-        "metric",
-        "mean",
-        "deviation",
-        "seeds",
-        "images",
-    )
-    difference = (f"{reference}_minus_method", "low", "high", "better")
-    rows = (
-        (
-            *(*key, cell.mean, cell.deviation, cell.seeds, cell.images),
-            *(astuple(cell.difference) if cell.difference else (None,) * len(difference)),
-        )
-        for key, cell in cells.items()
-    )
-    return csv_text([(*header, *difference), *rows])
+    header = ["scale", "method", "test", "protocol", "metric"]
+    header += ["mean", "deviation", "seeds", "images"]
+    header += [f"{reference}_minus_method", "low", "high", "better"]
+    rows: list[list[Any]] = []
+    for key, cell in cells.items():
+        difference = astuple(cell.difference) if cell.difference else (None,) * 4
+        rows.append([*key, cell.mean, cell.deviation, cell.seeds, cell.images, *difference])
+    return csv_text([header, *rows])

@@ -67,10 +67,9 @@ class Trainer:
         """
         name, total = opt["name"], opt["train"]["total_iter"]
         folder = self.out / "experiments" / name
-        if (
-            max_seconds is None and opt["model_type"] == "M2TransModel"
-        ):  # others cannot delete checkpoints
-            # The one to resume from and the one before it; a time budget may end at another.
+        # Other models cannot delete checkpoints, and a time budget may end at any.
+        if max_seconds is None and opt["model_type"] == "M2TransModel":
+            # The one to resume from and the one before it.
             opt = opt | {"logger": opt["logger"] | {"keep_last": 2}}
         used_up_at, last = None, "latest"
 
@@ -124,12 +123,11 @@ class Trainer:
     def _run(self, opt: dict[str, Any], enough: Callable[[TrainingLog], bool]) -> bool:
         """Run the trainer to its end, or stop it when `enough`; True if it came to its end."""
         name = opt["name"]
-        write_options(self.out / "options" / f"{name}.yml", opt)
+        file, folder = f"options/{name}.yml", self.out / "experiments" / name
+        write_options(self.out / file, opt)
         output = self.out / "logs" / f"{name}.txt"
         output.parent.mkdir(parents=True, exist_ok=True)
-        command = launch.command(
-            "train", str(self.out), "-opt", f"options/{name}.yml", "--auto_resume"
-        )
+        command = launch.command("train", str(self.out), "-opt", file, "--auto_resume")
         with output.open("ab") as stream:
             process = subprocess.Popen(
                 command,
@@ -142,26 +140,21 @@ class Trainer:
             try:
                 while process.poll() is None:
                     time.sleep(POLL_SECONDS)
-                    log = read_training_log(
-                        self.out / "experiments" / name, opt["train"]["total_iter"]
-                    )
+                    log = read_training_log(folder, opt["train"]["total_iter"])
                     if process.poll() is None and enough(log):
                         return False
             finally:
                 _stop(process)
         if process.returncode:
-            raise TrainingError(
-                f"training {name} ended with status {process.returncode}; its messages are in "
-                f"{output}"
-            )
+            ending = f"ended with status {process.returncode}; its messages are in {output}"
+            raise TrainingError(f"training {name} {ending}")
         return True
 
 
 def _stop(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

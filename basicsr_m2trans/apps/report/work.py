@@ -64,11 +64,7 @@ class Work:
 
 
 def find_work(settings: Settings, out: Path) -> Work:
-    """Check what can be wrong with a comparison's options and files.
-
-    Args:
-        settings: what to compare.
-        out: folder for all that the comparison writes; an earlier one is continued.
+    """Check what can be wrong with a comparison's options and files; `out` is its folder.
 
     Raises:
         InputError: an option, a file or an image set cannot be used.
@@ -123,19 +119,16 @@ def _check_files(settings: Settings, files: Mapping[str, OptionFile]) -> None:
 
 def _panels(settings: Settings) -> list[tuple[str, str]]:
     """Test set and image of each figure of details."""
-    names = {
-        test: image_names(folder, settings.scales[0]) for test, folder in settings.tests.items()
-    }
+    scale = settings.scales[0]
+    names = {test: image_names(folder, scale) for test, folder in settings.tests.items()}
     if not settings.panels:
         return [(test, images[len(images) // 2]) for test, images in names.items()]
     panels = []
     for entry in settings.panels:
         test, _, image = entry.partition("/")
         if image not in names.get(test, ()):
-            known = ", ".join(names)
-            raise InputError(
-                f"{settings.panels_place}: write TEST/IMAGE, not {entry}; test sets: {known}"
-            )
+            place, known = settings.panels_place, ", ".join(names)
+            raise InputError(f"{place}: write TEST/IMAGE, not {entry}; test sets: {known}")
         panels.append((test, image))
     return panels
 
@@ -150,7 +143,6 @@ def _counts(
 
 
 def _network(bases: Mapping[str, dict[str, Any]], run: Run) -> dict[str, Any]:
-    """The section `network_g` of a run."""
     if run.seed is None:
         return {"type": BICUBIC, "upscale": run.scale}
     return bases[run.setting]["network_g"]

@@ -17,6 +17,7 @@ MEANS = {
 COUNTS = {
     ("Bicubic", 2): Complexity(0, 0, 0),
     ("EDSR", 2): Complexity(1, 12_405_763, 457_600_000_000),
+    ("M2Trans", 2): Complexity(1, 3_613_120, 23_950_000_000),
 }
 
 
@@ -43,7 +44,7 @@ def test_best_and_second_best_are_marked(cells):
     assert text.splitlines()[4:] == [
         "| x2 | Bicubic | - | - | 30.00 | 0.9000 |",
         "| x2 | EDSR | 12.41 | 457.60 | <u>31.00 ± 0.12</u> | **0.9300 ± 0.1250** |",
-        "| x2 | M2Trans | - | - | **32.00** | <u>0.9200</u> |",
+        "| x2 | M2Trans | 3.61 | 23.95 | **32.00** | <u>0.9200</u> |",
     ]
     # GMSD: lower is better.
     assert "**0.0300 ± 0.1250** |" in tables[1].markdown()
