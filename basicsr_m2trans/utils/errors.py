@@ -34,12 +34,8 @@ class Problem:
 class InputError(ValueError):
     """A file, key or option given by the user cannot be used.
 
-    The message names the file, key or option and says what to do. The launchers and the
-    `m2trans` command print it without a traceback and exit with status 2.
-
-    Args:
-        message: without one, it lists the problems.
-        problems: what is wrong with single keys, for reports that give their places.
+    The message, by default a list of `problems`, names the file, key or option and says what to do.
+    The launchers and the `m2trans` command print it without a traceback and exit with status 2.
     """
 
     def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
