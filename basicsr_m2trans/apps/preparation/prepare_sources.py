@@ -15,7 +15,7 @@ class SourceFile(NamedTuple):
     Attributes:
         path: relative to the HR folder, with `/`.
         name: image name; it says nothing of the path of a DICOM file (see `dicom.anonymous_name`).
-        dicom: which of the two it is.
+        dicom: whether it is a DICOM file.
     """
 
     path: str

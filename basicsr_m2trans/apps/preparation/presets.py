@@ -13,10 +13,10 @@ from basicsr_m2trans.apps.preparation.paired_folders import (
     convert_paired_folders,
     without_overhang,
 )
-from basicsr_m2trans.apps.preparation.prepare_lmdb import check_lmdb_format
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import list_images, read_size
-from basicsr_m2trans.data.pairs import Pair, pairs_from_folders, size_problem, size_text
+from basicsr_m2trans.data.lmdb_store import check_lmdb_format
+from basicsr_m2trans.data.pairs import pairs_from_folders, size_problem, size_text
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import first_few, image_name, safe_name
 
@@ -64,16 +64,10 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class PublishedData:
-    """What `prepare_published` did.
+    """What `prepare_published` did."""
 
-    Attributes:
-        conversions: the result of each part and scale, by (part, scale).
-        notes: one sentence for each piece that is missing or unlike its description but was no
-            hindrance.
-    """
-
-    conversions: dict[tuple[str, int], Conversion]
-    notes: list[str]
+    conversions: dict[tuple[str, int], Conversion]  # by part and scale
+    notes: list[str]  # a sentence for each piece that is missing or unlike its description
 
 
 def prepare_published(
@@ -95,7 +89,6 @@ def prepare_published(
         preset: one of `PRESETS`.
         folder: the data folder of the authors' page, or the folder of one part.
         out: output folder; may hold the result for other scales.
-        scales: which of 2, 3 and 4.
         lmdb: one of `lmdb_store.FORMATS`.
 
     Raises:
@@ -138,10 +131,9 @@ def prepare_published(
         if part.name in texts:
             _write_texts(part_out, texts[part.name])
         for scale in scales:
-            done = convert_paired_folders(
+            conversions[part.name, scale] = convert_paired_folders(
                 hr, lr / f"X{scale}", part_out, scale, lmdb=lmdb, crop=True
             )
-            conversions[part.name, scale] = done
     return PublishedData(conversions, notes)
 
 
@@ -166,7 +158,8 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
         problems.append(f"{hr}: holds {len(names)} images instead of {part.count}{lacks}")
     for scale in scales:
         try:
-            pairs = [without_overhang(pair, scale) for pair in _pairs(hr, lr, scale)]
+            whole = pairs_from_folders(hr, lr / f"X{scale}", f"{{}}x{scale}")
+            pairs = [without_overhang(pair, scale) for pair in whole]
         except InputError as error:
             problems.append(str(error))
         else:
@@ -175,10 +168,6 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
                 listed = first_few(unfit)
                 problems.append(f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {listed}")
     return problems
-
-
-def _pairs(hr: Path, lr: Path, scale: int) -> list[Pair]:
-    return pairs_from_folders(hr, lr / f"X{scale}", f"{{}}x{scale}")
 
 
 def _missing_numbers(names: Sequence[str], count: int) -> list[str]:
