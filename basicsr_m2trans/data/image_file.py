@@ -26,18 +26,14 @@ _BARE_KINDS = (b"\x08\x00", b"\x08\x02", b"\x08\x06")  # 8 bits; grey, RGB, RGBA
 class ImageContent(NamedTuple):
     """An image file's pixels, and what goes with them.
 
-    Attributes:
-        pixels: (h, w, c), upright, in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4;
-            uint8 or uint16. May be a view of other memory.
-        profile: ICC colour profile, if the file has one.
-        orientation: value of the file's orientation tag, which has been applied; 1 if upright.
-        pages: number of pages or frames, of which `pixels` is the first. Of JPEG it is 1, since
-            cameras append previews (format MPO).
+    `pixels` are (h, w, c), upright, in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4;
+    uint8 or uint16; maybe a view of other memory. `pages` is the number of pages or frames, of
+    which they are the first; of JPEG it is 1, since cameras append previews (format MPO).
     """
 
     pixels: np.ndarray
-    profile: bytes | None = None
-    orientation: int = 1
+    profile: bytes | None = None  # ICC colour profile
+    orientation: int = 1  # value of the file's tag, which has been applied; 1 is upright
     pages: int = 1
 
 

@@ -47,15 +47,10 @@ def check_lmdb_format(lmdb: str) -> None:
 
 
 class StoredImage(NamedTuple):
-    """What `meta_info.txt` says of one image.
+    """What `meta_info.txt` says of one image."""
 
-    Attributes:
-        shape: (h, w, c) in pixels.
-        raw_type: type of the raw pixels; None for a PNG file.
-    """
-
-    shape: tuple[int, int, int]
-    raw_type: np.dtype | None
+    shape: tuple[int, int, int]  # (h, w, c) in pixels
+    raw_type: np.dtype | None  # of the raw pixels; None for a PNG file
 
 
 class LmdbReader:
@@ -195,11 +190,10 @@ def write_lmdb(
 ) -> None:
     """Make an LMDB folder, replacing one that exists; stock BasicSR reads PNG values only.
 
-    It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or
-    complete.
+    It grows in `<folder>.partial`, so `folder` is absent, old or complete.
 
     Args:
-        folder: the LMDB folder. BasicSR opens only folders whose name ends in `.lmdb`.
+        folder: its name must end in `.lmdb` for BasicSR to open it.
         entries: key, value and (h, w, c) of each image. A value of bytes is a PNG file; an image
             (uint8 or uint16) is stored as raw pixels. Keys are safe names (see `names.safe_name`).
 

@@ -16,18 +16,12 @@ _SHAPE = re.compile(r"\s+\(\d+, *\d+, *\d+\)(\s+\d+)?$")
 
 @dataclass(frozen=True)
 class Pair:
-    """One HR image (ground truth) and its LR image (low quality).
+    """One HR image (ground truth) and its LR image (low quality)."""
 
-    Attributes:
-        name: the image's name, by which its caption is found.
-        gt_path, lq_path: the files, or in an LMDB the keys.
-        gt_size, lq_size: (height, width) in pixels.
-    """
-
-    name: str
-    gt_path: str
+    name: str  # by which its caption is found
+    gt_path: str  # the file, or in an LMDB the key
     lq_path: str
-    gt_size: tuple[int, int]
+    gt_size: tuple[int, int]  # height and width in pixels
     lq_size: tuple[int, int]
 
 

@@ -7,20 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with an option file.
+    """Something that is wrong with an option file."""
 
-    Args:
-        key: names of the sections and the key, from the top.
-        text: what is wrong, after the key's path.
-        remedy: what to do about it.
-        place: file and line, or the argument of the command line; `OptionFile.report` fills in what
-            is left out.
-    """
-
-    key: tuple[str, ...]
-    text: str
-    remedy: str
-    place: str = ""
+    key: tuple[str, ...]  # names of the sections and the key, from the top
+    text: str  # what is wrong, after the key's path
+    remedy: str  # what to do about it
+    place: str = ""  # file and line, or argument; `OptionFile.report` fills in what is left out
 
     def __str__(self) -> str:
         return f"{self.statement}; {self.remedy}"

@@ -26,21 +26,15 @@ class Changes:
 
 @dataclass
 class OptionFile:
-    """The options that a file and arguments of the command line give together.
-
-    Args:
-        path: the file.
-        opt: what is in it, with the values of the arguments in place.
-        places: where each key is given: file and line, or the argument.
-        problems: what is wrong with the file's form and the arguments.
-        kind: what messages call the file; one of `EXAMPLES`.
-    """
+    """The options that a file and arguments of the command line give together."""
 
     path: Path
-    opt: dict[str, Any]
+    opt: dict[str, Any]  # what is in the file, with the values of the arguments in place
+    # Where each key is given: file and line, or the argument.
     places: dict[tuple[str, ...], str] = field(default_factory=dict)
+    # What is wrong with the file's form and the arguments.
     problems: list[Problem] = field(default_factory=list)
-    kind: str = "option file"
+    kind: str = "option file"  # what messages call the file; one of `EXAMPLES`
 
     @classmethod
     def read(

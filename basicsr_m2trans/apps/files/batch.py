@@ -27,23 +27,16 @@ GPU_BATCH = 8
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file.
-
-    Attributes:
-        status: 'done', 'skipped' because the target exists, or 'failed'.
-        message: why it was skipped or has failed, or what the user should know.
-        size, upscaled_size: (width, height) in pixels of a file that is done.
-        seconds: from the beginning of reading to the end of writing, waiting included.
-    """
+    """What became of one file."""
 
     source: str
     target: str
-    status: str
-    message: str = ""
-    size: tuple[int, int] | None = None
+    status: str  # 'done', 'skipped' because the target exists, or 'failed'
+    message: str = ""  # why it was skipped or has failed, or what the user should know
+    size: tuple[int, int] | None = None  # (width, height) in pixels of a file that is done
     upscaled_size: tuple[int, int] | None = None
     frames: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # from the beginning of reading to the end of writing, waiting included
 
 
 def run_jobs(

@@ -12,15 +12,10 @@ Report = Callable[[int, int | None], None]
 
 
 class Frame(NamedTuple):
-    """One frame, as it was read or upscaled.
+    """One frame, as it was read or upscaled."""
 
-    Attributes:
-        pixels: (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16.
-        context: what the file needs beside the pixels to write the frame.
-    """
-
-    pixels: np.ndarray
-    context: Any = None
+    pixels: np.ndarray  # (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16
+    context: Any = None  # what the file needs beside the pixels to write the frame
 
 
 class MediaFile(ABC):

@@ -37,19 +37,12 @@ _HASH_SIDE = 16
 
 
 class Crop(NamedTuple):
-    """A box, or a file that gave none.
+    """A box, or a file that gave none."""
 
-    Attributes:
-        image: the crop's file name in the output folder; empty if it was left out.
-        source: the image, or else the annotation, relative to its folder.
-        box: where it lies in the image; None if there is none.
-        reason: why it was left out; empty if it was not.
-    """
-
-    image: str
-    source: str
-    box: Box | None
-    reason: str
+    image: str  # the crop's file name in the output folder; empty if it was left out
+    source: str  # the image, or else the annotation, relative to its folder
+    box: Box | None  # where it lies in the image
+    reason: str  # why it was left out; empty if it was not
 
 
 def crop_images(

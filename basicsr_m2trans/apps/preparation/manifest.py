@@ -16,18 +16,13 @@ FILE_NAME = "manifest.json"
 
 @dataclass
 class Source:
-    """What became of one source file.
-
-    Attributes:
-        size, mtime_ns: the file's `fingerprint` when it was read.
-        images: (h, w, c) in pixels of each HR image made from it, by name; empty if skipped.
-        skipped: why it was skipped, or None.
-    """
+    """What became of one source file, whose `fingerprint` was `size` and `mtime_ns`."""
 
     size: int
     mtime_ns: int
+    # (h, w, c) in pixels of each HR image made from it, by name; empty if skipped.
     images: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    skipped: str | None = None
+    skipped: str | None = None  # the reason
 
 
 class Manifest:

@@ -22,22 +22,14 @@ _Sized = tuple[str, tuple[int, int]]  # an image file, and the height and width 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_paired_folders` did.
+    """What `convert_paired_folders` did."""
 
-    Attributes:
-        images: number of pairs.
-        hr: name of the HR images' LMDB folder.
-        written, kept: names of the LMDB folders that were written, and that held the same images
-            already.
-        renamed: number of images whose key differs from their file name.
-    """
-
-    images: int
+    images: int  # pairs
     scale: int
-    hr: str
-    written: list[str]
-    kept: list[str]
-    renamed: int
+    hr: str  # name of the HR images' LMDB folder
+    written: list[str]  # names of the LMDB folders that were written
+    kept: list[str]  # names of those that held the same images already
+    renamed: int  # images whose key differs from their file name
 
 
 def convert_paired_folders(

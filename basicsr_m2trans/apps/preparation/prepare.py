@@ -33,24 +33,15 @@ _SAVE_EVERY = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Summary:
-    """What `prepare` did.
+    """What `prepare` did."""
 
-    Attributes:
-        images: number of HR images in the output folder.
-        made: how many sources were read in this run.
-        removed: how many sources have gone since the last run; their images were deleted.
-        skipped: one sentence for each source that gives no image, naming it.
-        dicom: number of DICOM files among the sources.
-        lmdbs, lmdbs_removed: LMDB folders that were written, or deleted as out of date.
-    """
-
-    images: int
-    made: int
-    removed: int
-    skipped: list[str]
-    dicom: int
-    lmdbs: list[str]
-    lmdbs_removed: list[str]
+    images: int  # HR images in the output folder
+    made: int  # sources read in this run
+    removed: int  # sources that have gone since the last run; their images were deleted
+    skipped: list[str]  # a sentence for each source that gives no image, naming it
+    dicom: int  # DICOM files among the sources
+    lmdbs: list[str]  # folders that were written
+    lmdbs_removed: list[str]  # folders that were deleted, out of date and not wanted
 
 
 def prepare(hr_folder: str | Path, out: str | Path, settings: Preparation | None = None) -> Summary:

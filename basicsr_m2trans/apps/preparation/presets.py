@@ -28,17 +28,12 @@ _OWN_WAY = "to use what you have as it is, call `m2trans lmdb` on its HR and LR 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a published data set: a folder of HR images, and one of LR images for each scale.
+    """A part of a published data set: HR images, and a folder of LR images for each scale."""
 
-    Attributes:
-        name: `train` or `test`; the name of its output folder.
-        count: number of images.
-        folders: (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder,
-            wherever the authors' page, their code or a folder that holds this part alone puts them.
-    """
-
-    name: str
-    count: int
+    name: str  # `train` or `test`; the name of its output folder
+    count: int  # images
+    # (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder, wherever the
+    # authors' page, their code or a folder that holds this part alone puts them.
     folders: tuple[tuple[str, str], ...]
 
 
