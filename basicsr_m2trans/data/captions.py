@@ -1,6 +1,4 @@
-"""Text descriptions of ultrasound images: the paper's templates (Sec. IV, last part) and the
-captions file.
-"""
+"""Captions of ultrasound images: the paper's templates (Sec. IV, last part), captions files."""
 
 import csv
 import hashlib
@@ -24,12 +22,10 @@ COLUMNS = ("image", "caption")
 
 
 def make_caption(name: str, seed: int = 0) -> str:
-    """A caption by the paper's recipe: one of three templates filled with one to seven quality
-    words.
+    """A caption by the paper's recipe (Sec. IV): a template filled with one to seven quality words.
 
     Template, number of words, words and their order are uniformly random, and depend on `seed` and
-    `name` alone: the same on every machine and for any set of other images. Source: Sec. IV,
-    `TEMPLATES` and `ATTRIBUTES`.
+    `name` alone: the same on every machine and for any set of other images.
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest, "big"))
@@ -39,12 +35,10 @@ def make_caption(name: str, seed: int = 0) -> str:
 
 
 def read_captions(path: str | Path) -> dict[str, str]:
-    """Read a captions file: CSV in UTF-8 (with or without byte order mark) with the columns `image`
-    and `caption`.
+    """Read a captions file: CSV in UTF-8 with the columns `image` and `caption`.
 
     Returns:
-        Captions by image name; an image extension in the first column is taken off (see
-        `names.image_name`). Further columns are ignored.
+        Captions by image name (see `names.image_name`). Further columns are ignored.
 
     Raises:
         InputError: the file is missing, is not UTF-8 CSV or lacks a column; or a line has no image,

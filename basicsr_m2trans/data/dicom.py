@@ -19,6 +19,9 @@ from basicsr_m2trans.utils.names import IMAGE_EXTENSIONS
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+DICOM_EXTENSIONS = (".dcm", ".dicom")
+
+_CHANNELS = ("Red", "Green", "Blue")
 _TAGS = (
     "SOPClassUID",
     "Modality",
@@ -31,18 +34,12 @@ _TAGS = (
     "BitsStored",
     "PixelRepresentation",
     "SequenceOfUltrasoundRegions",
-    "RedPaletteColorLookupTableDescriptor",
-    "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData",
-    "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData",
-    "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData",
+    *(f"{colour}PaletteColorLookupTableDescriptor" for colour in _CHANNELS),
+    *(f"{colour}PaletteColorLookupTableData" for colour in _CHANNELS),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in _CHANNELS),
 )
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_COLOUR = ("PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 # DICOM PS3.3, C.8.5.5: values of Region Spatial Format and Region Data Type.
 _TWO_DIMENSIONAL, _TISSUE = 1, 1
@@ -52,7 +49,7 @@ def is_dicom_file(path: str | Path) -> bool:
     """Whether a file is DICOM: by its extension or else, unless an image's, its signature."""
     path = Path(path)
     extension = path.suffix.lower()
-    if extension in (".dcm", ".dicom"):
+    if extension in DICOM_EXTENSIONS:
         return path.is_file()
     if extension in IMAGE_EXTENSIONS or not path.is_file():
         return False
@@ -80,11 +77,7 @@ def read_header(path: str | Path, source: str) -> "Dataset":
     """The part of a file's header that describes its pixels, without patient, study or device.
 
     Args:
-        path: the DICOM file.
-        source: how error messages name it.
-
-    Returns:
-        pydicom's data set, with those of `_TAGS` that the file has.
+        source: how error messages name the file.
 
     Raises:
         InputError: pydicom is missing; or the file is damaged, no ultrasound image, or of a kind of
@@ -126,7 +119,7 @@ def _header_problem(header: "Dataset") -> str | None:
             f"has signed or {header.BitsStored}-bit pixels; ultrasound has unsigned ones of 8 to "
             "16 bits"
         )
-    if header.PhotometricInterpretation not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
+    if header.PhotometricInterpretation not in (*_GREY, *_COLOUR):
         return f"has pixels of the kind {header.PhotometricInterpretation}, which is not supported"
     if frame_count(header) < 1:
         return f"says that it has {header.NumberOfFrames} frames"
@@ -146,7 +139,6 @@ def scan_region(header: "Dataset", source: str) -> Window | None:
     graphics are never chosen.
 
     Args:
-        header: as `read_header` returns it.
         source: how error messages name the file.
 
     Returns:
@@ -212,14 +204,11 @@ def read_frames(
     profiles are not.
 
     Args:
-        path: the DICOM file.
-        header: as `read_header` returns it.
         source: how error messages name the file.
         step: decode every so many frames, beginning with the first.
 
     Yields:
-        Number of the frame, from 1, and image (h, w, 1 or 3), uint8 or uint16, as described in
-        `images`.
+        Number of the frame, from 1, and image (h, w, 1 or 3), uint8 or uint16, as in `images`.
 
     Raises:
         InputError: the pixels are damaged, or there is no decoder for them.

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES, PLANAR_CONFIGURATION, TiffImageFile
 
 from basicsr_m2trans.data.pillow_images import orientation_of, to_array, upright
 from basicsr_m2trans.utils.errors import InputError
 
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _EXTRA_SAMPLES = 0x0102, 0x011C, 0x0152
 _SEPARATE_PLANES = 2
 # Values of the tag ExtraSamples: alpha that colours are multiplied by, and straight alpha.
 _ASSOCIATED, _STRAIGHT = (1,), (2,)
@@ -27,27 +26,19 @@ _BARE_KINDS = (b"\x08\x00", b"\x08\x02", b"\x08\x06")  # 8 bits; grey, RGB, RGBA
 class ImageContent(NamedTuple):
     """An image file's pixels, and what goes with them.
 
-    Attributes:
-        pixels: (h, w, c), upright, in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4;
-            uint8 or uint16. May be a view of other memory.
-        profile: ICC colour profile, if the file has one.
-        orientation: value of the file's orientation tag, which has been applied; 1 if upright.
-        pages: number of pages or frames, of which `pixels` is the first. Of JPEG it is 1, since
-            cameras append previews (format MPO).
+    `pixels` are (h, w, c), upright, in the order RGB, c = 1 (grey), 2 (grey and alpha), 3 or 4;
+    uint8 or uint16; maybe a view of other memory. `pages` is the number of pages or frames, of
+    which they are the first; of JPEG it is 1, since cameras append previews (format MPO).
     """
 
     pixels: np.ndarray
-    profile: bytes | None = None
-    orientation: int = 1
+    profile: bytes | None = None  # ICC colour profile
+    orientation: int = 1  # value of the file's tag, which has been applied; 1 is upright
     pages: int = 1
 
 
 def read_image_file(path: str | Path) -> ImageContent:
-    """Read an image file; see `decode_image_file`.
-
-    Raises:
-        InputError: the file is missing or cannot be decoded. The message names it.
-    """
+    """Read an image file as `decode_image_file` does, with the same errors if it is missing."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -60,13 +51,10 @@ def decode_image_file(data: bytes, source: str) -> ImageContent:
 
     All levels are kept, palettes are expanded and an orientation tag is applied.
 
-    Args:
-        data: the file's content.
-        source: how error messages name the file.
-
     Raises:
         InputError: the data are damaged or of an unknown format, or the pixels have no defined
-            meaning (CMYK, floating-point, colours of 16 bits multiplied by their alpha...).
+            meaning (CMYK, floating-point, colours of 16 bits multiplied by their alpha...). The
+            message begins with `source`.
     """
     try:
         if _is_bare_png(data):
@@ -107,7 +95,7 @@ def _pixels(image: Image.Image, data: bytes, source: str, orientation: int) -> n
     """The upright pixels by the decoder that reads this kind right, and fast if it is plain PNG."""
     colour = image.mode in ("RGB", "RGBA")
     if isinstance(image, TiffImageFile) and colour:
-        if image.tag_v2.get(_BITS_PER_SAMPLE, (1,))[0] == 16:
+        if image.tag_v2.get(BITSPERSAMPLE, (1,))[0] == 16:
             return _tiff_colours_of_16_bits(image, data, source, orientation)
     elif image.format == "PNG":
         plain = (colour or image.mode == "L") and "transparency" not in image.info
@@ -132,13 +120,13 @@ def _tiff_colours_of_16_bits(
 ) -> np.ndarray:
     """Pillow reduces them to 8 bits, OpenCV scrambles planes, tifffile alone lacks LZW."""
     tags = image.tag_v2
-    extra = tags.get(_EXTRA_SAMPLES)
+    extra = tags.get(EXTRASAMPLES)
     if extra == _ASSOCIATED:
         raise InputError(
             f"{source}: has 16-bit colours with an alpha that they are multiplied by already; save "
             "them with plain (straight) alpha"
         )
-    if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
+    if tags.get(PLANAR_CONFIGURATION) == _SEPARATE_PLANES:
         from tifffile import TiffFile
 
         with TiffFile(io.BytesIO(data)) as file:

@@ -46,12 +46,9 @@ def list_images(
 
 
 def decode_image(data: bytes, source: str) -> np.ndarray:
-    """Decode the bytes of an image file as data sets need it; see `decode_image_file`.
+    """Decode the bytes of an image file (its first page) as an image of this module.
 
-    Transparency is composited over black, and of a file with several pages the first is read.
-
-    Returns:
-        Image (h, w, 1 or 3), uint8 or uint16, as described at the top of this module.
+    Transparency is composited over black; the errors are those of `decode_image_file`.
     """
     return as_opaque_bgr(decode_image_file(data, source).pixels)
 
@@ -70,7 +67,7 @@ def as_opaque_bgr(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width in pixels, upright, from the header of an image file, without decoding it.
+    """Height and width in pixels, upright, from the header of an image file.
 
     Raises:
         InputError: the file is missing, has no header of a known image format, or claims more
@@ -90,10 +87,9 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Convert an image (h, w, 1 or 3), uint8, uint16 or float32 in [0, 1], to a float32 RGB tensor
-    (3, h, w) in [0, 1].
+    """Convert an image (h, w, 1 or 3) to a float32 RGB tensor (3, h, w) in [0, 1].
 
-    A grey image gives three equal channels; uint16 keeps its 65,536 levels.
+    The image is uint8, uint16 or float32 in [0, 1]; grey gives three equal channels.
     """
     planes = np.stack(cv2.split(image)[::-1])  # (1 or 3, h, w)
     values = planes if image.dtype == np.float32 else planes / np.float32(np.iinfo(image.dtype).max)

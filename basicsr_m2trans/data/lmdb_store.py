@@ -40,27 +40,24 @@ _Buffer = TypeVar("_Buffer", bytes, memoryview)
 _environments: dict[str, tuple[int, lmdb.Environment]] = {}
 
 
+def check_lmdb_format(lmdb: str) -> None:
+    """Raise an `InputError` for what is not one of `FORMATS`."""
+    if lmdb not in FORMATS:
+        raise InputError(f"lmdb: {lmdb!r} is none of {', '.join(FORMATS)}")
+
+
 class StoredImage(NamedTuple):
-    """What `meta_info.txt` says of one image.
+    """What `meta_info.txt` says of one image."""
 
-    Attributes:
-        shape: (h, w, c) in pixels.
-        raw_type: type of the raw pixels; None for a PNG file.
-    """
-
-    shape: tuple[int, int, int]
-    raw_type: np.dtype | None
+    shape: tuple[int, int, int]  # (h, w, c) in pixels
+    raw_type: np.dtype | None  # of the raw pixels; None for a PNG file
 
 
 class LmdbReader:
     """Reads one LMDB folder; cheap to copy, to pickle and to carry across a fork.
 
     All readers of one folder in one process share one LMDB environment, because LMDB forbids to
-    open a folder twice in a process. The environment belongs to the process that opened it: after a
-    fork the child opens its own.
-
-    Args:
-        folder: the LMDB folder.
+    open a folder twice in a process. After a fork the child opens its own.
 
     Attributes:
         shapes: (h, w, c) in pixels by key, as `meta_info.txt` states them.
@@ -87,11 +84,7 @@ class LmdbReader:
             return self._value(transaction, key)
 
     def image(self, key: str, window: Window = np.s_[:, :]) -> np.ndarray:
-        """A window of the image stored under `key`; of raw pixels nothing else is read.
-
-        Args:
-            key: the image's key, one of `shapes`.
-            window: rows and columns, within the image; all of it by default.
+        """A window, within the image stored under `key`; of raw pixels nothing else is read.
 
         Returns:
             Image (h, w, 1 or 3) of the window's size, uint8 or uint16.
@@ -165,12 +158,10 @@ def _as_image(
 def read_meta_info(folder: str | Path) -> dict[str, StoredImage]:
     """Shape and format of every image of an LMDB folder by key, from its `meta_info.txt`.
 
-    Unlike BasicSR's own reader, which cuts a key at its first dot, this takes off the extension
-    only.
+    Unlike BasicSR's reader, which cuts a key at its first dot, this takes off the extension only.
 
     Raises:
-        InputError: the file is missing or empty, or a line is malformed or repeats a key. The
-            message names it.
+        InputError: the file is missing or empty, or a line is malformed or repeats a key.
     """
     path = Path(folder, "meta_info.txt")
     if not path.is_file():
@@ -199,11 +190,10 @@ def write_lmdb(
 ) -> None:
     """Make an LMDB folder, replacing one that exists; stock BasicSR reads PNG values only.
 
-    It grows in `<folder>.partial` and is renamed when complete, so `folder` is absent, old or
-    complete.
+    It grows in `<folder>.partial`, so `folder` is absent, old or complete.
 
     Args:
-        folder: the LMDB folder. BasicSR opens only folders whose name ends in `.lmdb`.
+        folder: its name must end in `.lmdb` for BasicSR to open it.
         entries: key, value and (h, w, c) of each image. A value of bytes is a PNG file; an image
             (uint8 or uint16) is stored as raw pixels. Keys are safe names (see `names.safe_name`).
 
@@ -219,12 +209,11 @@ def write_lmdb(
         with lmdb.open(str(partial), map_size=2**26, sync=False) as environment:
             for key, value, (h, w, c) in entries:
                 if isinstance(value, np.ndarray):
-                    line = f"{key}.raw ({h},{w},{c}) {value.dtype.name}\n"
+                    lines.append(f"{key}.raw ({h},{w},{c}) {value.dtype.name}\n")
                     value = value.astype(_RAW_TYPES[value.dtype.name]).tobytes()
                 else:
-                    line = f"{key}.png ({h},{w},{c}) 1\n"
+                    lines.append(f"{key}.png ({h},{w},{c}) 1\n")
                 _put(environment, key.encode("ascii"), value)
-                lines.append(line)
             environment.sync(True)
         Path(partial, "meta_info.txt").write_text("".join(lines), encoding="ascii")
     except BaseException as error:

@@ -31,13 +31,12 @@ class PairedImageTextDataset(Dataset):
     Pairs are named in one of three ways, as in BasicSR's PairedImageDataset: by the keys of two
     LMDB folders (`io_backend: {type: lmdb}`), by a `meta_info_file`, or by scanning two folders.
 
-    Every item depends on its index alone. With `n = len(dataset)` and `0 <= i < n`, `dataset[i]` is
-    image i at draw 0, and `dataset[i + k * n]` the same image at draw k: another random crop and
-    augmentation, drawn from `numpy.random.default_rng([seed, i, k])`. So crops do not depend on the
-    number of workers, and an interrupted training goes on with exactly the crops it would have had.
-    A sampler that asks for indices below n only, such as BasicSR's EnlargedSampler, gets the same
-    crop of each image in every epoch; one that knows this contract (`numbered_draws`) adds `epoch *
-    n`. Iterating over the data set yields draw 0 of each image.
+    Every item depends on its index alone: with `n = len(dataset)`, `dataset[i + k * n]` is image i
+    at draw k, its random crop and augmentation drawn from `numpy.random.default_rng([seed, i, k])`.
+    So crops do not depend on the number of workers, and an interrupted training goes on with
+    exactly the crops it would have had. A sampler that asks for indices below n only, such as
+    BasicSR's EnlargedSampler, gets the same crop of each image in every epoch; one that knows this
+    contract (`numbered_draws`) adds `epoch * n`. Iterating yields draw 0 of each image.
 
     In the train phase a patch is cropped at random, then flipped horizontally, flipped vertically
     and rotated by 90 degrees, each with probability 1/2, and last of all degraded, if `degradation`
@@ -47,8 +46,7 @@ class PairedImageTextDataset(Dataset):
     Args:
         opt: options, named as in BasicSR:
             dataroot_gt, dataroot_lq (str): folders or LMDB folders of the HR and the LR images.
-            io_backend (dict): `type` is `disk` or `lmdb`. An LMDB folder says itself whether it
-                holds PNG files or raw pixels (see `lmdb_store`); the items are the same.
+            io_backend (dict): `type` is `disk` or `lmdb` (see `lmdb_store`).
             meta_info_file (str): optional; `<file> (h,w,c)` in each line, relative to dataroot_gt.
             filename_tmpl (str): LR name without extension; default `{}`, which is the HR name.
             scale (int): HR size over LR size. BasicSR fills it in.
@@ -67,9 +65,8 @@ class PairedImageTextDataset(Dataset):
 
     Raises:
         InputError: an option is missing or impossible; a path does not exist; HR and LR images do
-            not pair up; a size does not fit `scale` or `gt_size`; an image has no caption. All
-            images are checked here, by their headers, so that only a damaged file can stop a
-            training later; that error names the file.
+            not pair up; a size does not fit `scale` or `gt_size`; an image has no caption. The
+            headers of all images are checked, so that only a damaged file can stop a training.
     """
 
     numbered_draws = True
@@ -96,11 +93,11 @@ class PairedImageTextDataset(Dataset):
             self.pairs = pairs_from_folders(gt_root, lq_root, template)
         self._check_sizes()
 
-        captions = opt.get("captions")
-        captions_file = Path(captions).expanduser() if captions else None
-        self.texts = captions_of(
-            [pair.name for pair in self.pairs], captions_file, opt.get("default_caption")
-        )
+        captions, default = opt.get("captions"), opt.get("default_caption")
+        self.texts = None
+        if captions or default is not None:
+            file = Path(captions).expanduser() if captions else None
+            self.texts = captions_of([pair.name for pair in self.pairs], file, default)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -174,10 +171,7 @@ class PairedImageTextDataset(Dataset):
         checked = [
             pair
             for pair in self.pairs
-            if self.training
-            or any(
-                gt // self.scale != lq for gt, lq in zip(pair.gt_size, pair.lq_size, strict=True)
-            )
+            if self.training or tuple(side // self.scale for side in pair.gt_size) != pair.lq_size
         ]
         self._refuse([problem for pair in checked if (problem := size_problem(pair, self.scale))])
         if self.training:

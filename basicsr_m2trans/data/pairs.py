@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 from basicsr_m2trans.data.captions import read_captions
 from basicsr_m2trans.data.images import list_images, read_size
@@ -17,18 +16,12 @@ _SHAPE = re.compile(r"\s+\(\d+, *\d+, *\d+\)(\s+\d+)?$")
 
 @dataclass(frozen=True)
 class Pair:
-    """One HR image (ground truth) and its LR image (low quality).
+    """One HR image (ground truth) and its LR image (low quality)."""
 
-    Attributes:
-        name: the image's name, by which its caption is found.
-        gt_path, lq_path: the files, or in an LMDB the keys.
-        gt_size, lq_size: (height, width) in pixels.
-    """
-
-    name: str
-    gt_path: str
+    name: str  # by which its caption is found
+    gt_path: str  # the file, or in an LMDB the key
     lq_path: str
-    gt_size: tuple[int, int]
+    gt_size: tuple[int, int]  # height and width in pixels
     lq_size: tuple[int, int]
 
 
@@ -39,12 +32,11 @@ def pairs_from_folders(
 
     Args:
         gt_folder, lq_folder: folders of image files; sub-folders are not entered.
-        filename_tmpl: how the LR image of HR image `{}` is called, without extension, for example
-            `{}x2`.
+        filename_tmpl: the LR name of HR image `{}`, without extension, for example `{}x2`.
 
     Raises:
         InputError: a folder is missing or holds no image, two files of a folder have one name, an
-            image has no counterpart, or a file is no image. The message names them.
+            image has no counterpart, or a file is no image.
     """
     gt_files, lq_files = _files_by_name(gt_folder), _files_by_name(lq_folder)
     lq_names = {name: filename_tmpl.format(name) for name in gt_files}
@@ -80,8 +72,7 @@ def pairs_from_meta_info(
     The LR image has the HR image's extension, and lies directly in `lq_folder`, as in BasicSR.
 
     Raises:
-        InputError: the list or a file on it is missing, or the list is empty. The message names
-            them.
+        InputError: the list or a file on it is missing, or the list is empty.
     """
     path = Path(meta_info_file)
     if not path.is_file():
@@ -146,25 +137,14 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-@overload
-def captions_of(
-    names: Sequence[str], captions_file: str | Path, default: str | None
-) -> list[str]: ...
-@overload
 def captions_of(
     names: Sequence[str], captions_file: str | Path | None, default: str | None
-) -> list[str] | None: ...
-def captions_of(
-    names: Sequence[str], captions_file: str | Path | None, default: str | None
-) -> list[str] | None:
-    """The caption of each image: in the captions file, else `default`; None without the two.
+) -> list[str]:
+    """The caption of each image: that in the captions file if given, else `default`.
 
     Raises:
-        InputError: the captions file cannot be used, or lacks images and there is no `default`. The
-            message names the first of these images, their number and the file.
+        InputError: the captions file cannot be used, or lacks images and there is no `default`.
     """
-    if captions_file is None and default is None:
-        return None
     captions: Mapping[str, str] = {} if captions_file is None else read_captions(captions_file)
     if default is not None:
         return [captions.get(name, default) for name in names]

@@ -13,8 +13,7 @@ from basicsr_m2trans.utils.errors import InputError, Problem
 
 @dataclass(frozen=True)
 class PatchDegradation:
-    """The section `degradation` of a training set: flaws drawn anew for each patch, by default
-    none.
+    """The section `degradation` of a training set: flaws drawn anew for each patch.
 
     The gain changes both patches. Blur, noise and JPEG compression, in this order, change the LR
     patch alone: the network is to undo them. Each strength is drawn uniformly from its range, which
@@ -31,7 +30,7 @@ class PatchDegradation:
             bits.
 
     Raises:
-        InputError: values are out of their ranges; the message names the keys.
+        InputError: values are out of their ranges.
     """
 
     probability: float = 1.0
@@ -56,16 +55,11 @@ class PatchDegradation:
     def __call__(
         self, lq: np.ndarray, gt: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Change a pair of patches.
-
-        Args:
-            lq, gt: the LR patch (h, w, c) and the HR patch, uint8 or uint16.
-            rng: all chance comes from it.
+        """Change a pair of patches (h, w, c), uint8 or uint16.
 
         Returns:
             Both patches as they were, or float32 in [0, 1]: rounded again, a dim patch would keep
-            few of its levels and teach the network to remove what rounding adds. JPEG compression
-            rounds the LR patch to 8 bits.
+            few of its levels and teach the network to remove what rounding adds.
         """
         if rng.random() >= self.probability:
             return lq, gt

@@ -2,10 +2,10 @@
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from basicsr_m2trans.utils.errors import InputError
 
-_PHOTOMETRIC_INTERPRETATION = 0x0106
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _REFUSED = {
     "CMYK": (
@@ -40,9 +40,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
-    """The pixels of a Pillow image, upright.
-
-    An orientation tag is applied and palettes are expanded, with their transparency.
+    """The pixels of a Pillow image, upright; palettes are expanded, with their transparency.
 
     Returns:
         (h, w, c) in the order RGB: c = 1 (grey), 2 (grey and alpha), 3 or 4 (with alpha); uint8, or
@@ -54,7 +52,7 @@ def to_array(image: Image.Image, source: str = "the image") -> np.ndarray:
         OSError: the image is read from a file, which is damaged.
     """
     # Of TIFF files whose 0 is white Pillow inverts those of 8 bits only.
-    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_INTERPRETATION) == 0
+    inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == 0
     image.load()  # turns TIFF, and takes its tag off
     orientation = orientation_of(image)
     if image.mode.startswith("I;16"):

@@ -16,10 +16,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     `<path>.partial`, which the next write of the same file replaces.
 
     Raises:
-        OSError: the folder does not exist, is not writable, or its disk is full; nothing is left of
-            the new data.
+        OSError: it cannot be written; nothing is left of the new data.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = partial_path(path)
     try:
         with partial.open("wb") as file:
             file.write(data)
@@ -61,14 +60,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Check that files can be written to a folder, which need not exist; leaves nothing there.
+    """Check that files can be written to a folder, which need not exist.
 
     Raises:
         InputError: they cannot; the message names the command's `option`.
     """
-    existing = next(
-        path for path in (folder.absolute(), *folder.absolute().parents) if path.exists()
-    )
+    folder = folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

@@ -21,8 +21,7 @@ def download(url: str, path: Path, timeout: float = 60.0) -> None:
     cannot send a part of a file send all of it. What has arrived stays in `path`, whatever happens.
 
     Args:
-        url: HTTP or HTTPS address.
-        path: file to fill, in a folder that exists.
+        path: in a folder that exists.
         timeout: seconds without a sign of the server before an attempt counts as broken off.
 
     Raises:
@@ -43,7 +42,6 @@ def download(url: str, path: Path, timeout: float = 60.0) -> None:
 
 
 def _transfer(url: str, path: Path, timeout: float) -> None:
-    """One attempt to fetch what follows the bytes in `path`."""
     import requests
     from tqdm import tqdm
 
@@ -71,16 +69,9 @@ def _transfer(url: str, path: Path, timeout: float) -> None:
                 f"{path.parent}: {length / 1e6:.0f} MB are to come and {free / 1e6:.0f} MB are "
                 "free; make room there or choose another folder"
             )
-        with (
-            path.open("ab" if offset else "wb") as file,
-            tqdm(
-                total=offset + length or None,
-                initial=offset,
-                unit="B",
-                unit_scale=True,
-                disable=None,
-            ) as bar,
-        ):
+        total = offset + length or None
+        bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, disable=None)
+        with bar, path.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))

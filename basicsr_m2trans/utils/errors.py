@@ -7,20 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with an option file.
+    """Something that is wrong with an option file."""
 
-    Args:
-        key: names of the sections and the key, from the top.
-        text: what is wrong, after the key's path.
-        remedy: what to do about it.
-        place: file and line, or the argument of the command line; `OptionFile.report` fills in what
-            is left out.
-    """
-
-    key: tuple[str, ...]
-    text: str
-    remedy: str
-    place: str = ""
+    key: tuple[str, ...]  # names of the sections and the key, from the top
+    text: str  # what is wrong, after the key's path
+    remedy: str  # what to do about it
+    place: str = ""  # file and line, or argument; `OptionFile.report` fills in what is left out
 
     def __str__(self) -> str:
         return f"{self.statement}; {self.remedy}"
@@ -34,12 +26,8 @@ class Problem:
 class InputError(ValueError):
     """A file, key or option given by the user cannot be used.
 
-    The message names the file, key or option and says what to do. The launchers and the
-    `m2trans` command print it without a traceback and exit with status 2.
-
-    Args:
-        message: without one, it lists the problems.
-        problems: what is wrong with single keys, for reports that give their places.
+    The message, by default a list of `problems`, names the file, key or option and says what to do.
+    The launchers and the `m2trans` command print it without a traceback and exit with status 2.
     """
 
     def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:

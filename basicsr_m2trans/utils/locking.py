@@ -28,11 +28,10 @@ def locked(path: Path, refusal: str, patience: float | None = None) -> Iterator[
 
     Args:
         path: a folder, or a file that is created if absent and stays behind.
-        refusal: message of the error where another process holds it.
         patience: seconds to wait for another holder; default `PATIENCE`.
 
     Raises:
-        InputError: another process holds it for so long, or the file cannot be made.
+        InputError: with `refusal`, another process holds it; or the file cannot be made.
     """
     try:
         # Another user's file is as good: a lock needs no leave to write.
@@ -70,6 +69,6 @@ def _take_lock(descriptor: int, refusal: str, patience: float) -> None:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            reason = error.strerror
-            print(f"no protection against a second run here: {reason}", file=sys.stderr, flush=True)
+            text = f"no protection against a second run here: {error.strerror}"
+            print(text, file=sys.stderr, flush=True)
             return

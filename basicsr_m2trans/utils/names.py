@@ -26,11 +26,10 @@ def safe_name(name: str) -> str:
     """A name that every part of BasicSR carries unharmed: ASCII letters, digits, `_` and `-` only.
 
     BasicSR cuts an LMDB key at its first dot and encodes it as ASCII, and cuts a line of a meta
-    information file at its first blank. A name that is safe already is returned as it is. In any
-    other, each unsafe character becomes `_`, and `-` with eight hexadecimal digits of the original
-    name's SHA-256 is appended, so that names that differ only in unsafe characters stay apart. The
-    result depends on `name` alone (in Unicode form NFC). Names of more than 200 characters are
-    shortened in the same way, to stay within the limits of file systems and LMDB.
+    information file at its first blank. In names that are not safe each unsafe character becomes
+    `_`, and `-` with eight hexadecimal digits of the SHA-256 of the name (in Unicode form NFC) is
+    appended, so that names that differ only in unsafe characters stay apart. Names of more than 200
+    characters are shortened in the same way, for file systems and LMDB.
     """
     plain = re.sub("[^A-Za-z0-9_-]", "_", name)
     if plain == name and len(name) <= _MAX_LENGTH:

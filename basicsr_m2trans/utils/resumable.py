@@ -30,11 +30,7 @@ def check_folder(folder: Path, record: str, refusal: str) -> None:
 
 @contextmanager
 def reading(path: Path, remedy: str) -> Iterator[None]:
-    """Take errors in a block that reads a record for damage of its file.
-
-    Raises:
-        InputError: naming the file and the remedy; or of the block itself.
-    """
+    """Take errors in a block that reads a record for damage of its file; names file and remedy."""
     try:
         yield
     except InputError:
@@ -51,12 +47,9 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
 def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], nested: bool = False
 ) -> list[str]:
-    """Sentences about the settings that are not equal, sorted.
+    """Sentences about the settings, as JSON values, that are not equal, sorted.
 
-    Args:
-        before: as JSON values.
-        now: as JSON values.
-        nested: name the members of dictionaries that differ, rather than the whole.
+    `nested` names the members of dictionaries that differ, rather than the whole.
     """
     found = []
     for key in sorted(before.keys() | now.keys()):

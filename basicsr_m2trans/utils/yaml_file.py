@@ -18,12 +18,7 @@ EXAMPLES = {"option file": "options/", "plan": "plans/", "file": "options/ or pl
 
 @dataclass(frozen=True)
 class Changes:
-    """Values to be merged into an option file.
-
-    Args:
-        values: sections and keys as in an option file.
-        places: where each of them is given.
-    """
+    """Sections and keys to be merged into an option file, and the place where each is given."""
 
     values: dict[str, Any]
     places: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False)
@@ -31,21 +26,15 @@ class Changes:
 
 @dataclass
 class OptionFile:
-    """The options that a file and arguments of the command line give together.
-
-    Args:
-        path: the file.
-        opt: what is in it, with the values of the arguments in place.
-        places: where each key is given: file and line, or the argument.
-        problems: what is wrong with the file's form and the arguments.
-        kind: what messages call the file; one of `EXAMPLES`.
-    """
+    """The options that a file and arguments of the command line give together."""
 
     path: Path
-    opt: dict[str, Any]
+    opt: dict[str, Any]  # what is in the file, with the values of the arguments in place
+    # Where each key is given: file and line, or the argument.
     places: dict[tuple[str, ...], str] = field(default_factory=dict)
+    # What is wrong with the file's form and the arguments.
     problems: list[Problem] = field(default_factory=list)
-    kind: str = "option file"
+    kind: str = "option file"  # what messages call the file; one of `EXAMPLES`
 
     @classmethod
     def read(
@@ -82,7 +71,7 @@ class OptionFile:
         return file
 
     def report(self, problems: Sequence[Problem]) -> str:
-        """One text with every problem, its place and its remedy, ordered as by `placed`."""
+        """One text with every problem, its place and its remedy."""
         return reported(f"{self.kind} {self.path} has", self.placed(problems))
 
     def placed(self, problems: Sequence[Problem]) -> list[Problem]:
@@ -132,30 +121,21 @@ class OptionFile:
         except (yaml.YAMLError, KeyError, AttributeError) as error:  # as where a file is read
             raise ValueError(value) from error
 
-    def merge(self, changes: Changes) -> None:
-        """Put changes over the file's values.
+    def merge(self, changes: Changes, key: tuple[str, ...] = ()) -> None:
+        """Put changes, or those below a section, over the file's values.
 
         A section goes into the one of its name key by key; only if it names another `type`, to
         which the old keys mean nothing, it replaces that one as a whole. All other values replace
         what was there, `~` too.
         """
-        self._merge(changes, changes.values, self.opt, ())
-
-    def _merge(
-        self,
-        changes: Changes,
-        values: dict[str, Any],
-        section: dict[str, Any],
-        key: tuple[str, ...],
-    ) -> None:
-        for name, value in values.items():
+        for name, value in _value(changes.values, key).items():
             path, place = (*key, name), _nearest(changes.places, (*key, name))
-            old: Any = section.get(name)
+            old = self.value(*path)
             sections = isinstance(value, dict) and isinstance(old, dict)
             if sections and value.get("type") in (None, old.get("type")):
                 # What a class or another key refuses in a section is reported at its place.
                 self.places[path] = place
-                self._merge(changes, value, old, path)
+                self.merge(changes, path)
             else:
                 self.put(path, copy.deepcopy(value), place)
                 below = changes.places.items()
@@ -163,10 +143,7 @@ class OptionFile:
 
     def value(self, *key: str) -> Any:
         """The value of a key; None where there is none."""
-        found: Any = self.opt
-        for name in key:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
+        return _value(self.opt, key)
 
     def part(self, *key: str) -> Changes:
         """A section of the file, empty where there is none, as changes to another file."""
@@ -196,7 +173,6 @@ class OptionFile:
             self._note_places(value, path, (*above, node))
 
     def _force(self, entry: str) -> None:
-        """Set the value of one entry of `--force_yml`."""
         if entry.count("=") != 1:
             text, remedy = "is no option", "write it as key:key=value, with one equals sign"
         else:
@@ -211,6 +187,12 @@ class OptionFile:
                 text = f"the value {value!r} cannot be read"
                 remedy = "put all of KEY=VALUE in quotes"
         self.problems.append(Problem((), text, remedy, f"--force_yml {entry}"))
+
+
+def _value(section: Any, key: tuple[str, ...]) -> Any:
+    for name in key:
+        section = section.get(name) if isinstance(section, dict) else None
+    return section
 
 
 def _nearest(places: Mapping[tuple[str, ...], str], key: tuple[str, ...]) -> str:

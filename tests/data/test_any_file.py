@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from basicsr_m2trans.apps.preparation.annotations import read_boxes
 from basicsr_m2trans.apps.preparation.manifest import Manifest
-from basicsr_m2trans.apps.preparation.prepare_image import Job, make_images
+from basicsr_m2trans.apps.preparation.prepare_image import Job, Preparation, make_images
 from basicsr_m2trans.data.captions import read_captions
 from basicsr_m2trans.data.images import read_image, read_size
 from basicsr_m2trans.data.lmdb_store import read_meta_info
@@ -168,7 +168,7 @@ def test_dicom_files_that_are_damaged_anywhere(ultrasound, where, inserted, kept
     ]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "DOE.dcm").write_bytes(data)
-        job = Job(Path(folder), Path(folder, "out"), (2,), None, None, min_side=12)
+        job = Job(Path(folder), Path(folder, "out"), (2,), Preparation())
         for made in (job.hr_file("a"), job.lr_file("a", 2)):
             made.parent.mkdir(parents=True)
         record = make_images(job, "DOE.dcm", "a")

@@ -121,7 +121,6 @@ def test_captions_of_images(tmp_path):
     assert captions_of(["b", "a"], path, None) == ["two", "one"]
     assert captions_of(["b", "c"], path, "other") == ["two", "other"]
     assert captions_of(["b", "c"], None, "other") == ["other", "other"]
-    assert captions_of(["b", "c"], None, None) is None
 
 
 def test_missing_captions_are_counted_and_named(tmp_path):

@@ -13,7 +13,7 @@ from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
 from basicsr_m2trans.apps.files.dicom_output import DicomFile
 from basicsr_m2trans.apps.files.image_files import ImageContent, ImageFile, write_image
 from basicsr_m2trans.apps.files.jobs import Job
-from basicsr_m2trans.apps.files.media import Frame, MediaFile, Report, UpscaledFrame
+from basicsr_m2trans.apps.files.media import Frame, MediaFile, Report
 from basicsr_m2trans.apps.files.pipeline import pipeline
 from basicsr_m2trans.apps.files.video import VIDEO_EXTENSIONS, GifFile, VideoFile
 from basicsr_m2trans.data.images import is_image_file
@@ -27,26 +27,16 @@ GPU_BATCH = 8
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file.
-
-    Attributes:
-        source, target: the paths.
-        status: 'done', 'skipped' because the target exists, or 'failed'.
-        message: why it was skipped or has failed, or what the user should know.
-        size, upscaled_size: (width, height) in pixels of a file that is done.
-        frames: their number.
-        seconds: from the beginning of reading to the end of writing, other files' share of the time
-            included.
-    """
+    """What became of one file."""
 
     source: str
     target: str
-    status: str
-    message: str = ""
-    size: tuple[int, int] | None = None
+    status: str  # 'done', 'skipped' because the target exists, or 'failed'
+    message: str = ""  # why it was skipped or has failed, or what the user should know
+    size: tuple[int, int] | None = None  # (width, height) in pixels of a file that is done
     upscaled_size: tuple[int, int] | None = None
     frames: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # from the beginning of reading to the end of writing, waiting included
 
 
 def run_jobs(
@@ -65,7 +55,6 @@ def run_jobs(
     are ignored meanwhile; what the user should know is in the results.
 
     Args:
-        upscaler: the network.
         jobs: as `plan_jobs` returns them; iterated by another thread.
         force: replace results that exist.
         compare: save a picture of bicubic interpolation and network side by side beside each
@@ -115,26 +104,23 @@ class _Task:
         names = str(self.job.source), str(self.job.target)
         if self.skipped:
             return Result(*names, "skipped", self.skipped)
-        if isinstance(self.error, (InputError, OSError)):
-            message = str(self.error)
-            return Result(
-                *names, "failed", message if names[0] in message else f"{names[0]}: {message}"
-            )
         if self.error is not None:  # whatever a decoder or PyTorch raises concerns this file alone
-            text = f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+            text = str(self.error)
+            if not isinstance(self.error, (InputError, OSError)):
+                text = f"{type(self.error).__name__}: {' '.join(text.split())}"
+            elif names[0] in text:
+                return Result(*names, "failed", text)
             return Result(*names, "failed", f"{names[0]}: {text}")
         assert self.file is not None  # a file that was not opened is skipped or has failed
         assert self.sizes is not None  # every file has a frame
         notes = (*self.file.notes, *self.notes)
         message = f"{names[0]}: {'; '.join(notes)}" if notes else ""
-        return Result(
-            *names, "done", message, *self.sizes, self.frames, time.perf_counter() - self.start
-        )
+        seconds = time.perf_counter() - self.start
+        return Result(*names, "done", message, *self.sizes, self.frames, seconds)
 
 
 # A frame of a file on its way; None marks the file's end.
-_Read = tuple[_Task, Frame | None]
-_Computed = tuple[_Task, UpscaledFrame | None]
+_Item = tuple[_Task, Frame | None]
 
 
 @dataclass(frozen=True)
@@ -148,7 +134,7 @@ class _Run:
     batch: int
     report: Callable[[Job], Report]
 
-    def read(self, jobs: Iterable[Job]) -> Iterator[_Read]:
+    def read(self, jobs: Iterable[Job]) -> Iterator[_Item]:
         """Frames of all files, each file's followed by its end."""
         for job in jobs:
             task = _Task(job, self.report(job))
@@ -168,23 +154,20 @@ class _Run:
             yield task, None
 
     def _open(self, job: Job) -> MediaFile:
+        paths = job.source, job.target
+        suffix = job.source.suffix.lower()
         if is_image_file(job.source):
-            return ImageFile(job.source, job.target)
-        if job.source.suffix.lower() in VIDEO_EXTENSIONS:
-            return (GifFile if job.source.suffix.lower() == ".gif" else VideoFile)(
-                job.source, job.target
-            )
-        return DicomFile(
-            job.source, job.target, self.upscaler.scale, self.upscaler.name, self.deidentifier
-        )
+            return ImageFile(*paths)
+        if suffix in VIDEO_EXTENSIONS:
+            return GifFile(*paths) if suffix == ".gif" else VideoFile(*paths)
+        return DicomFile(*paths, self.upscaler.scale, self.upscaler.name, self.deidentifier)
 
-    def compute(self, items: Iterator[_Read]) -> Iterator[_Computed]:
+    def compute(self, items: Iterator[_Item]) -> Iterator[_Item]:
         """Upscale frames of one size together."""
         for group in _groups(items, self.batch):
             group = [(task, frame) for task, frame in group if frame is None or not task.error]
-            upscaled = iter(
-                self._upscale([(task, frame) for task, frame in group if frame is not None])
-            )
+            frames = [(task, frame) for task, frame in group if frame is not None]
+            upscaled = iter(self._upscale(frames))
             for task, frame in group:
                 if frame is None:
                     yield task, None
@@ -209,23 +192,21 @@ class _Run:
                 return [None]
         return [result for frame in frames for result in self._upscale([frame])]
 
-    def _finished(self, task: _Task, frame: Frame, after: np.ndarray) -> UpscaledFrame:
+    def _finished(self, task: _Task, frame: Frame, after: np.ndarray) -> Frame:
         if task.frames == 0:
             task.sizes = frame.pixels.shape[1::-1], after.shape[1::-1]
             if self.compare:
                 try:
-                    task.comparison = np.concatenate(
-                        [self.upscaler.bicubic(frame.pixels), after], axis=1
-                    )
+                    before = self.upscaler.bicubic(frame.pixels)
+                    task.comparison = np.concatenate([before, after], axis=1)
                 except Exception as error:
                     task.fail(error)
         task.frames += 1
         assert task.file is not None  # the frame was read from it
         task.report(task.frames, task.file.total)
-        return UpscaledFrame(frame.pixels, after, frame.context)
+        return Frame(after, frame.context)
 
-    def write(self, items: Iterator[_Computed]) -> Iterator[Result]:
-        """Write file after file."""
+    def write(self, items: Iterator[_Item]) -> Iterator[Result]:
         for task, first in items:
             frames = _until_the_end(task, first, items)
             if task.file is not None:
@@ -244,9 +225,9 @@ class _Run:
             yield task.result()
 
 
-def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
+def _groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
     """Up to `size` frames of one shape and type, and ends of files; an end alone does not wait."""
-    group: list[_Read] = []
+    group: list[_Item] = []
     count, kind = 0, None
     for task, frame in items:
         if frame is not None:
@@ -263,9 +244,7 @@ def _groups(items: Iterator[_Read], size: int) -> Iterator[list[_Read]]:
         yield group
 
 
-def _until_the_end(
-    task: _Task, frame: UpscaledFrame | None, items: Iterator[_Computed]
-) -> Iterator[UpscaledFrame]:
+def _until_the_end(task: _Task, frame: Frame | None, items: Iterator[_Item]) -> Iterator[Frame]:
     """`frame` and the others of one file; the error of an earlier stage is raised after them."""
     while frame is not None:
         yield frame

@@ -76,7 +76,6 @@ class Devices:
         self.close()
 
     def close(self) -> None:
-        """End the processes."""
         self._interrupt()
         for worker in self._workers:
             worker.connection.close()

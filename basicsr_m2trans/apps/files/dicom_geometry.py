@@ -26,13 +26,10 @@ def scale_geometry(dataset: "Dataset", scale: int, source: str) -> None:
     pixel before it is named, and the physical value of a region's reference pixel is moved with it,
     so that every point keeps its physical values.
 
-    Args:
-        dataset: before upscaling; changed in place.
-        scale: 1 or more.
-        source: how error messages name the file.
+    `dataset` is changed in place.
 
     Raises:
-        InputError: the geometry is that of a volume.
+        InputError: the geometry is that of a volume; the message names it `source`.
     """
     if "SharedFunctionalGroupsSequence" in dataset:
         raise InputError(

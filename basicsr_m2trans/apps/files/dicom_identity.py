@@ -100,9 +100,6 @@ class Deidentifier:
 
 def _remove_text(dataset: "Dataset", element: "DataElement") -> None:
     """Remove from `dataset` what somebody may have typed into the description of the pixels."""
-    if (
-        element.tag.group == _IMAGE_GROUP
-        and element.VR in _FREE_TEXT
-        and element.keyword not in _TERMS
-    ):
+    free_text = element.VR in _FREE_TEXT and element.keyword not in _TERMS
+    if free_text and element.tag.group == _IMAGE_GROUP:
         del dataset[element.tag]

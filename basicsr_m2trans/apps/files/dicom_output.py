@@ -12,7 +12,7 @@ import numpy as np
 
 from basicsr_m2trans.apps.files.dicom_geometry import scale_geometry
 from basicsr_m2trans.apps.files.dicom_identity import Deidentifier
-from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
+from basicsr_m2trans.apps.files.media import Frame, MediaFile
 from basicsr_m2trans.data.dicom import frame_count, read_frames, read_header
 from basicsr_m2trans.inference.upscaler import DISCLAIMER
 from basicsr_m2trans.utils.atomic import replacing
@@ -44,7 +44,6 @@ class DicomFile(MediaFile):
     about pixels is kept.
 
     Args:
-        source, target: the paths.
         scale: how many times the frames are upscaled.
         model: what the new file says that it was made by.
         deidentifier: if given, only what describes the pixels is kept.
@@ -62,12 +61,7 @@ class DicomFile(MediaFile):
         self.scale, self.model, self.deidentifier = scale, model, deidentifier
 
     def read(self) -> Iterator[Frame]:
-        """The frames.
-
-        Raises:
-            InputError: pydicom is missing; or the file is damaged, no ultrasound image, of a kind
-                of pixels that is not supported, or its result would not fit into a file.
-        """
+        """The frames; refused are results that would not fit into a file, too."""
         name = str(self.source)
         self._header = read_header(self.source, name)
         self.total = frame_count(self._header)
@@ -86,7 +80,7 @@ class DicomFile(MediaFile):
         for _, image in read_frames(self.source, self._header, name):
             yield Frame(np.ascontiguousarray(image[..., ::-1]))
 
-    def write(self, frames: Iterator[UpscaledFrame]) -> None:
+    def write(self, frames: Iterator[Frame]) -> None:
         """Write the new file; pixels go to the disk frame by frame, and from there into it."""
         first = next(frames)
         import pydicom
@@ -95,27 +89,22 @@ class DicomFile(MediaFile):
             replacing(self.target) as partial,
             tempfile.TemporaryFile(dir=partial.parent) as pixels,
         ):
-            bits = self._stored_bits(first.after)
+            kind = self._header.PhotometricInterpretation
+            palette = kind == "PALETTE COLOR"
+            bits = 8 * first.pixels.itemsize if palette else self._header.BitsStored
             for frame in itertools.chain([first], frames):
-                pixels.write(
-                    _stored(frame.after, bits, self._header.PhotometricInterpretation).tobytes()
-                )
+                pixels.write(_stored(frame.pixels, bits, kind).tobytes())
             if pixels.tell() % 2:
                 pixels.write(b"\0")
             pixels.seek(0)
             with _damage_named(str(self.source)):
                 dataset = self._dataset
-                _describe_pixels(dataset, first.after, bits)
+                _describe_pixels(dataset, first.pixels, bits)
                 if self.deidentifier is not None:
                     dataset = self.deidentifier.apply(dataset)
                 dataset.PixelData = pixels
                 dataset["PixelData"].VR = "OB" if dataset.BitsAllocated == 8 else "OW"
                 pydicom.dcmwrite(partial, dataset, enforce_file_format=True)
-
-    def _stored_bits(self, image: np.ndarray) -> int:
-        """Bits Stored of the result."""
-        palette = self._header.PhotometricInterpretation == "PALETTE COLOR"
-        return 8 * image.itemsize if palette else self._header.BitsStored
 
 
 def _stored(image: np.ndarray, bits: int, kind: str) -> np.ndarray:
@@ -169,9 +158,8 @@ def _describe(dataset: "Dataset", scale: int, model: str) -> tuple[str, ...]:
     origin = Dataset()
     origin.ReferencedSOPClassUID = dataset.SOPClassUID
     origin.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-    origin.PurposeOfReferenceCodeSequence = [
-        _code(codes.DCM.SourceImageForImageProcessingOperation)
-    ]
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    origin.PurposeOfReferenceCodeSequence = [_code(purpose)]
     dataset.SourceImageSequence = [origin]
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -193,15 +181,10 @@ def _code(code: "Code") -> "Dataset":
 
 def _describe_pixels(dataset: "Dataset", image: np.ndarray, bits: int) -> None:
     """The Image Pixel module of the upscaled frames."""
-    samples = image.shape[2]
-    keywords = [element.keyword for element in dataset.group_dataset(0x0028)]
-    for keyword in keywords:
-        if "PaletteColorLookupTable" in keyword:
-            del dataset[keyword]
-    for keyword in _OUTDATED:
+    for keyword in (*dataset.dir("PaletteColorLookupTable"), *_OUTDATED):
         if keyword in dataset:
             del dataset[keyword]
-    dataset.SamplesPerPixel = samples
-    if samples == 3:
+    dataset.SamplesPerPixel = image.shape[2]
+    if dataset.SamplesPerPixel == 3:
         dataset.PhotometricInterpretation, dataset.PlanarConfiguration = "RGB", 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * image.itemsize, bits, bits - 1

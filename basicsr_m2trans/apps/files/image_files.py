@@ -7,8 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
+from basicsr_m2trans.apps.files.media import Frame, MediaFile
 from basicsr_m2trans.data.image_file import ImageContent, read_image_file
+from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.data.pillow_images import from_array
 from basicsr_m2trans.utils.atomic import replacing
 from basicsr_m2trans.utils.errors import InputError
@@ -46,12 +47,12 @@ class ImageFile(MediaFile):
         self.total = 1
         yield Frame(np.ascontiguousarray(content.pixels), content.profile)
 
-    def write(self, frames: Iterator[UpscaledFrame]) -> None:
+    def write(self, frames: Iterator[Frame]) -> None:
         """Write the image in the format of `target`."""
         # This waits for the end of the frames: after Ctrl-C an image is either reported as done or
         # not there.
         (frame,) = frames
-        content = ImageContent(frame.after, frame.context)
+        content = ImageContent(frame.pixels, frame.context)
         with replacing(self.target) as partial:
             write_image(content, partial, self.target.suffix.lower())
 
@@ -70,12 +71,7 @@ def _check_format(pixels: np.ndarray, source: Path, target: Path) -> None:
 
 
 def write_image(content: ImageContent, path: Path, suffix: str) -> None:
-    """Write an image file.
-
-    Args:
-        content: what to write.
-        path: the file, of any name.
-        suffix: the format's extension, one of `IMAGE_EXTENSIONS`; it can hold `content`.
+    """Write a file of any name in the format of `suffix`, which can hold `content`.
 
     Raises:
         InputError: the image is too large for the format.
@@ -91,20 +87,12 @@ def write_image(content: ImageContent, path: Path, suffix: str) -> None:
             from tifffile import imwrite
 
             alpha = ["unassalpha"] if pixels.shape[2] == 4 else []
-            imwrite(
-                path,
-                pixels,
-                photometric="rgb",
-                extrasamples=alpha,
-                iccprofile=profile,
-                compression="zlib",
-            )
+            settings = {"photometric": "rgb", "extrasamples": alpha, "compression": "zlib"}
+            imwrite(path, pixels, iccprofile=profile, **settings)
     except (ValueError, OverflowError, cv2.error) as error:
-        height, width = pixels.shape[:2]
+        size = size_text(pixels.shape[:2])
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{width} x {height} pixels cannot be written as {suffix} ({reason})"
-        ) from error
+        raise InputError(f"{size} pixels cannot be written as {suffix} ({reason})") from error
 
 
 def _encode_png(pixels: np.ndarray, profile: bytes | None) -> bytes:

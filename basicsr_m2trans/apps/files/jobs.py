@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from basicsr_m2trans.apps.files.video import VIDEO_EXTENSIONS
-from basicsr_m2trans.data.dicom import anonymous_name, is_dicom_file
+from basicsr_m2trans.data.dicom import DICOM_EXTENSIONS, anonymous_name, is_dicom_file
 from basicsr_m2trans.data.images import is_image_file
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import IMAGE_EXTENSIONS
 
-_DICOM_EXTENSIONS = (".dcm", ".dicom")
+_SUPPORTED = ", ".join((*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, "DICOM"))
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
         deidentify: give DICOM results names that say nothing of the path.
 
     Returns:
-        The jobs, sorted by source within each input. Hidden files, and what lies in `out`, are
-        passed over.
+        The jobs, sorted by source within each input, without hidden files and what lies in `out`.
 
     Raises:
         InputError: an input does not exist or holds nothing that can be upscaled, or two results
@@ -53,17 +52,18 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
         and not Path(inputs[0]).is_dir()
         and not out.is_dir()
     )
-    if single and out.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, *_DICOM_EXTENSIONS):
+    if single and out.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS, *DICOM_EXTENSIONS):
         if _kind(out) != _kind(sources[0][0]):
             raise InputError(
                 f"-o {out}: {sources[0][0]} cannot be written as {out.suffix}; keep its extension"
             )
         jobs = [Job(sources[0][0], out)]
     else:
-        jobs = [
-            Job(source, out / _result_name(source, relative, deidentify))
-            for source, relative in sources
-        ]
+        jobs = []
+        for source, relative in sources:
+            if deidentify and is_dicom_file(source):
+                relative = Path(f"{anonymous_name(source)}.dcm")
+            jobs.append(Job(source, out / relative))
     owners: dict[Path, Path] = {}
     for job in jobs:
         target = job.target.resolve()
@@ -81,11 +81,11 @@ def plan_jobs(inputs: Iterable[str], out: Path, deidentify: bool = False) -> lis
 
 
 def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that one input means, with the path that each keeps below the output folder."""
+    """The files that one input means, and the path of each below the output folder."""
     path = Path(text)
     if path.is_file():
         if not _is_supported(path):
-            raise InputError(f"{path}: is no file that can be upscaled ({_supported()})")
+            raise InputError(f"{path}: is no file that can be upscaled ({_SUPPORTED})")
         yield path, Path(path.name)
         return
     if path.is_dir():
@@ -103,7 +103,7 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
         no_match = "there is no such file or folder, or the pattern finds"
         raise InputError(
             f"{text}: {'this folder holds' if folder else no_match} nothing outside of {out} that "
-            f"can be upscaled ({_supported()})"
+            f"can be upscaled ({_SUPPORTED})"
         )
     for file in files:
         yield file, file.relative_to(folder) if folder else Path(file.name)
@@ -123,13 +123,3 @@ def _kind(path: Path) -> str:
     if suffix in IMAGE_EXTENSIONS:
         return "image"
     return suffix if suffix in VIDEO_EXTENSIONS else "DICOM"
-
-
-def _supported() -> str:
-    return f"{', '.join((*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS))}, DICOM"
-
-
-def _result_name(source: Path, relative: Path, deidentify: bool) -> Path:
-    return (
-        Path(f"{anonymous_name(source)}.dcm") if deidentify and is_dicom_file(source) else relative
-    )

@@ -12,30 +12,16 @@ Report = Callable[[int, int | None], None]
 
 
 class Frame(NamedTuple):
-    """One frame that was read.
+    """One frame, as it was read or upscaled."""
 
-    Attributes:
-        pixels: (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16.
-        context: what the file needs beside the pixels to write the frame.
-    """
-
-    pixels: np.ndarray
-    context: Any = None
-
-
-class UpscaledFrame(NamedTuple):
-    """A frame before and after, arrays as in `Frame`, and its `context`."""
-
-    before: np.ndarray
-    after: np.ndarray
-    context: Any = None
+    pixels: np.ndarray  # (h, w, c) in the order RGB, c = 1 to 4; uint8 or uint16
+    context: Any = None  # what the file needs beside the pixels to write the frame
 
 
 class MediaFile(ABC):
     """A file to upscale: read in one thread while another writes its first frames.
 
     Attributes:
-        source, target: the paths.
         total: number of frames, if the file names it; known with the first frame.
         notes: what the user should know of this file; complete when all frames are read.
     """
@@ -54,7 +40,7 @@ class MediaFile(ABC):
         """
 
     @abstractmethod
-    def write(self, frames: Iterator[UpscaledFrame]) -> None:
+    def write(self, frames: Iterator[Frame]) -> None:
         """Write all frames to `target`, which appears with the last; errors leave nothing.
 
         Raises:

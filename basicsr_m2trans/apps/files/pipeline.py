@@ -20,21 +20,14 @@ def pipeline(
 ) -> Iterator[Item]:
     """`write(compute(iter(read)))`, with the three stages at work at the same time.
 
+    `read` and `write` run in threads of their own, `compute` in the caller's, where Ctrl-C and CUDA
+    graphs work. A result may wait here for the next item that `compute` yields.
+
+    The exception of any stage, Ctrl-C among them, is raised at once, after the results that were
+    finished; items that wait are dropped. No thread is left then, or when the iterator is closed.
+
     Args:
-        read: iterated by a thread of its own.
-        compute: runs in the caller's thread, where Ctrl-C and CUDA graphs work.
-        write: runs in a thread of its own.
         limit: most items that wait between two stages; each stage holds what it has taken on top.
-
-    Yields:
-        What `write` yields, in its order. A result may wait here for the next item that `compute`
-        yields.
-
-    Raises:
-        The exception of any stage, Ctrl-C among them, at once: items that wait are dropped, but the
-            results that were
-        finished come first. No thread is left when it is raised, or when the iterator is closed
-            early.
     """
     switch = _Switch()
     sources, computed = _Channel[Source](switch, limit), _Channel[Computed](switch, limit)
@@ -55,13 +48,15 @@ def pipeline(
         raise
     except BaseException as error:
         switch.stop(error)
-        _join(threads)
+        for thread in threads:
+            thread.join()
         yield from results.take_all()
         assert switch.reason is not None  # set by `stop`
         raise switch.reason from None
     finally:
         switch.stop(Stopped())
-        _join(threads)
+        for thread in threads:
+            thread.join()
 
 
 class Stopped(BaseException):
@@ -145,8 +140,3 @@ def _pump(switch: _Switch, items: Iterable[Item], channel: _Channel[Item]) -> No
         channel.finish()
     except BaseException as error:  # it is raised again in the caller's thread
         switch.stop(error)
-
-
-def _join(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image, ImageSequence
 
-from basicsr_m2trans.apps.files.media import Frame, MediaFile, UpscaledFrame
+from basicsr_m2trans.apps.files.media import Frame, MediaFile
 from basicsr_m2trans.data.pillow_images import to_array
 from basicsr_m2trans.utils.atomic import replacing
 from basicsr_m2trans.utils.errors import InputError
@@ -39,11 +39,7 @@ class VideoFile(MediaFile):
     _reader: "InputContainer | None" = None
 
     def read(self) -> Iterator[Frame]:
-        """The frames, upright.
-
-        Raises:
-            InputError: the file is damaged or has no picture, or PyAV is missing.
-        """
+        """The frames, upright; PyAV must be installed."""
         try:
             import av
         except ModuleNotFoundError as error:
@@ -66,7 +62,9 @@ class VideoFile(MediaFile):
             if packet.stream.index == video.index:
                 for frame in video.decode(packet):
                     sound, self._sound = self._sound, []
-                    yield Frame(_pixels(frame), (_time(frame, video, count), sound))
+                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    context = _time(frame, video, count), sound
+                    yield Frame(np.ascontiguousarray(pixels), context)
                     count += 1
             # The last packet of a stream is empty and only tells the decoder to finish.
             elif packet.dts is not None:
@@ -78,7 +76,7 @@ class VideoFile(MediaFile):
                 f"names {video.frames} frames, but {count} could be read; it may be cut off",
             )
 
-    def write(self, frames: Iterator[UpscaledFrame]) -> None:
+    def write(self, frames: Iterator[Frame]) -> None:
         """Encode the frames at their times and copy the sound."""
         first = next(frames)
         import av
@@ -95,15 +93,16 @@ class VideoFile(MediaFile):
                 stream.index: writer.add_stream_from_template(stream)
                 for stream in self._reader.streams.audio
             }
-            output = _add_video(writer, video, self.target.suffix.lower(), first.after)
-            for _, after, (time, sound) in itertools.chain([first], frames):
+            output = _add_video(writer, video, self.target.suffix.lower(), first.pixels)
+            for pixels, (time, sound) in itertools.chain([first], frames):
                 writer.mux(_redirected(sound, copies))
-                writer.mux(output.encode(_frame(after, time, video)))
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts, frame.time_base = time, video.time_base
+                writer.mux(output.encode(frame))
             writer.mux(_redirected(self._sound, copies))
             writer.mux(output.encode(None))
 
     def close(self) -> None:
-        """Close the container."""
         if self._reader is not None:
             self._reader.close()
 
@@ -123,11 +122,6 @@ def _redirected(packets: "list[Packet]", copies: "dict[int, AudioStream]") -> "l
     for packet in packets:
         packet.stream = copies[packet.stream.index]
     return packets
-
-
-def _pixels(frame: "VideoFrame") -> np.ndarray:
-    """(h, w, 3), upright."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
 
 
 def _add_video(
@@ -165,14 +159,6 @@ def _time(frame: "VideoFrame", video: "VideoStream", number: int) -> int:
     return round(number / video.average_rate / video.time_base)
 
 
-def _frame(pixels: np.ndarray, time: int, video: "VideoStream") -> "VideoFrame":
-    from av import VideoFrame
-
-    frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-    frame.pts, frame.time_base = time, video.time_base
-    return frame
-
-
 class GifFile(MediaFile):
     """A GIF file; times, repetitions and transparency stay."""
 
@@ -180,9 +166,8 @@ class GifFile(MediaFile):
         """The frames, upright, palettes expanded."""
         try:
             with Image.open(self.source) as image:
-                self._durations = [
-                    frame.info.get("duration", 0) for frame in ImageSequence.Iterator(image)
-                ]
+                frames = ImageSequence.Iterator(image)
+                self._durations = [frame.info.get("duration", 0) for frame in frames]
                 self._loop = {"loop": image.info["loop"]} if "loop" in image.info else {}
                 self.total = len(self._durations)
                 for frame in ImageSequence.Iterator(image):
@@ -190,13 +175,12 @@ class GifFile(MediaFile):
         except InputError:
             raise
         except Exception as error:  # Pillow raises errors of many types on damaged files
-            raise InputError(
-                f"{self.source}: cannot be read as GIF ({' '.join(str(error).split())})"
-            ) from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.source}: cannot be read as GIF ({reason})") from error
 
-    def write(self, frames: Iterator[UpscaledFrame]) -> None:
+    def write(self, frames: Iterator[Frame]) -> None:
         """Write all frames with 256 colours each."""
-        made = (_as_gif_frame(frame.after) for frame in frames)
+        made = (_as_gif_frame(frame.pixels) for frame in frames)
         start = next(made)
         settings = {"duration": self._durations, "disposal": 2, **self._loop}
         with replacing(self.target) as partial:

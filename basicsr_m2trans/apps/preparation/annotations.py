@@ -25,13 +25,12 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: Path, size: tuple[int, int]) -> list[Box]:
-    """Read the boxes of one annotation file.
+    """Read the boxes of a Pascal VOC file (`.xml`) or a YOLO file (`.txt`).
 
-    LabelImg's numbers are edges between pixels, in both formats; the same box gives the same
-    pixels.
+    LabelImg's numbers are edges between pixels, in both formats.
 
     Args:
-        path: a Pascal VOC file (`.xml`) or a YOLO file (`.txt`).
+        path: the file.
         size: height and width of the image in pixels.
 
     Returns:
@@ -52,7 +51,6 @@ def read_boxes(path: Path, size: tuple[int, int]) -> list[Box]:
 
 def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
     # The standard library's parser would expand entities to any size and read files that they name.
-    from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, parse
 
     try:
@@ -62,14 +60,7 @@ def _read_voc(path: Path, size: tuple[int, int]) -> list[Box]:
             Box(*(round(float(box.findtext(edge))) for edge in ("xmin", "ymin", "xmax", "ymax")))
             for box in root.iterfind("object/bndbox")
         ]
-    except (
-        ParseError,
-        DefusedXmlException,
-        ValueError,
-        TypeError,
-        OverflowError,
-        LookupError,
-    ) as error:
+    except (ParseError, ValueError, TypeError, OverflowError, LookupError) as error:
         raise InputError(
             f"{path}: is no Pascal VOC annotation ({error or type(error).__name__})"
         ) from error

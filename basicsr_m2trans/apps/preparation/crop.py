@@ -37,19 +37,12 @@ _HASH_SIDE = 16
 
 
 class Crop(NamedTuple):
-    """A box, or a file that gave none.
+    """A box, or a file that gave none."""
 
-    Attributes:
-        image: the crop's file name in the output folder; empty if it was left out.
-        source: the image, or else the annotation, relative to its folder.
-        box: where it lies in the image; None if there is none.
-        reason: why it was left out; empty if it was not.
-    """
-
-    image: str
-    source: str
-    box: Box | None
-    reason: str
+    image: str  # the crop's file name in the output folder; empty if it was left out
+    source: str  # the image, or else the annotation, relative to its folder
+    box: Box | None  # where it lies in the image
+    reason: str  # why it was left out; empty if it was not
 
 
 def crop_images(
@@ -76,11 +69,10 @@ def crop_images(
             the same names as the images but for the extension; may be `images` itself.
         min_width, min_height: smaller crops are left out, in pixels.
         max_distance: crops whose hash differs in so many of its 256 bits or fewer from that of an
-            earlier one are left out; 0 leaves out those of equal hash only.
+            earlier one are left out.
 
     Returns:
-        The lines of the manifest: for the images in the order of their names, then for annotations
-        without image.
+        The lines of the manifest, those of annotations without image last.
 
     Raises:
         InputError: a folder or imagehash is missing, the output folder is in use, a number is
@@ -138,7 +130,6 @@ def _crops(
     min_size: tuple[int, int],
     max_distance: int,
 ) -> Iterator[Crop]:
-    """Write the crops of all images; yields what became of each box."""
     stems = Counter(_stem(file, images) for file in files)
     names: list[str] = []
     hashes = np.empty((0, _HASH_SIDE**2), bool)
@@ -186,11 +177,8 @@ def _stem(file: Path, folder: Path) -> str:
 
 
 def _annotation(annotations: Path, stem: str) -> Path:
-    candidates = [
-        path
-        for extension in ANNOTATION_EXTENSIONS
-        if (path := annotations / f"{stem}{extension}").is_file()
-    ]
+    paths = [annotations / f"{stem}{extension}" for extension in ANNOTATION_EXTENSIONS]
+    candidates = [path for path in paths if path.is_file()]
     if len(candidates) != 1:
         found = "two annotations" if candidates else "no annotation"
         raise InputError(f"{annotations}: holds {found} for it; {stem}.xml or {stem}.txt is needed")
@@ -206,7 +194,6 @@ def _box_problem(box: Box, size: tuple[int, int], min_size: tuple[int, int]) -> 
 
 
 def _perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """Hash of an image (h, w, 1 or 3) as 256 bits."""
     import imagehash
 
     grey = np.rint(image.mean(axis=2) * (255 / np.iinfo(image.dtype).max)).astype(np.uint8)

@@ -6,11 +6,7 @@ from basicsr_m2trans import compat
 
 
 def downsample_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
-    """Shrink an image by bicubic interpolation as MATLAB's `imresize` does (antialiased), rounded
-    to 8 bits.
-
-    This is the degradation of Sec. V-A; the interpolation is BasicSR's own
-    `basicsr.utils.matlab_functions.imresize` on values in [0, 1].
+    """The degradation of Sec. V-A: bicubic, antialiased as by MATLAB's `imresize` (BasicSR's own).
 
     Args:
         image: uint8 (h, w, c), with h and w multiples of `scale`.

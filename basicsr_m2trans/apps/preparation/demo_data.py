@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 
 DATA = Path("datasets/demo")
 # Images per split, and the first phantom seed of each, so that no image is in both.

@@ -16,19 +16,13 @@ FILE_NAME = "manifest.json"
 
 @dataclass
 class Source:
-    """What became of one source file.
-
-    Attributes:
-        size, mtime_ns: the file's bytes and time of change when it was read, as `fingerprint` gives
-            them; if they differ it is read again.
-        images: (h, w, c) in pixels of each HR image made from it, by name; empty if skipped.
-        skipped: why it was skipped, or None.
-    """
+    """What became of one source file, whose `fingerprint` was `size` and `mtime_ns`."""
 
     size: int
     mtime_ns: int
+    # (h, w, c) in pixels of each HR image made from it, by name; empty if skipped.
     images: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    skipped: str | None = None
+    skipped: str | None = None  # the reason
 
 
 class Manifest:
@@ -36,14 +30,12 @@ class Manifest:
 
     Attributes:
         scales: those of earlier runs and those wanted now, sorted.
-        sources: by path relative to the HR folder, with `/`; DICOM files, whose paths may hold
-            patient names, by their image name, which stands for their content (see
-            `dicom.anonymous_name`).
+        sources: by `SourceFile.key`.
         lmdbs: digest of the images that each finished LMDB folder holds, by folder name.
 
     Args:
         out: the output folder; created if absent.
-        parameters: everything that the output depends on, as JSON values, but for the scales.
+        parameters: all else that the output depends on, as JSON values.
         scales: scales that are wanted now.
 
     Raises:
@@ -79,7 +71,6 @@ class Manifest:
             )
 
     def save(self) -> None:
-        """Write the file."""
         content = {
             "parameters": self.parameters,
             "scales": self.scales,
@@ -95,7 +86,7 @@ class Manifest:
         )
 
     def digest(self) -> str:
-        """Changes whenever an image is added, removed or made again from a changed source."""
+        """Changes when an image is added, removed or made again from a changed source."""
         made = sorted((path, s.size, s.mtime_ns) for path, s in self.sources.items() if s.images)
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from basicsr_m2trans.apps.preparation.prepare import SCALES
-from basicsr_m2trans.apps.preparation.prepare_lmdb import check_lmdb_format, lmdb_name
+from basicsr_m2trans.apps.preparation.prepare_image import SCALES
+from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import encode_png, list_images, read_image
-from basicsr_m2trans.data.lmdb_store import LmdbReader, write_lmdb
+from basicsr_m2trans.data.lmdb_store import LmdbReader, check_lmdb_format, write_lmdb
 from basicsr_m2trans.data.pairs import Pair, captions_of, pairs_from_folders, size_problem
 from basicsr_m2trans.utils.csv_file import write_csv
 from basicsr_m2trans.utils.errors import InputError
@@ -22,23 +22,14 @@ _Sized = tuple[str, tuple[int, int]]  # an image file, and the height and width 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert_paired_folders` did.
+    """What `convert_paired_folders` did."""
 
-    Attributes:
-        images: number of pairs.
-        scale: HR size over LR size.
-        hr: name of the HR images' LMDB folder.
-        written, kept: names of the LMDB folders that were written, and that held the same images
-            already.
-        renamed: number of images whose key differs from their file name.
-    """
-
-    images: int
+    images: int  # pairs
     scale: int
-    hr: str
-    written: list[str]
-    kept: list[str]
-    renamed: int
+    hr: str  # name of the HR images' LMDB folder
+    written: list[str]  # names of the LMDB folders that were written
+    kept: list[str]  # names of those that held the same images already
+    renamed: int  # images whose key differs from their file name
 
 
 def convert_paired_folders(
@@ -63,10 +54,8 @@ def convert_paired_folders(
         scale: 2, 3 or 4; found from names and sizes by default.
         captions: captions file by HR name; by default existing captions in `out` are kept and the
             others made by `make_caption`.
-        lmdb: `png`, which stock BasicSR reads as well, or `raw`, which `PairedImageTextDataset`
-            reads many times faster.
-        crop: cut HR images right and bottom to `scale` times their LR image where less than `scale`
-            pixels hang over, as the authors' code does. If there are any, the HR folder is called
+        lmdb: one of `lmdb_store.FORMATS`.
+        crop: cut HR images as by `without_overhang`. If there are any, the HR folder is called
             after the scale (see `lmdb_name`).
 
     Raises:
@@ -117,8 +106,7 @@ def convert_paired_folders(
 def without_overhang(pair: Pair, scale: int) -> Pair:
     """The pair with its HR size cut to `scale` times its LR size if less than `scale` hangs over.
 
-    Images whose sides `scale` does not divide have such LR images; the authors' code cuts them
-    right and bottom too.
+    The authors' code cuts images whose sides `scale` does not divide right and bottom too.
     """
     fitting = (pair.lq_size[0] * scale, pair.lq_size[1] * scale)
     overhang = [hr - fit for hr, fit in zip(pair.gt_size, fitting, strict=True)]

@@ -75,14 +75,7 @@ def write_phantoms(
 ) -> list[Path]:
     """Write `phantom_0001.png`, `phantom_0002.png`, ... into a folder, which is created if needed.
 
-    Image k depends on `seed`, k and the size alone: a larger `count` keeps the first images; two
-    seeds share none.
-
-    Args:
-        folder: existing files with these names are replaced.
-        count: number of images, 1 or more.
-        seed: non-negative seed of the set.
-        height, width: size of each image in pixels, 32 or more.
+    Image k depends on `seed`, k and the size (see `make_phantom`) alone; two seeds share none.
 
     Returns:
         The paths written, in order.
@@ -164,9 +157,8 @@ class _Tissue:
         along, across = self.rotate((0, 0), tilt)
         total = np.zeros_like(self.level)
         # The phase has a standard deviation of 9 radians, which wraps to a uniform distribution.
-        for wave_x, wave_z, phase in self.rng.normal(
-            0, (1 / scale_x, 1 / scale_z, 9), (24, 3)
-        ).astype(np.float32):
+        waves = self.rng.normal(0, (1 / scale_x, 1 / scale_z, 9), (24, 3))
+        for wave_x, wave_z, phase in waves.astype(np.float32):
             total += np.cos(along * wave_x + across * wave_z + phase)
         return total / np.float32(np.sqrt(24 / 2))
 
@@ -178,9 +170,8 @@ class _Tissue:
         u, v = along / radii[0], (across - bend * along**2) / radii[1]
         angle, outline = np.arctan2(v, u), np.ones_like(u)
         for order in (2, 3, 5, 8):
-            outline += (
-                rough / order * np.cos(order * angle + np.float32(self.rng.uniform(0, 2 * np.pi)))
-            )
+            phase = np.float32(self.rng.uniform(0, 2 * np.pi))
+            outline += rough / order * np.cos(order * angle + phase)
         return (np.hypot(u, v) - outline) * min(radii)
 
     def fill(
@@ -211,12 +202,8 @@ class _Tissue:
         level, rough, flat, share, loss, wall = FINDINGS[self.rng.choice(list(FINDINGS))]
         radii = (size * share, size * share * flat)
         outline = self.ellipse(centre, radii, rough, self.rng.uniform(-0.3, 0.3))
-        self.fill(
-            outline,
-            level + 1.5 * self.noise(0.03, 0.02),
-            loss / (2 * radii[1]),
-            edge=0.025 * (wall is None),
-        )
+        uneven = level + 1.5 * self.noise(0.03, 0.02)
+        self.fill(outline, uneven, loss / (2 * radii[1]), edge=0.025 * (wall is None))
         if wall is not None:
             self.reflect(outline, wall)
             self.reflect(outline - 0.01, wall + 3)
@@ -308,19 +295,16 @@ def _scan(tissue: _Tissue) -> np.ndarray:
     gain = rng.uniform(-8, 1) * depth + rng.uniform(0, 3) * np.exp(-(((depth - focus) / 0.2) ** 2))
     # Shadows have soft sides because the aperture looks around a small obstacle.
     loss = np.cumsum(tissue.loss, axis=0) / len(tissue.loss)
-    gain = (
-        gain
-        + 1.5 * tissue.noise(0.15, 9)
-        - cv2.GaussianBlur(loss, (0, 0), sigmaX=0.008 * loss.shape[1], sigmaY=0.5)
-    )
-    gain, scatterers = 10 ** (gain / 20), 10 ** (tissue.level / 20)
+    shadows = cv2.GaussianBlur(loss, (0, 0), sigmaX=0.008 * loss.shape[1], sigmaY=0.5)
+    amplification = 10 ** ((gain + 1.5 * tissue.noise(0.15, 9) - shadows) / 20)
+    scatterers = 10 ** (tissue.level / 20)
     # Gain that grows with depth lifts the receiver's constant noise.
     noise = 10 ** ((rng.uniform(-50, -42) + 22 * depth) / 20)
     power = np.zeros_like(tissue.level)
     for _ in range(LOOKS):
         # Circular complex Gaussian scatterers give fully developed speckle.
         parts = rng.standard_normal((4, *power.shape), dtype=np.float32) * np.float32(np.sqrt(0.5))
-        echoes = gain * (scatterers * (parts[0] + 1j * parts[1]) + tissue.interface)
+        echoes = amplification * (scatterers * (parts[0] + 1j * parts[1]) + tissue.interface)
         echoes = _blur(echoes, 1, beam, 0.1) + noise * (parts[2] + 1j * parts[3])
         power += np.abs(_blur(echoes, 0, AXIAL_SIGMA, 0.0)) ** 2 / LOOKS
     brightest, dynamic_range = rng.uniform(26, 32), rng.uniform(50, 65)
@@ -331,14 +315,12 @@ def _scan(tissue: _Tissue) -> np.ndarray:
 def _blur(echoes: np.ndarray, axis: int, sigma: float | np.ndarray, pedestal: float) -> np.ndarray:
     """Gaussian blur along one axis that keeps white noise's power; `pedestal` weighs side lobes."""
     margin = min(echoes.shape[axis], 32) - 1
-    padded = np.pad(
-        echoes, [(margin, margin) if axis == along else (0, 0) for along in (0, 1)], mode="reflect"
-    )
+    margins = [(margin, margin) if axis == along else (0, 0) for along in (0, 1)]
+    padded = np.pad(echoes, margins, mode="reflect")
     frequency = np.expand_dims(np.fft.fftfreq(padded.shape[axis]), 1 - axis)
     exponent = -2 * (np.pi * sigma * frequency) ** 2
     response = np.exp(exponent) + pedestal * np.exp(36 * exponent)
-    response = (response / np.sqrt(np.mean(response**2, axis=axis, keepdims=True))).astype(
-        np.float32
-    )
-    blurred = np.fft.ifft(np.fft.fft(padded, axis=axis) * response, axis=axis)
+    response /= np.sqrt(np.mean(response**2, axis=axis, keepdims=True))
+    spectrum = np.fft.fft(padded, axis=axis) * response.astype(np.float32)
+    blurred = np.fft.ifft(spectrum, axis=axis)
     return np.take(blurred, range(margin, margin + echoes.shape[axis]), axis=axis)

@@ -1,6 +1,7 @@
 """The HR and LR images of one source file of a training set (Sec. V-A)."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,76 @@ from basicsr_m2trans.data.dicom import (
     scan_region,
 )
 from basicsr_m2trans.data.images import encode_png, read_image
+from basicsr_m2trans.data.lmdb_store import check_lmdb_format
 from basicsr_m2trans.data.pairs import size_text
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
 
-MULTIPLE = 12  # the smallest number that the scales 2, 3 and 4 divide
+SCALES = (2, 3, 4)
+MULTIPLE = 12  # the smallest number that the scales divide
 MIN_SIDE = 24  # pixels
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How `prepare` makes a training data set.
+
+    Attributes:
+        scales: which of 2, 3 and 4; those of earlier runs are kept up to date too.
+        seed: seed of the captions.
+        sub_image: cut each image into overlapping squares of this side in pixels, a multiple of 12;
+            a direction in which an image is smaller stays whole.
+        step: pixels between the starts of neighbouring sub-images; default half of `sub_image`.
+        lmdb: also write LMDB folders, in one of `lmdb_store.FORMATS`; None for image files only.
+        workers: number of processes; default one for each processor core. More than one needs a
+            caller that is guarded by `if __name__ == "__main__":`.
+        min_side: leave out smaller images, at least 24 pixels; training needs `gt_size`.
+        frame_step: of a DICOM cine loop use every so many frames.
+        whole_frames: take DICOM frames whole instead of the region of the scan (see
+            `dicom.scan_region`).
+
+    Raises:
+        InputError: a value is impossible.
+    """
+
+    scales: Sequence[int] = SCALES
+    seed: int = 0
+    sub_image: int | None = None
+    step: int | None = None
+    lmdb: str | None = "png"
+    workers: int | None = None
+    min_side: int = MIN_SIDE
+    frame_step: int = 1
+    whole_frames: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.scales or not set(self.scales) <= set(SCALES):
+            choice = ", ".join(map(str, SCALES))
+            raise InputError(f"scales: {sorted(set(self.scales))} is not a choice of {choice}")
+        if self.sub_image is None:
+            if self.step is not None:
+                raise InputError("step: has no meaning without sub_image")
+        elif self.sub_image < MIN_SIDE or self.sub_image % MULTIPLE:
+            raise InputError(
+                f"sub_image: {self.sub_image} is not a multiple of {MULTIPLE} of at least "
+                f"{MIN_SIDE} pixels"
+            )
+        elif self.step is not None and not 0 < self.step <= self.sub_image:
+            raise InputError(f"step: {self.step} is not between 1 and sub_image ({self.sub_image})")
+        if self.min_side < MIN_SIDE:
+            raise InputError(
+                f"min_side: {self.min_side} is below the smallest possible, {MIN_SIDE}"
+            )
+        if self.lmdb is not None:
+            check_lmdb_format(self.lmdb)
+        for name, value in (("frame_step", self.frame_step), ("workers", self.workers)):
+            if value is not None and value < 1:
+                raise InputError(f"{name}: {value} is not a positive number")
+
+    @property
+    def stride(self) -> int | None:
+        """`step` with its default in place; None for whole images."""
+        return self.step or (self.sub_image and self.sub_image // 2)
 
 
 @dataclass(frozen=True)
@@ -30,22 +95,14 @@ class Job:
 
     Attributes:
         hr_folder, out: folder of the sources, output folder.
-        scales: scales of the LR images.
-        sub_image, step: side of the sub-images and distance between their starts in pixels; None
-            for whole images.
-        min_side: smaller sources are left out, in pixels after cropping.
-        frame_step: of a DICOM cine loop every so many frames are used.
-        whole_frames: take DICOM frames whole instead of the region of the scan.
+        scales: scales of the LR images, those of earlier runs included.
+        settings: how images are made.
     """
 
     hr_folder: Path
     out: Path
-    scales: tuple[int, ...]
-    sub_image: int | None
-    step: int | None
-    min_side: int = MIN_SIDE
-    frame_step: int = 1
-    whole_frames: bool = False
+    scales: Sequence[int]
+    settings: Preparation
 
     def hr_file(self, name: str) -> Path:
         """Where HR image `name` lies."""
@@ -68,7 +125,7 @@ def make_images(job: Job, path: str, name: str) -> Source:
 
     Args:
         job: what to make.
-        path: the source, relative to the HR folder.
+        path: the file, relative to the HR folder.
         name: its image name; frames of a cine loop are called `<name>_f0001` and so on, by their
             number in the loop, and sub-images `<name>_s001` and so on, row by row.
 
@@ -81,10 +138,14 @@ def make_images(job: Job, path: str, name: str) -> Source:
     source = name if is_dicom_file(file) else str(file)
     try:
         for frame, image in _frames(job, file, source):
-            image = _cropped(_one_channel_if_grey(_to_8_bits(image)), job.min_side, source)
-            for part, hr in _sub_images(image, job):
-                _write(job, name + frame + part, hr)
-                record.images[name + frame + part] = hr.shape
+            image = _cropped(_one_channel_if_grey(_to_8_bits(image)), job.settings.min_side, source)
+            for part, hr in _sub_images(image, job.settings):
+                image_name = name + frame + part
+                write_atomic(job.hr_file(image_name), encode_png(hr))
+                for scale in job.scales:
+                    lr = encode_png(downsample_bicubic(hr, scale))
+                    write_atomic(job.lr_file(image_name, scale), lr)
+                record.images[image_name] = hr.shape
     except InputError as error:
         for made in (made for image_name in record.images for made in job.files(image_name)):
             made.unlink()
@@ -97,8 +158,8 @@ def _frames(job: Job, file: Path, source: str) -> Iterator[tuple[str, np.ndarray
         yield "", read_image(file)
         return
     header = read_header(file, source)
-    window = None if job.whole_frames else scan_region(header, source)
-    for number, image in read_frames(file, header, source, job.frame_step):
+    window = None if job.settings.whole_frames else scan_region(header, source)
+    for number, image in read_frames(file, header, source, job.settings.frame_step):
         yield (
             f"_f{number:04d}" if frame_count(header) > 1 else "",
             image if window is None else image[window],
@@ -115,12 +176,6 @@ def _cropped(image: np.ndarray, min_side: int, source: str) -> np.ndarray:
     return image[:h, :w]
 
 
-def _write(job: Job, name: str, hr: np.ndarray) -> None:
-    write_atomic(job.hr_file(name), encode_png(hr))
-    for scale in job.scales:
-        write_atomic(job.lr_file(name, scale), encode_png(downsample_bicubic(hr, scale)))
-
-
 def _to_8_bits(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.uint8 else np.rint(image / 257).astype(np.uint8)
 
@@ -130,14 +185,14 @@ def _one_channel_if_grey(image: np.ndarray) -> np.ndarray:
     return first if (image == first).all() else image
 
 
-def _sub_images(image: np.ndarray, job: Job) -> Iterator[tuple[str, np.ndarray]]:
-    if job.sub_image is None or job.step is None:
+def _sub_images(image: np.ndarray, settings: Preparation) -> Iterator[tuple[str, np.ndarray]]:
+    side, step = settings.sub_image, settings.stride
+    if side is None or step is None:
         yield "", image
         return
-    tops, lefts = (_starts(length, job.sub_image, job.step) for length in image.shape[:2])
-    corners = ((top, left) for top in tops for left in lefts)
+    corners = itertools.product(*(_starts(length, side, step) for length in image.shape[:2]))
     for number, (top, left) in enumerate(corners, start=1):
-        yield f"_s{number:03d}", image[top : top + job.sub_image, left : left + job.sub_image]
+        yield f"_s{number:03d}", image[top : top + side, left : left + side]
 
 
 def _starts(length: int, size: int, step: int) -> list[int]:

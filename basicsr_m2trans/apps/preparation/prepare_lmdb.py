@@ -10,17 +10,6 @@ from basicsr_m2trans.apps.preparation.manifest import Manifest
 from basicsr_m2trans.apps.preparation.prepare_image import Job
 from basicsr_m2trans.data.images import read_image
 from basicsr_m2trans.data.lmdb_store import FORMATS, write_lmdb
-from basicsr_m2trans.utils.errors import InputError
-
-
-def check_lmdb_format(lmdb: str) -> None:
-    """Refuse what is not one of `lmdb_store.FORMATS`.
-
-    Raises:
-        InputError: naming the argument.
-    """
-    if lmdb not in FORMATS:
-        raise InputError(f"lmdb: {lmdb!r} is none of {', '.join(FORMATS)}")
 
 
 def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
@@ -38,10 +27,8 @@ def lmdb_name(scale: int, lmdb: str, hr_scale: int | None = None) -> str:
 def update_lmdbs(job: Job, manifest: Manifest, wanted: str | None) -> tuple[list[str], list[str]]:
     """Write the wanted LMDB folders that are out of date, and delete the others that are.
 
-    Args:
-        job: the scales and the output folder, whose image files are complete.
-        manifest: its record, which is saved after each folder.
-        wanted: one of `lmdb_store.FORMATS`, or None for no LMDB at all.
+    `wanted` is one of `lmdb_store.FORMATS`, or None for no LMDB at all. The manifest is saved after
+    each folder.
 
     Returns:
         Names of the folders written, and of those deleted.

@@ -10,16 +10,10 @@ from basicsr_m2trans.utils.names import safe_name
 
 
 class SourceFile(NamedTuple):
-    """An image file or a DICOM file.
+    """An image file or a DICOM file."""
 
-    Attributes:
-        path: relative to the HR folder, with `/`.
-        name: image name; it says nothing of the path of a DICOM file (see `dicom.anonymous_name`).
-        dicom: which of the two it is.
-    """
-
-    path: str
-    name: str
+    path: str  # relative to the HR folder, with `/`
+    name: str  # of its images; of a DICOM file by `anonymous_name`
     dicom: bool
 
     @property

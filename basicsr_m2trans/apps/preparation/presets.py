@@ -13,10 +13,10 @@ from basicsr_m2trans.apps.preparation.paired_folders import (
     convert_paired_folders,
     without_overhang,
 )
-from basicsr_m2trans.apps.preparation.prepare_lmdb import check_lmdb_format
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.images import list_images, read_size
-from basicsr_m2trans.data.pairs import Pair, pairs_from_folders, size_problem, size_text
+from basicsr_m2trans.data.lmdb_store import check_lmdb_format
+from basicsr_m2trans.data.pairs import pairs_from_folders, size_problem, size_text
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.names import first_few, image_name, safe_name
 
@@ -28,17 +28,12 @@ _OWN_WAY = "to use what you have as it is, call `m2trans lmdb` on its HR and LR 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a published data set: a folder of HR images, and one of LR images for each scale.
+    """A part of a published data set: HR images, and a folder of LR images for each scale."""
 
-    Attributes:
-        name: `train` or `test`; the name of its output folder.
-        count: number of images.
-        folders: (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder,
-            wherever the authors' page, their code or a folder that holds this part alone puts them.
-    """
-
-    name: str
-    count: int
+    name: str  # `train` or `test`; the name of its output folder
+    count: int  # images
+    # (HR folder, parent of the LR folders X2, X3 and X4) relative to the data folder, wherever the
+    # authors' page, their code or a folder that holds this part alone puts them.
     folders: tuple[tuple[str, str], ...]
 
 
@@ -64,16 +59,10 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class PublishedData:
-    """What `prepare_published` did.
+    """What `prepare_published` did."""
 
-    Attributes:
-        conversions: the result of each part and scale, by (part, scale).
-        notes: one sentence for each piece that is missing or unlike its description but was no
-            hindrance.
-    """
-
-    conversions: dict[tuple[str, int], Conversion]
-    notes: list[str]
+    conversions: dict[tuple[str, int], Conversion]  # by part and scale
+    notes: list[str]  # a sentence for each piece that is missing or unlike its description
 
 
 def prepare_published(
@@ -95,7 +84,6 @@ def prepare_published(
         preset: one of `PRESETS`.
         folder: the data folder of the authors' page, or the folder of one part.
         out: output folder; may hold the result for other scales.
-        scales: which of 2, 3 and 4.
         lmdb: one of `lmdb_store.FORMATS`.
 
     Raises:
@@ -138,10 +126,9 @@ def prepare_published(
         if part.name in texts:
             _write_texts(part_out, texts[part.name])
         for scale in scales:
-            done = convert_paired_folders(
+            conversions[part.name, scale] = convert_paired_folders(
                 hr, lr / f"X{scale}", part_out, scale, lmdb=lmdb, crop=True
             )
-            conversions[part.name, scale] = done
     return PublishedData(conversions, notes)
 
 
@@ -166,7 +153,8 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
         problems.append(f"{hr}: holds {len(names)} images instead of {part.count}{lacks}")
     for scale in scales:
         try:
-            pairs = [without_overhang(pair, scale) for pair in _pairs(hr, lr, scale)]
+            whole = pairs_from_folders(hr, lr / f"X{scale}", f"{{}}x{scale}")
+            pairs = [without_overhang(pair, scale) for pair in whole]
         except InputError as error:
             problems.append(str(error))
         else:
@@ -175,10 +163,6 @@ def _problems(part: Part, hr: Path, lr: Path, scales: Sequence[int]) -> list[str
                 listed = first_few(unfit)
                 problems.append(f"{lr / f'X{scale}'}: {len(unfit)} images do not fit: {listed}")
     return problems
-
-
-def _pairs(hr: Path, lr: Path, scale: int) -> list[Pair]:
-    return pairs_from_folders(hr, lr / f"X{scale}", f"{{}}x{scale}")
 
 
 def _missing_numbers(names: Sequence[str], count: int) -> list[str]:

@@ -43,7 +43,7 @@ def test_frames_geometry_and_provenance(
         "1.2.5",
     )
     assert (file.total, file.notes) == (3, ())
-    assert np.array_equal([frame.before for frame in upscaled], frames)
+    assert np.array_equal([frame.pixels for frame in upscaled], frames)
     assert [path.name for path in target.parent.iterdir()] == ["a.dcm"]
 
 

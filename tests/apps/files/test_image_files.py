@@ -79,7 +79,7 @@ def test_upscaling_keeps_format_depth_and_profile(
     read = read_image_file(tmp_path / "out/a.png")
     assert np.array_equal(read.pixels, repeated(pixels))
     assert read.profile == profile
-    assert np.array_equal(frame.before, pixels)
+    assert np.array_equal(frame.pixels, pixels)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 

@@ -91,7 +91,7 @@ def test_frames_times_colours_and_sound(
     for small, large in zip(before, after, strict=True):
         assert np.abs(repeated(small).astype(int) - large).mean() < 2
     assert (len(upscaled), file.total, file.notes) == (5, 5, ())
-    assert np.array_equal([frame.before for frame in upscaled], before)
+    assert np.array_equal([frame.pixels for frame in upscaled], before)
     if sound:
         assert audio_packets(target) == audio_packets(source)
     assert [path.name for path in target.parent.iterdir()] == [target.name]

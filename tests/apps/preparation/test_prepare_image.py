@@ -6,14 +6,15 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
 from basicsr_m2trans.apps.preparation.degradation import downsample_bicubic
-from basicsr_m2trans.apps.preparation.prepare_image import Job, make_images
+from basicsr_m2trans.apps.preparation.prepare_image import Job, Preparation, make_images
 from basicsr_m2trans.data.images import read_image
 
 
 @pytest.fixture
 def make_job(tmp_path):
     def make(sub_image=None, step=None):
-        job = Job(tmp_path / "hr", tmp_path / "out", (2, 3, 4), sub_image, step)
+        settings = Preparation(sub_image=sub_image, step=step)
+        job = Job(tmp_path / "hr", tmp_path / "out", (2, 3, 4), settings)
         for file in job.files("any"):
             file.parent.mkdir(parents=True, exist_ok=True)
         return job

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from basicsr_m2trans.apps.preparation.prepare_lmdb import check_lmdb_format, lmdb_name
-from basicsr_m2trans.data.lmdb_store import FORMATS
+from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
+from basicsr_m2trans.data.lmdb_store import FORMATS, check_lmdb_format
 from basicsr_m2trans.utils.errors import InputError
 
 
