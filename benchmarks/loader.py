@@ -18,7 +18,8 @@ from reporting import Report
 from torch.utils.data import DataLoader
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
 from basicsr_m2trans.models.precision import float32_products
 

@@ -22,7 +22,8 @@ from arguments import parse_arguments, run_script
 from reporting import Report
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.apps.report.training_log import TrainingLog, read_training_log
 from basicsr_m2trans.training.launch import command
 

@@ -23,7 +23,8 @@ import yaml
 from basicsr_m2trans import register
 from basicsr_m2trans.apps.preparation import demo_data
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.apps.report.training_log import parse_training_log
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.training_states import (

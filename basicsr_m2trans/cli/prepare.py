@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the data and print what was done and the options that use it."""
     if args.preset:
         return _run_preset(args)
-    from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+    from basicsr_m2trans.apps.preparation.prepare import prepare
+    from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 
     settings = {field.name: getattr(args, field.name) for field in fields(Preparation)}
     summary = prepare(args.hr_folder, args.out, Preparation(**settings))
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_preset(args: argparse.Namespace) -> int:
-    from basicsr_m2trans.apps.preparation.prepare import Preparation
+    from basicsr_m2trans.apps.preparation.prepare_image import Preparation
     from basicsr_m2trans.apps.preparation.presets import prepare_published
 
     # Published images are taken as they are.

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.cli import main
 from basicsr_m2trans.evaluation.prepared_set import Scores

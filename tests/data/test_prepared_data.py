@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from basicsr_m2trans import compat
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.apps.preparation.prepare_lmdb import lmdb_name
 from basicsr_m2trans.data.captions import make_caption
 from basicsr_m2trans.data.images import read_image

@@ -10,7 +10,8 @@ from basicsr_m2trans.apps.analysis.layer_features import (
     principal_coordinates,
 )
 from basicsr_m2trans.apps.preparation.phantom import write_phantoms
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.archs.padding import pad_to_multiple
 from basicsr_m2trans.checkpoints.networks import build_network

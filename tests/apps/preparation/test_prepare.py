@@ -5,7 +5,8 @@ import pytest
 
 from basicsr_m2trans.apps.preparation import prepare as module
 from basicsr_m2trans.apps.preparation import prepare_lmdb
-from basicsr_m2trans.apps.preparation.prepare import Preparation, prepare
+from basicsr_m2trans.apps.preparation.prepare import prepare
+from basicsr_m2trans.apps.preparation.prepare_image import Preparation
 from basicsr_m2trans.data.captions import make_caption, read_captions, write_captions
 from basicsr_m2trans.data.dicom import anonymous_name
 from basicsr_m2trans.data.images import read_image
