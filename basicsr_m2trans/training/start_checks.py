@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from torch import Tensor
+
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights
 from basicsr_m2trans.options.building import build_network
 from basicsr_m2trans.options.relations import section
@@ -45,6 +47,33 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
         if changed
         else []
     )
+
+
+def require_fitting_optimizer(opt: dict[str, Any], state: dict[str, Any]) -> None:
+    """Refuse a network that is not resumed (`ignore_resume_networks`) and whose weights have other
+    shapes than the moments of the optimizer, which is resumed all the same.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    network = section(opt, "network_g")
+    if "type" not in network or not state["optimizers"]:
+        return
+    optimizer = state["optimizers"][0]
+    indices = [index for group in optimizer["param_groups"] for index in group["params"]]
+    weights = [weight for weight in build_network(network).parameters() if weight.requires_grad]
+    fits = len(indices) == len(weights) and all(
+        moment.shape == weight.shape
+        for index, weight in zip(indices, weights, strict=True)
+        for moment in optimizer["state"].get(index, {}).values()
+        if isinstance(moment, Tensor) and moment.ndim
+    )
+    if not fits:
+        raise InputError(
+            f"cannot resume {opt['name']}: path: ignore_resume_networks keeps the optimizer's "
+            "state, which does not fit the weights of this network_g; begin a new run under "
+            "another name, or write the network_g that the run began with"
+        )
 
 
 def _changes(given: dict[str, Any], saved: dict[str, Any], title: str = "") -> Iterator[str]:

@@ -17,7 +17,12 @@ from basicsr_m2trans.checkpoints.training_states import (
 from basicsr_m2trans.models.training_position import TrainingPosition
 from basicsr_m2trans.models.training_run import TrainingRun
 from basicsr_m2trans.training.loader_processes import leave_signals_to_trainer
-from basicsr_m2trans.training.start_checks import early_end, kept_settings, require_same_network
+from basicsr_m2trans.training.start_checks import (
+    early_end,
+    kept_settings,
+    require_fitting_optimizer,
+    require_same_network,
+)
 from basicsr_m2trans.utils.errors import InputError
 
 
@@ -77,6 +82,8 @@ class TrainingStart:
             paths[f"param_key_{label}"], paths[f"strict_load_{label}"] = "params", True
         if "g" in networks:
             self._told += require_same_network(opt, networks["g"], paths["pretrain_network_g"])
+        else:
+            require_fitting_optimizer(opt, state)
         # Without `manual_seed` in the option file, BasicSR has drawn another one.
         seed = state.get("manual_seed", opt["manual_seed"])
         if seed != opt["manual_seed"]:
@@ -191,9 +198,7 @@ class TrainingStart:
 
 
 def _require_same_start(opt: dict[str, Any], iteration: int) -> None:
-    """Processes that start from different iterations would train different networks
-    without a word.
-    """
+    """Processes that start from different iterations would silently train different networks."""
     import torch.distributed
 
     iterations: list[Any] = [None] * opt["world_size"]
