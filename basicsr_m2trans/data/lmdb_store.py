@@ -63,8 +63,8 @@ class LmdbReader:
         shapes: (h, w, c) in pixels by key, as `meta_info.txt` states them.
 
     Raises:
-        InputError: the folder is no LMDB in BasicSR's layout, or code outside this class holds it
-            open in this process.
+        InputError: the folder is not an LMDB in BasicSR's layout, or code outside this class holds
+            it open in this process.
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -56,8 +56,8 @@ def fetch_medclip(folder: Path, source: Path | None = None) -> Path:
         _remember(archive)
     except OSError as error:
         raise InputError(
-            f"{folder}: {error.strerror or error}; mend that or choose another folder with --to, "
-            "and repeat"
+            f"{folder}: {error.strerror or error}; correct that or choose another folder with "
+            "--to, and repeat"
         ) from error
     return archive
 

@@ -46,7 +46,7 @@ class CompiledNetwork:
         """(N, C, H, W) -> (N, C', scale * H, scale * W); the first call with a size compiles.
 
         Raises:
-            torch.OutOfMemoryError: a GPU's memory does not suffice, for compiling either.
+            torch.OutOfMemoryError: a GPU does not have enough memory, for compiling either.
         """
         size = images.shape[1:]
         if size not in self._counts and len(self._counts) == MOST_SIZES:

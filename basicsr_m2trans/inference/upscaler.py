@@ -134,7 +134,7 @@ class Upscaler:
 
     @property
     def note(self) -> Callable[[str], object]:
-        """Called with a line for the user when a GPU's memory does not suffice; first a warning."""
+        """Called with a line for the user when a GPU lacks memory; a warning unless set."""
         return self._upscale.note
 
     @note.setter

@@ -1,4 +1,4 @@
-"""A training step for which a GPU's memory does not suffice."""
+"""A training step for which a GPU does not have enough memory."""
 
 import functools
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def _explanation(model: "M2TransModel", current_iter: int, message: str) -> str:
         savings.append("amp: bf16")
     remedy = f"set train: {', '.join(savings)}, or " if savings else ""
     return (
-        f"training stopped at iteration {current_iter}: the GPU's memory does not suffice for a "
+        f"training stopped at iteration {current_iter}: the GPU does not have enough memory for a "
         f"batch of {len(model.gt)} with HR patches of {width}x{height} ({message}). Last good "
         f"checkpoint: {model.newest_checkpoint}. To need less, {remedy}lower datasets: train: "
         "batch_size_per_gpu or gt_size; --auto_resume goes on from the checkpoint"

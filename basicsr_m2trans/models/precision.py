@@ -11,7 +11,7 @@ def float32_products(tf32: bool | None) -> Iterator[None]:
     """Multiply float32 in TF32, which keeps 10 of 23 bits of each factor, or exactly, while the
     context lasts.
 
-    Processors other than NVIDIA's from Ampere on know no TF32 and take no notice.
+    Processors other than NVIDIA's from Ampere on know no TF32 and ignore it.
 
     Args:
         tf32: True for convolutions and matrix products in TF32, False for neither, None for what

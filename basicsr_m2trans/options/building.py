@@ -99,7 +99,7 @@ def find_unfit_images(opt: dict[str, Any]) -> Iterator[Problem]:
             sizes = _gt_sizes(dataset, phase, opt["scale"])
         except Exception as error:  # BasicSR's data set raises many types
             text = f"cannot be used: {_reason(error)}"
-            yield Problem(("datasets", phase), text, "mend the files, or name others")
+            yield Problem(("datasets", phase), text, "repair the files, or name others")
             continue
         if phase == "train":
             yield from _patch_problems(dataset, sizes)

@@ -65,7 +65,7 @@ def _folder_problem(path: Path, lmdb: bool) -> str | None:
         return f"names the folder {path}, which does not exist"
     files = ("data.mdb", "meta_info.txt") if lmdb else ()
     absent = " and no ".join(name for name in files if not (path / name).is_file())
-    return f"names {path}, which is no LMDB, it holds no {absent}" if absent else None
+    return f"names {path}, which is not an LMDB: it holds no {absent}" if absent else None
 
 
 def _model_files(opt: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, str]]:

@@ -44,7 +44,7 @@ def find_contradictions(opt: dict[str, Any], mode: str) -> Iterator[Problem]:
         yield from _dataset_contradictions(opt, phase, dataset, mode)
     for key in section(opt, "path"):
         if not any(part in key for part in NO_FOLDERS):
-            yield Problem(("path", key), f"is no key; {MAKES_A_FOLDER}", "remove it")
+            yield Problem(("path", key), f"is not a key; {MAKES_A_FOLDER}", "remove it")
     yield from _scale_contradictions(opt)
     yield from _validation_contradictions(opt, mode)
     if mode == "train":
@@ -78,7 +78,7 @@ def _dataset_contradictions(
     kinds = ("val",) if mode == "train" else ("train", "val", "test")
     if not (mode == "train" and phase == "train") and phase.split("_")[0] not in kinds:
         remedy = f"rename it to {kinds[-1]}, or {kinds[-1]}_1 and so on for several"
-        yield Problem(key, f"is no name of a data set for a {mode} run", remedy)
+        yield Problem(key, f"is not the name of a data set for a {mode} run", remedy)
     told = SCALE_IN_NAME.search(Path(str(dataset.get("dataroot_lq"))).name)
     if scale and told and int(told[1]) != scale:
         text = f"names images of scale {told[1]}, but scale is {scale}"
@@ -92,7 +92,7 @@ def _dataset_contradictions(
     patch = dataset.get("gt_size")
     if patch and scale and dataset.get("type") in PAIRED and patch % scale:
         remedy = f"write {max(patch // scale, 1) * scale}, say"
-        yield Problem((*key, "gt_size"), f"is {patch}, no multiple of scale {scale}", remedy)
+        yield Problem((*key, "gt_size"), f"is {patch}, not a multiple of scale {scale}", remedy)
     if dataset.get("prefetch_mode") == "cuda" and not dataset.get("pin_memory"):
         text = "is cuda, which needs pinned memory"
         yield Problem((*key, "prefetch_mode"), text, "add pin_memory: true beside it")

@@ -33,7 +33,7 @@ def from_signature(
     """The section that has the arguments of `function` as keys.
 
     Arguments under `**kwargs` are taken to go to the base class, as BasicSR's and PyTorch's classes
-    do; what is no argument there either would be silently lost, so it is no key. Arguments that
+    do; what is no argument there either would be silently lost, so it is not a key. Arguments that
     YAML cannot express, such as modules, are no keys.
 
     Args:

@@ -133,11 +133,11 @@ class Section:
         """As `Value.problems`; `owner` names the class whose arguments the keys are."""
         for each, value in section.items():
             known, path = self.keys.get(each, self.others), (*key, str(each))
-            # A number is no key in quotes either.
+            # A number is not a key in quotes either.
             if known is None and not isinstance(each, bool):
                 yield self._unknown_key(path, owner)
             elif known is None or not isinstance(each, str):
-                yield Problem(path, "is no text, as the name of a key must be", "put it in quotes")
+                yield Problem(path, "is not text, as the name of a key must be", "put it in quotes")
             else:
                 yield from known.problems(value, path)
         for each in self.required:
@@ -148,7 +148,7 @@ class Section:
         near = difflib.get_close_matches(key[-1], self.keys)
         known = f"remove it; known here: {', '.join(sorted(self.keys))}"
         remedy = f"did you mean {' or '.join(near)}?" if near else known
-        return Problem(key, f"is no key{owner and f' of {owner}'}; {self.unknown}", remedy)
+        return Problem(key, f"is not a key{owner and f' of {owner}'}; {self.unknown}", remedy)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class TypedSection:
             others = {each: value for each, value in section.items() if each != "type"}
             yield from self.types[chosen].problems(others, key, chosen)
         elif isinstance(chosen, str) and chosen in self.refused:
-            yield Problem(path, f"{chosen!r} cannot stand here", self.refused[chosen])
+            yield Problem(path, f"{chosen!r} cannot be used here", self.refused[chosen])
         else:
             yield _unknown_name(path, chosen, self.types)
 

@@ -162,5 +162,5 @@ def early_end(opt: dict[str, Any]) -> list[str]:
         return []
     return [
         f"total_iter {total} ends before scheduler: periods {periods}: the learning rate does not "
-        "fall to its end; if it shall, write periods with the same sum."
+        "fall to its end; for that, write periods with the same sum."
     ]

@@ -117,7 +117,7 @@ class TrainingStart:
         """
         _stop_at_failing_log(logger)
         for problem in self._passed_over:
-            logger.warning(f"A checkpoint is passed over: {problem}")
+            logger.warning(f"A checkpoint is skipped: {problem}")
         for text in self._told:
             logger.warning(text)
         for text in early_end(opt) if not self.iteration else ():
@@ -191,8 +191,8 @@ class TrainingStart:
                 self._passed_over.append(str(error))
         if self._passed_over:
             raise InputError(
-                f"no checkpoint of {opt['name']} can be resumed; mend one, or remove {folder} to "
-                "begin anew:\n  " + "\n  ".join(self._passed_over)
+                f"no checkpoint of {opt['name']} can be resumed; repair one, or remove {folder} to "
+                "start again:\n  " + "\n  ".join(self._passed_over)
             )
         return None, None, {}
 

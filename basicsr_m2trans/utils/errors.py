@@ -1,4 +1,4 @@
-"""The one exception type for mistakes that the user can mend, and how they are reported."""
+"""The one exception type for mistakes that the user can correct, and how they are reported."""
 
 import itertools
 from collections.abc import Iterable, Sequence

@@ -54,12 +54,12 @@ class OptionFile:
             raise InputError(f"{kind} {path} {text}") from error
         except (UnicodeDecodeError, yaml.reader.ReaderError) as error:
             raise InputError(
-                f"{kind} {path} is no text file; give the path of a yml file, saved as UTF-8 and "
-                f"without control characters: {error}"
+                f"{kind} {path} is not a text file; give the path of a yml file, saved as UTF-8 "
+                f"and without control characters: {error}"
             ) from error
         # Values that do not fit their tag, such as `!!float x`, raise errors of Python.
         except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-            text = f"is not valid YAML; mend it at the named place: {error}"
+            text = f"is not valid YAML; correct it at the place named: {error}"
             raise InputError(f"{kind} {path} {text}") from error
         if not isinstance(opt, dict) or tree is None:
             text = f"holds no options; start from one of the files in {EXAMPLES[kind]}"
@@ -174,7 +174,7 @@ class OptionFile:
 
     def _force(self, entry: str) -> None:
         if entry.count("=") != 1:
-            text, remedy = "is no option", "write it as key:key=value, with one equals sign"
+            text, remedy = "is not an option", "write it as key:key=value, with one equals sign"
         else:
             key, value = (part.strip() for part in entry.split("="))
             try:

@@ -21,7 +21,7 @@ def test_plans_are_checked_as_option_files_are(tmp_path, monkeypatch, capsys):
         "option file options/demo/train_M2Trans_x2.yml is right",
     ]
     assert main(["check", "--no-files", str(wrong)]) == 2
-    assert f"{wrong}:8: network_g: num_feats is no key of EDSR" in capsys.readouterr().out
+    assert f"{wrong}:8: network_g: num_feats is not a key of EDSR" in capsys.readouterr().out
     assert main(["check", str(right)]) == 2
     assert (
         f"plan {right} lacks\n  d/train has no HR and LR images of scale 2"
@@ -41,7 +41,8 @@ def test_files_without_methods_are_checked_for_what_they_are(tmp_path, capsys):
     assert main(["check", "--no-files", str(plan), str(option_file), str(broken)]) == 2
     out = capsys.readouterr().out
     assert (
-        f"plan {plan} has 1 problem\n  {plan}:5: methdos is no key; nothing reads it\n    -> did "
+        f"plan {plan} has 1 problem\n  {plan}:5: methdos is not a key; nothing reads it\n    -> "
+        "did "
         "you mean methods?" in out
     )
     assert f"option file {option_file} has" in out

@@ -1,4 +1,4 @@
-"""Training steps and validation for which a GPU's memory does not suffice."""
+"""Training steps and validation for which a GPU does not have enough memory."""
 
 import pytest
 import torch
@@ -64,7 +64,7 @@ def test_training_stops_with_the_batch_and_what_to_lower(
     with pytest.raises(InputError) as error:
         model.optimize_parameters(2)
     for part in (
-        "stopped at iteration 2: the GPU's memory does not suffice for a batch of 2 with HR "
+        "stopped at iteration 2: the GPU does not have enough memory for a batch of 2 with HR "
         "patches of 40x32 (CUDA out of memory. Tried to allocate 2.00 GiB.). ",
         f"Last good checkpoint: {tmp_path / 'net_g_1.pth'}. ",
         savings,

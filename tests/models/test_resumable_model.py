@@ -187,7 +187,7 @@ def test_the_last_state_is_written_at_the_end(tmp_path):
 
 
 def test_best_metrics_survive_a_resume(tmp_path):
-    """Of metrics that are still measured; new ones begin anew."""
+    """Of metrics that are still measured; new ones start again."""
     model = build(tmp_path, metrics={"psnr": PSNR, "gmsd": GMSD})
     model._initialize_best_metric_results("val")
     model._update_best_metric_result("val", "psnr", np.float64(40), 8)

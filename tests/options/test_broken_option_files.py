@@ -21,35 +21,35 @@ BROKEN = [
         "num_feat: 16",
         "num_feats: 16",
         "num_feats",
-        "network_g: num_feats is no key of M2Trans",
+        "network_g: num_feats is not a key of M2Trans",
         "num_feat?",
     ),
     (
         "ema_decay",
         "ema_decy",
         "ema_decy",
-        "train: ema_decy is no key; nothing reads it",
+        "train: ema_decy is not a key; nothing reads it",
         "ema_decay?",
     ),
     (
         "print_freq",
         "seed: 1\n  print_freq",
         "  seed",
-        "logger: seed is no key",
+        "logger: seed is not a key",
         "remove it; known here: keep_best, keep_last",
     ),
     (
         "better:",
         "beter:",
         "beter",
-        "val: metrics: gmsd: beter is no key of calculate_gmsd",
+        "val: metrics: gmsd: beter is not a key of calculate_gmsd",
         "better?",
     ),
     (
         "num_patches",
         "patches",
         "  patches",
-        "train: semantic_opt: patches is no key of ImageText",
+        "train: semantic_opt: patches is not a key of ImageText",
         "num_patches",
     ),
     (
@@ -196,7 +196,7 @@ BROKEN = [
         "gt_size: 64",
         "gt_size: 63",
         "gt_size",
-        "gt_size is 63, no multiple of scale 2",
+        "gt_size is 63, not a multiple of scale 2",
         "write 62, say",
     ),
     (
@@ -217,7 +217,7 @@ BROKEN = [
         "_state: ~",
         "_state: ~\n  out: x",
         "out: x",
-        "path: out is no key; BasicSR would make a folder",
+        "path: out is not a key; BasicSR would make a folder",
         "remove it",
     ),
     (
@@ -238,7 +238,7 @@ BROKEN = [
         "  val:\n",
         "  vla:\n",
         "  vla:",
-        "datasets: vla is no name of a data set for a train run",
+        "datasets: vla is not the name of a data set for a train run",
         "rename it to val",
     ),
     (
@@ -324,7 +324,7 @@ BROKEN = [
         "  print_freq",
         "  yes: 1\n  print_freq",
         "  yes",
-        "logger: True is no text, as the name",
+        "logger: True is not text, as the name",
         "put it in quotes",
     ),
     (
@@ -357,7 +357,7 @@ BROKEN = [
             remedy,
         )
         for value, text, remedy in (
-            ("gian: [1, 2]", "gian is no key", "gain?"),
+            ("gian: [1, 2]", "gian is not a key", "gain?"),
             ("gain: [0, 1]", "gain is [0, 1]", "write a list of two numbers from 0.001 to 1000"),
             ("blur_sigma: [1]", "blur_sigma is [1]", "write a list of two numbers from 0 to 100"),
             ("noise_sigma: 0.1", "noise_sigma must be a list", "write a list"),
@@ -413,10 +413,10 @@ def test_a_broken_file_gets_its_message(old, new, line, text, remedy, tmp_path):
     [
         (
             "{type: M2Trans}",
-            "type 'M2Trans' cannot stand here",
+            "type 'M2Trans' cannot be used here",
             "write global_skip: true among its own options",
         ),
-        ("{type: ESRT}", "type 'ESRT' cannot stand here", "it adds up several outputs"),
+        ("{type: ESRT}", "type 'ESRT' cannot be used here", "it adds up several outputs"),
         ("{type: VGG}", "type 'VGG' is unknown", "choose one of EDSR, ELAN, HAT, Pad"),
         (
             "{type: ELAN, num_out_ch: 1}",
@@ -470,8 +470,8 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path):
     [
         ("  suffix: ~\n", "", "val: suffix is missing"),
         ("  save_img: true\n", "", "val: save_img is missing"),
-        ("  test_1:", "  sample:", "datasets: sample is no name of a data set for a test run"),
-        ("param_key_g", "param_key", "path: param_key is no key"),
+        ("  test_1:", "  sample:", "datasets: sample is not the name of a data set for a test run"),
+        ("param_key_g", "param_key", "path: param_key is not a key"),
     ],
 )
 def test_a_broken_test_file_gets_its_message(old, new, text, tmp_path):
@@ -507,7 +507,7 @@ def test_files_of_other_models_of_basicsr_may_have_keys_of_their_own(tmp_path):
         yaml.safe_dump(opt | {"path": {"cache": "/tmp/x", "ignore_resume_networks": "network_d"}})
     )
     assert "has 1 problem" in report_of(path, files=False)
-    assert "path: cache is no key; BasicSR would make a folder of its value" in report_of(
+    assert "path: cache is not a key; BasicSR would make a folder of its value" in report_of(
         path, files=False
     )
     path.write_text(yaml.safe_dump(opt | {"scale": "two"}))
@@ -554,10 +554,10 @@ def test_the_launcher_refuses_a_misspelt_key_before_it_makes_any_folder(
     assert launch.main("train", str(tmp_path)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"train: option file {path} has 4 problems\n")
-    assert f"\n  {path}:46: network_g: num_blok is no key of M2Trans" in error
+    assert f"\n  {path}:46: network_g: num_blok is not a key of M2Trans" in error
     assert "\n  --force_yml train:amp=fp16: train: amp is 'fp16'" in error
     assert "\n  --force_yml train:ema_decay=1e-1: train: ema_decay is the text '1e-1'" in error
-    assert "\n  --force_yml nothing: is no option" in error
+    assert "\n  --force_yml nothing: is not an option" in error
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -145,5 +145,5 @@ def test_an_lmdb_without_its_list_is_told(stored, tmp_path):
     path = stored([(64, 64)])
     (tmp_path / "HR.lmdb/meta_info.txt").unlink()
     assert (
-        check_file(path).count("HR.lmdb, which is no LMDB, it holds no meta_info.txt") == 2
+        check_file(path).count("HR.lmdb, which is not an LMDB: it holds no meta_info.txt") == 2
     )  # train and val

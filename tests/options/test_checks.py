@@ -25,5 +25,5 @@ def test_all_that_is_wrong_with_a_run_is_told_at_once(stored, tmp_path):
     lines = str(error.value).splitlines()
     assert lines[0] == f"option file {path} has 3 problems"
     assert "--force_yml train:amp=fp16: train: amp is 'fp16'" in str(error.value)
-    assert "--force_yml nothing: is no option" in str(error.value)
+    assert "--force_yml nothing: is not an option" in str(error.value)
     assert f"path: resume_state names the file {state}, which does not exist" in str(error.value)

@@ -302,7 +302,7 @@ def test_everything_missing_is_listed_at_once(tmp_path, monkeypatch):
         "exist\n  datasets: train: meta_info_file names the file datasets/A/meta_info.txt, which "
         "does not exist\n  datasets: train: captions names the file datasets/A/captions.csv, which "
         "does not exist\n    -> m2trans prepare YOUR_IMAGES datasets/A --scales 2 3 4",
-        "  datasets: val: dataroot_gt names datasets/B/HR.lmdb, which is no LMDB, it holds no "
+        "  datasets: val: dataroot_gt names datasets/B/HR.lmdb, which is not an LMDB: it holds no "
         "meta_info.txt\n  datasets: val: dataroot_lq names the folder "
         "datasets/B/LR_bicubic_X2.lmdb, which does not exist\n    -> m2trans prepare YOUR_IMAGES "
         "datasets/B --scales 2 3 4",

@@ -158,7 +158,7 @@ def test_changes_by_a_merged_section_are_placed_at_the_changes_around(path):
 def test_a_file_of_unknown_kind_is_called_a_file(path):
     path.write_text("methods: [")
     with pytest.raises(
-        InputError, match=rf"^file {path} is not valid YAML; mend it at the named place"
+        InputError, match=rf"^file {path} is not valid YAML; correct it at the place named"
     ):
         OptionFile.read(path, kind="file")
     path.write_text("")
@@ -181,6 +181,6 @@ def test_a_file_of_unknown_kind_is_called_a_file(path):
 def test_what_is_no_text_is_called_so(content, path):
     path.write_bytes(content)
     with pytest.raises(
-        InputError, match=rf"^plan {path} is no text file; give the path of a yml file"
+        InputError, match=rf"^plan {path} is not a text file; give the path of a yml file"
     ):
         OptionFile.read(path, kind="plan")

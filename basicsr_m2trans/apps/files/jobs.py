@@ -85,7 +85,7 @@ def _find(text: str, out: Path) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
     if path.is_file():
         if not _is_supported(path):
-            raise InputError(f"{path}: is no file that can be upscaled ({_SUPPORTED})")
+            raise InputError(f"{path}: is not a file that can be upscaled ({_SUPPORTED})")
         yield path, Path(path.name)
         return
     if path.is_dir():

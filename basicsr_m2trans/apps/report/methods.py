@@ -201,7 +201,7 @@ def _base_file(
     problems = find_problems(file, "train", files=False)
     choice = f"choose from {', '.join(sorted(known))}"
     problems += [
-        Problem(("val", "metrics", name), "is no metric of the option file", choice)
+        Problem(("val", "metrics", name), "is not a metric of the option file", choice)
         for name in left_out
         if name not in known
     ]
@@ -225,7 +225,7 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> I
     target, dot, key = path.rpartition(".")
     if not equals or not path:
         remedy = "write it as key:key=value or METHOD.key:key=value"
-        yield Problem((), "is no option", remedy, place)
+        yield Problem((), "is not an option", remedy, place)
     elif dot and target not in methods:
         text = f"{target!r} is not among --methods {','.join(sorted(methods))}"
         yield Problem((), text, "name one of them", place)

@@ -181,7 +181,7 @@ def _method_problems(
     key, own = ("methods", name), definition.get("scales")
     if not METHOD_NAME.fullmatch(name):
         remedy = "it becomes the name of files, so write letters, digits and any of . _ + -"
-        yield Problem(key, "is no name of a method", remedy)
+        yield Problem(key, "is not the name of a method", remedy)
     if name == BICUBIC:
         remedy = "remove it; bicubic interpolation is not trained"
         yield from (Problem((*key, each), "has no effect", remedy) for each in definition)

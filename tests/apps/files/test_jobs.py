@@ -43,7 +43,7 @@ def test_inputs_and_outputs_that_cannot_be(scans, tmp_path):
         (f"{tmp_path}/empty", "nothing outside of .* that can be upscaled"),
         (f"{tmp_path}/none", "there is no such file or folder"),
         (f"{scans}/*.gif", "the pattern finds nothing"),
-        (f"{scans}/notes.txt", r"is no file that can be upscaled \(\.png"),
+        (f"{scans}/notes.txt", r"is not a file that can be upscaled \(\.png"),
     ):
         with pytest.raises(InputError, match=message):
             plan_jobs([text], out)

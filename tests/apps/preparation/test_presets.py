@@ -70,7 +70,7 @@ def test_mmus1k(mmus1k, out):
     assert list(done.conversions) == [
         (part, scale) for part in ("train", "test") for scale in (2, 3, 4)
     ]
-    # 448 is no multiple of 3.
+    # 448 is not a multiple of 3.
     assert done.conversions["train", 2].written == ["HR.lmdb", "LR_bicubic_X2.lmdb"]
     assert done.conversions["train", 3].written == ["HR_X3.lmdb", "LR_bicubic_X3.lmdb"]
     assert done.conversions["train", 3].hr == "HR_X3.lmdb"

@@ -183,7 +183,7 @@ def test_arguments_win_over_the_plan(plan):
             "scales:",
             "scale: [2]\nscales:",
             3,
-            "scale is no key; nothing reads it",
+            "scale is not a key; nothing reads it",
             "did you mean scales?",
         ),
         ("[2, 3]", "[2, 5]", 3, "scales entry 2 is 5", "choose from 2, 3 and 4"),
@@ -191,26 +191,38 @@ def test_arguments_win_over_the_plan(plan):
         ("seeds: [0]\n", "seeds: [-1]\n", 4, "seeds entry 1 is -1", "NumPy takes seeds from 0"),
         ("seeds: [0]\n", "seeds: []\n", 4, "seeds is empty", "name at least one"),
         ("x3: 400", "x3: 0", 5, "iterations: x3 is 0", "give a number above 0"),
-        ("x3: 400", "3: 400", 5, "iterations: 3 is no key; nothing reads it", "did you mean x3?"),
+        (
+            "x3: 400",
+            "3: 400",
+            5,
+            "iterations: 3 is not a key; nothing reads it",
+            "did you mean x3?",
+        ),
         (
             "x3: {",
             "3: {",
             16,
-            "methods: small: scale_changes: 3 is no key; nothing reads it",
+            "methods: small: scale_changes: 3 is not a key; nothing reads it",
             "did you mean x3?",
         ),
         (
             "x3: {",
             "5: {",
             16,
-            "methods: small: scale_changes: 5 is no key",
+            "methods: small: scale_changes: 5 is not a key",
             "known here: x2, x3, x4",
         ),
-        ("x3: 400", "x5: 400", 5, "iterations: x5 is no key", "known here: x2, x3, x4"),
+        ("x3: 400", "x5: 400", 5, "iterations: x5 is not a key", "known here: x2, x3, x4"),
         ("560", "1e3", 9, "methods: EDSR: iterations is the text '1e3'", "write !!float 1e3"),
         ("16", "1e-4", 11, "changes: network_g: num_feat is the text '1e-4'", "write !!float 1e-4"),
-        ("base:", "bass:", 13, "methods: small: bass is no key", "did you mean base?"),
-        ("small", "a/b", 12, "methods: a/b is no name of a method", "it becomes the name of files"),
+        ("base:", "bass:", 13, "methods: small: bass is not a key", "did you mean base?"),
+        (
+            "small",
+            "a/b",
+            12,
+            "methods: a/b is not the name of a method",
+            "it becomes the name of files",
+        ),
         (
             "bicubic:",
             "bicubic: {base: EDSR}",
@@ -354,7 +366,7 @@ def test_what_a_method_does_not_take_is_named_with_its_line(plan, options):
     settings, _ = read_plan(path, {"scales": ([2], "--scales 2")})
     with pytest.raises(InputError) as error:
         files_of(settings, options=options)
-    assert f"  {path}:11: network_g: num_feats is no key of EDSR" in str(error.value)
+    assert f"  {path}:11: network_g: num_feats is not a key of EDSR" in str(error.value)
     settings, _ = read_plan(plan(("base: M2Trans", "base: M3Trans")))
     with pytest.raises(
         InputError, match=r"plan\.yml:13: method 'M3Trans' has no option file train_M3Trans_x2\.yml"
@@ -381,13 +393,13 @@ def test_mistakes_of_all_methods_are_reported_at_once(plan):
     assert unknown.endswith("or write those files")
     assert reports == [
         "methods EDSR_x2, EDSR_x3 have 1 problem",
-        f"  {path}:11: network_g: num_feats is no key of EDSR; nothing reads it",
+        f"  {path}:11: network_g: num_feats is not a key of EDSR; nothing reads it",
         "    -> did you mean num_feat?",
         "methods EDSR_x2, small_x2, EDSR_x3, small_x3 have 1 problem",
-        f"  {path}:20: num_gpus is no key; nothing reads it",
+        f"  {path}:20: num_gpus is not a key; nothing reads it",
         "    -> did you mean num_gpu?",
         "method small_x3 has 1 problem",
-        f"  {path}:16: datasets: train: gt_size is 100, no multiple of scale 3",
+        f"  {path}:16: datasets: train: gt_size is 100, not a multiple of scale 3",
         "    -> write 99, say",
     ]
 
@@ -524,7 +536,7 @@ def test_metrics_that_are_not_there_cannot_be_left_out(plan, options, data):
     settings, _ = read_plan(plan(changes, ("datasets/open", str(data))), {"scales": ([2], "")})
     with pytest.raises(
         InputError,
-        match=r"psnrr is no metric of the option file\n +-> choose from fsim, gmsd, psnr, ssim",
+        match=r"psnrr is not a metric of the option file\n +-> choose from fsim, gmsd, psnr, ssim",
     ):
         files_of(settings, options=options, methods={"EDSR": settings.methods["EDSR"]})
 
