@@ -21,6 +21,7 @@ def register() -> None:
 
     from basicsr.utils import registry
 
+    from basicsr_m2trans.archs.global_skip_arch import GlobalSkip
     from basicsr_m2trans.archs.lookup import own_networks
     from basicsr_m2trans.data.paired_image_text_dataset import PairedImageTextDataset
     from basicsr_m2trans.losses import ImageTextSemanticLoss
@@ -28,7 +29,7 @@ def register() -> None:
     from basicsr_m2trans.models.m2trans_model import M2TransModel
 
     members: dict[registry.Registry, Iterable[Any]] = {
-        registry.ARCH_REGISTRY: own_networks().values(),
+        registry.ARCH_REGISTRY: (*own_networks().values(), GlobalSkip),
         registry.DATASET_REGISTRY: (PairedImageTextDataset,),
         registry.LOSS_REGISTRY: (ImageTextSemanticLoss,),
         registry.MODEL_REGISTRY: (M2TransModel,),

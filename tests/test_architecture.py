@@ -23,6 +23,8 @@ APPS = rooms(ROOT / "basicsr_m2trans/apps")
 def test_the_picture_has_every_room(tmp_path):
     file = tmp_path / "architecture.svg"
     subprocess.run([sys.executable, "scripts/draw_architecture.py", file], cwd=ROOT, check=True)
+    committed = ROOT / "docs/images/architecture.svg"
+    assert committed.read_bytes() == file.read_bytes(), "run scripts/draw_architecture.py"
     labels = {element.text for element in ElementTree.parse(file).iter() if element.text}
     assert labels >= ROOMS - {"apps"} | APPS
 

@@ -21,24 +21,29 @@ _WITHOUT_BASICSR: dict[str, type[nn.Module]] = {
 
 @functools.cache
 def own_networks() -> dict[str, type[nn.Module]]:
-    """The networks of this package by their registered names; imports BasicSR, which some need."""
+    """This package's networks but GlobalSkip, which wraps others, by their registered names.
+
+    BasicSR is imported, which some of them need.
+    """
     compat.apply()
 
-    from basicsr_m2trans.archs.global_skip_arch import GlobalSkip
     from basicsr_m2trans.archs.hat_arch import HAT
     from basicsr_m2trans.archs.swinir_arch import PaddedSwinIR
 
-    return _WITHOUT_BASICSR | {each.__name__: each for each in (GlobalSkip, HAT, PaddedSwinIR)}
+    return _WITHOUT_BASICSR | {each.__name__: each for each in (HAT, PaddedSwinIR)}
 
 
 def network_class(name: Any) -> type[nn.Module]:
     """The network of that name, of this package or of those registered with BasicSR.
+
+    `SwinIR` means `PaddedSwinIR`, which has its weights and takes images of any size.
 
     Raises:
         InputError: there is none; similar names are given.
     """
     if name in _WITHOUT_BASICSR:
         return _WITHOUT_BASICSR[name]
+    name = "PaddedSwinIR" if name == "SwinIR" else name
     if name in own_networks():
         return own_networks()[name]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from basicsr_m2trans.archs.global_skip_arch import GlobalSkip
 from basicsr_m2trans.archs.lookup import input_channels, network_class
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights, read_checkpoint
 from basicsr_m2trans.utils.errors import InputError
@@ -105,7 +106,8 @@ def build_network(network_g: dict[str, Any], source: Path | str) -> nn.Module:
     settings = copy.deepcopy(network_g)
     name = settings.pop("type")
     try:
-        return network_class(name)(**settings).eval()
+        architecture = GlobalSkip if name == GlobalSkip.__name__ else network_class(name)
+        return architecture(**settings).eval()
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     except (TypeError, ValueError) as error:

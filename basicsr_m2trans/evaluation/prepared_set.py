@@ -55,7 +55,7 @@ class Scores:
         return cls(images, values)
 
 
-def upscale_image(network: nn.Module, lq: Tensor) -> Tensor:
+def upscale_on_device(network: nn.Module, lq: Tensor) -> Tensor:
     """(1, 3, h, w) RGB in [0, 1] -> (1, 3, H, W) in [0, 1] on the CPU."""
     device = next(network.parameters(), lq).device
     with torch.no_grad():
@@ -108,7 +108,7 @@ def evaluate(
     scores: list[dict[tuple[str, str], float]] = []
     for item in dataset:
         lq, hr = item["lq"][None], item["gt"][None]
-        sr = upscale_image(network, lq)
+        sr = upscale_on_device(network, lq)
         scores.append({})
         for protocol, measure in PROTOCOLS.items():
             for name, value in measure(sr, hr, scale).items():

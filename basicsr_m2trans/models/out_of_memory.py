@@ -2,25 +2,21 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from basicsr_m2trans.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from basicsr_m2trans.models.m2trans_model import M2TransModel
-
-    Step = Callable[[M2TransModel, int], None]
+# A method of `M2TransModel` that takes the iteration.
+Step = Callable[[Any, int], None]
 
 
-def explaining_out_of_memory(step: "Step") -> "Step":
-    """A training step whose `torch.OutOfMemoryError` becomes an `InputError` that says what to
-    lower.
-    """
+def explaining_out_of_memory(step: Step) -> Step:
+    """A training step whose `torch.OutOfMemoryError` becomes an `InputError` with a remedy."""
 
     @functools.wraps(step)
-    def explained(model: "M2TransModel", current_iter: int) -> None:
+    def explained(model: Any, current_iter: int) -> None:
         try:
             step(model, current_iter)
         except torch.OutOfMemoryError as error:
@@ -31,7 +27,7 @@ def explaining_out_of_memory(step: "Step") -> "Step":
     return explained
 
 
-def _explanation(model: "M2TransModel", current_iter: int, message: str) -> str:
+def _explanation(model: Any, current_iter: int, message: str) -> str:
     options = model.training_options
     height, width = model.gt.shape[-2:]
     savings = []

@@ -31,7 +31,7 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
     weights = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.Adam(weights)
     builders: dict[tuple[str, ...], Callable[[dict[str, Any]], object]] = {
-        ("network_g",): build_network,
+        ("network_g",): trial_network,
         ("train", "optim_g"): lambda settings: _build(optimizer_classes(), weights, settings),
         ("train", "scheduler"): lambda settings: _build(scheduler_classes(), optimizer, settings),
     }
@@ -48,7 +48,7 @@ def find_refused_values(opt: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(key, text, "change that value")
 
 
-def build_network(network_g: dict[str, Any]) -> "nn.Module":
+def trial_network(network_g: dict[str, Any]) -> "nn.Module":
     """The network on the meta device, where weights need no time or memory, unless it must compute.
 
     Args:
@@ -200,7 +200,7 @@ def _misfit_problems(opt: dict[str, Any], weights: Any, source: str) -> Iterator
     try:
         named = as_weights(weights, source).items()
         given = {name.removeprefix("module."): value for name, value in named}
-        check_weights(given, build_network(network).state_dict(), source, network["type"])
+        check_weights(given, trial_network(network).state_dict(), source, network["type"])
     except (ImportError, OSError):  # the network cannot be built here: its weights are not known
         return
     except InputError as error:

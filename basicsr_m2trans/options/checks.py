@@ -76,7 +76,7 @@ def find_problems(file: OptionFile, mode: str, files: bool) -> list[Problem]:
 
 
 def read_option_file(path: str | Path, mode: str, overrides: Sequence[str] = ()) -> OptionFile:
-    """Read an option file and set the values that `--force_yml` gives, as `resolve` does.
+    """Read an option file and set the values that `--force_yml` gives, as `require_sound` does.
 
     Raises:
         InputError: the file or an override cannot be read, or one of the sections that BasicSR

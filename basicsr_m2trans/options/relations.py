@@ -150,6 +150,9 @@ def _m2trans_contradictions(opt: dict[str, Any], train: dict[str, Any]) -> Itera
     if train.get("perceptual_opt"):
         text = "has no effect on M2TransModel"
         yield Problem(("train", "perceptual_opt"), text, "remove it, or use SRModel")
+    if section(opt, "network_g").get("type") == "SwinIR":
+        text = "is SwinIR, which takes nothing but multiples of its window"
+        yield Problem(("network_g", "type"), text, "write PaddedSwinIR; the weights are the same")
     dataset = section(opt, "datasets", "train")
     texts = any(map(dataset.get, ("captions", "default_caption")))
     if train.get("semantic_opt") and dataset.get("type") == "PairedImageTextDataset" and not texts:
@@ -170,7 +173,8 @@ def _refusals(use: Callable[[], object], *key: str) -> Iterator[Problem]:
     try:
         use()
     except InputError as error:
-        yield from (replace(each, key=(*key, *each.key)) for each in error.problems)
+        found = error.problems or [Problem((), str(error), "change that value")]
+        yield from (replace(each, key=(*key, *each.key)) for each in found)
 
 
 def _meaningless(name: str, key: str, model_type: str) -> Problem:

@@ -7,9 +7,7 @@ import logging
 import os
 import random
 import shlex
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +16,16 @@ from typing import Any
 import torch
 import yaml
 
-from basicsr_m2trans.checkpoints.training_states import latest_training_state
+from basicsr_m2trans.checkpoints.training_states import (
+    latest_training_state,
+    read_training_state,
+)
 from basicsr_m2trans.models.training_run import TrainingRun, TrainingStopped
 from basicsr_m2trans.options.checks import require_sound
 from basicsr_m2trans.registration import register
 from basicsr_m2trans.training.command_line import add_arguments
 from basicsr_m2trans.training.failures import explain_failure, is_lost_exchange
+from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.errors import InputError
 from basicsr_m2trans.utils.locking import locked
 from basicsr_m2trans.utils.yaml_file import OptionFile
@@ -76,12 +78,9 @@ def command(mode: str, root_path: str, *arguments: str) -> list[str]:
     return _python(f"main({mode!r}, {root_path!r})", arguments)
 
 
-def go_on(mode: str, root_path: str, folder: str) -> int:
-    """Run BasicSR's pipeline in a process that has its command line, then delete `folder`."""
-    try:
-        return status_of(mode, lambda: run_pipeline(mode, root_path))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def go_on(mode: str, root_path: str) -> int:
+    """Run BasicSR's pipeline in a process that has BasicSR's command line."""
+    return status_of(mode, lambda: run_pipeline(mode, root_path))
 
 
 def run_pipeline(mode: str, root_path: str) -> None:
@@ -101,33 +100,37 @@ def run_pipeline(mode: str, root_path: str) -> None:
 
 
 def _start(mode: str, root_path: str, args: argparse.Namespace, as_typed: bool) -> None:
-    file, folder, resumes = checked(mode, root_path, args)
+    file, folder, state = checked(mode, root_path, args)
     if file.opt.get("manual_seed") is None:
-        file.opt["manual_seed"] = _draw_seed(args.launcher)
+        saved = _saved_seed(state) if state else None
+        file.opt["manual_seed"] = saved or _draw_seed(args.launcher)
     with alone_in(folder) as lock:
-        if lock is not None and not resumes:
+        if lock is not None and not state:
             keep_earlier_run(folder)
-            if mode == "train" and file.opt["logger"].get("use_tb_logger"):
+            tb_logger = mode == "train" and file.opt["logger"].get("use_tb_logger")
+            if tb_logger and "debug" not in folder.name:
                 keep_earlier_run(Path(root_path, "tb_logger", folder.name))
         if as_typed and not args.force_yml and _as_basicsr_reads(args.opt) == file.opt:
             run_pipeline(mode, root_path)
             return
         # BasicSR takes its arguments from the command line alone (`parser.parse_args()` in its
         # utils/options.py): other ones need a process of their own, which keeps the lock.
-        temporary = tempfile.mkdtemp(prefix="m2trans-")
-        resolved = Path(temporary, Path(args.opt).name)
-        text = f"# As a run was given it: {shlex.join(sys.argv)}\n"
-        text += yaml.safe_dump(file.opt, sort_keys=False, allow_unicode=True)
-        resolved.write_text(text, encoding="utf-8")
+        resolved = folder.with_name(f".{folder.name}.options") / _rank() / Path(args.opt).name
+        resolved.parent.mkdir(parents=True, exist_ok=True)
+        # ASCII alone, because BasicSR opens the file in the locale's encoding.
+        text = f"# As a run was given it: {shlex.join(sys.argv)!a}\n"
+        write_atomic(resolved, (text + yaml.safe_dump(file.opt, sort_keys=False)).encode())
         if lock is not None:
             os.set_inheritable(lock, True)
-        code = f"go_on({mode!r}, {root_path!r}, {temporary!r})"
         sys.stdout.flush()
+        code = f"go_on({mode!r}, {root_path!r})"
         os.execv(sys.executable, _python(code, [*_flags(args), "-opt", str(resolved)]))
 
 
-def checked(mode: str, root_path: str, args: argparse.Namespace) -> tuple[OptionFile, Path, bool]:
-    """The options of a run, the folder that it will write, and whether it goes on with one there.
+def checked(
+    mode: str, root_path: str, args: argparse.Namespace
+) -> tuple[OptionFile, Path, str | Path | None]:
+    """The options of a run, the folder that it will write, and the state that it goes on from.
 
     Raises:
         InputError: the options cannot be used.
@@ -142,7 +145,7 @@ def checked(mode: str, root_path: str, args: argparse.Namespace) -> tuple[Option
             f"--launcher {args.launcher}: BasicSR's {model} needs a GPU for each of several "
             "processes, and PyTorch finds none here; write model_type: M2TransModel"
         )
-    return file, folder, bool(state or file.opt["path"].get("resume_state"))
+    return file, folder, state or file.opt["path"].get("resume_state")
 
 
 def _folder(mode: str, root_path: str, file: OptionFile, args: argparse.Namespace) -> Path:
@@ -156,6 +159,13 @@ def _folder(mode: str, root_path: str, file: OptionFile, args: argparse.Namespac
             "first"
         )
     return folder
+
+
+def _saved_seed(state: str | Path) -> int | None:
+    """The seed of an interrupted run; None in states of `SRModel`, and if the state is damaged."""
+    with contextlib.suppress(InputError):
+        return read_training_state(state).get("manual_seed")
+    return None
 
 
 def _draw_seed(launcher: str) -> int:
@@ -245,6 +255,10 @@ def keep_earlier_run(folder: Path) -> None:
     folder.rename(unused)
 
 
+def _rank() -> str:
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+
+
 def alone_in(folder: Path) -> contextlib.AbstractContextManager[int | None]:
     """Hold a run's folder against other runs, which would move it away as an old one, or write the
     same files.
@@ -255,8 +269,7 @@ def alone_in(folder: Path) -> contextlib.AbstractContextManager[int | None]:
     Raises:
         InputError: another run holds the folder, or nothing can be written there.
     """
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
-    if rank != "0":
+    if _rank() != "0":
         return contextlib.nullcontext()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

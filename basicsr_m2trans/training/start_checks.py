@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from basicsr_m2trans.checkpoints.weights import as_weights, check_weights
-from basicsr_m2trans.options.building import build_network
+from basicsr_m2trans.options.building import trial_network
 from basicsr_m2trans.options.relations import section
 from basicsr_m2trans.utils.errors import InputError
 
@@ -36,7 +36,7 @@ def require_same_network(opt: dict[str, Any], checkpoint: Any, source: str) -> l
         return []
     changed = "; ".join(_changes(network, saved)) if saved else ""
     try:
-        own = build_network(network).state_dict()
+        own = trial_network(network).state_dict()
         check_weights(as_weights(checkpoint["params"], source), own, source, "network_g")
     except InputError as error:
         raise InputError(
@@ -61,7 +61,7 @@ def require_fitting_optimizer(opt: dict[str, Any], state: dict[str, Any]) -> Non
         return
     optimizer = state["optimizers"][0]
     indices = [index for group in optimizer["param_groups"] for index in group["params"]]
-    weights = [weight for weight in build_network(network).parameters() if weight.requires_grad]
+    weights = [weight for weight in trial_network(network).parameters() if weight.requires_grad]
     fits = len(indices) == len(weights) and all(
         moment.shape == weight.shape
         for index, weight in zip(indices, weights, strict=True)

@@ -84,7 +84,7 @@ class TrainingStart:
             self._told += require_same_network(opt, networks["g"], paths["pretrain_network_g"])
         else:
             require_fitting_optimizer(opt, state)
-        # Without `manual_seed` in the option file, BasicSR has drawn another one.
+        # The option file may say another one by now.
         seed = state.get("manual_seed", opt["manual_seed"])
         if seed != opt["manual_seed"]:
             given = opt["manual_seed"]
@@ -122,6 +122,11 @@ class TrainingStart:
             logger.warning(text)
         for text in early_end(opt) if not self.iteration else ():
             logger.info(text)
+        if opt["model_type"] != "M2TransModel":
+            logger.info(
+                f"{opt['model_type']} does not answer signals: SIGTERM and Ctrl-C end this run "
+                "without a checkpoint (with M2TransModel they save one)."
+            )
         train_opt = opt["datasets"]["train"]
         if train_opt.get("seed") is None:
             train_opt["seed"] = opt["manual_seed"]

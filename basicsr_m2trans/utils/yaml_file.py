@@ -1,5 +1,7 @@
 """A file of options with the places of its keys, and the report of all that is wrong with it."""
 
+import ast
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -219,7 +221,13 @@ def forced_value(value: str) -> Any:
         return int(value)
     if value.count(".") == 1 and value.replace(".", "").isdigit():
         return float(value)
-    return yaml.safe_load(value) if value.startswith(("[", "!!float")) else value
+    if value.startswith("!!float"):
+        return float(value.removeprefix("!!float"))
+    if value.startswith("["):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return ast.literal_eval(value)
+        return yaml.safe_load(value)  # texts without quotes
+    return value
 
 
 def without(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from basicsr_m2trans.archs import M2Trans
-from basicsr_m2trans.checkpoints.networks import find_model, load_network
+from basicsr_m2trans.checkpoints.networks import build_network, find_model, load_network
 from basicsr_m2trans.utils.errors import InputError
 
 SETTINGS = {"type": "M2Trans", "upscale": 3, "num_feat": 8, "num_block": 1}
@@ -182,3 +182,10 @@ def test_models_by_path_or_name(tmp_path):
     with pytest.raises(InputError, match="is not the file that came with this package"):
         find_model("m2trans-x2", tmp_path)
     assert find_model(shipped) == shipped
+
+
+def test_a_checkpoint_of_swinir_takes_images_of_any_size():
+    settings = {"type": "SwinIR", "upscale": 2, "embed_dim": 12, "depths": [2], "num_heads": [2]}
+    network = build_network(settings | {"window_size": 8, "upsampler": "pixelshuffle"}, "a.pth")
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 11, 5)).shape == (1, 3, 22, 10)

@@ -13,7 +13,7 @@ from basicsr_m2trans.evaluation.prepared_set import (
     evaluate,
     image_names,
     set_digest,
-    upscale_image,
+    upscale_on_device,
 )
 from basicsr_m2trans.evaluation.protocols import METRICS, PROTOCOLS
 from basicsr_m2trans.utils.errors import InputError
@@ -82,7 +82,7 @@ def test_the_average_of_the_weights_is_used_where_there_is_one(tmp_path):
         expected = M2Trans(2, num_feat=8, num_block=1)
         expected.load_state_dict(weights(seed))
         with torch.no_grad():
-            found = upscale_image(trained_network(NETWORK, tmp_path / file), x)
+            found = upscale_on_device(trained_network(NETWORK, tmp_path / file), x)
             torch.testing.assert_close(found, expected(x), atol=1e-5, rtol=0)
 
 
@@ -114,7 +114,7 @@ def test_settings_are_found_in_the_checkpoint(tmp_path):
 def test_networks_upscale_where_they_are_and_metrics_get_the_result_on_the_cpu(device):
     torch.manual_seed(0)
     network, lq = M2Trans(2, num_feat=8, num_block=1).eval(), torch.rand(1, 3, 20, 12)
-    expected = upscale_image(network, lq)
-    result = upscale_image(network.to(device), lq)
+    expected = upscale_on_device(network, lq)
+    result = upscale_on_device(network.to(device), lq)
     assert result.device.type == "cpu"
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=0)

@@ -436,6 +436,18 @@ def test_what_the_global_skip_cannot_wrap_is_named_before_training(network, text
     assert remedy in mended
 
 
+def test_swinir_is_refused_before_it_meets_an_image_that_is_no_multiple_of_its_window(tmp_path):
+    opt = yaml.safe_load(DEMO) | {"network_g": {"type": "SwinIR", "upscale": 2}}
+    path = tmp_path / "swinir.yml"
+    path.write_text(yaml.safe_dump(opt))
+    assert "network_g: type is SwinIR, which takes nothing but multiples" in report_of(
+        path, files=False
+    )
+    opt["network_g"]["type"] = "PaddedSwinIR"
+    path.write_text(yaml.safe_dump(opt))
+    assert options.check_file(path, files=False) is None
+
+
 def test_the_best_network_needs_images_to_be_found(tmp_path):
     before, _, after = DEMO.replace("  print_freq", "  keep_best: true\n  print_freq").partition(
         "  val:\n    name"

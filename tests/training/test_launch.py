@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -226,6 +225,8 @@ def test_forced_numbers_and_flags_are_those_of_basicsr(tmp_path):
         "1e-4",
         "1.2.3",
         "!!float 1e-4",
+        "!!float1e-4",
+        "[1e-4, None, 3]",
         "bf16",
     ):
         forced = options.read_option_file(path, "train", [f"train:new={text}"]).opt["train"]["new"]
@@ -752,7 +753,6 @@ def parse_as_basicsr(monkeypatch, tmp_path, *arguments):
 
     register()
     monkeypatch.setattr(os, "execv", execute)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit):
         launch.start("train", str(tmp_path), launch.parse_arguments([*map(str, arguments)]))
     set_arguments(monkeypatch, *handed_over[3:])
@@ -773,6 +773,29 @@ def test_basicsr_gets_the_options_that_are_checked(tmp_path, monkeypatch):
     assert (opt["datasets"]["train"]["phase"], opt["datasets"]["train"]["scale"]) == ("train", 2)
     assert (opt["dist"], opt["world_size"], opt["is_train"]) == (False, 1, True)
     assert 1 <= yaml.safe_load(Path(args.opt).read_text())["manual_seed"] <= 10000
+    assert Path(args.opt) == tmp_path / "experiments/.debug_other.options/0/tiny.yml"
+
+
+def test_a_resumed_run_keeps_its_seed_in_the_file_too(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path) | {"manual_seed": None})
+    states = tmp_path / "experiments/tiny/training_states"
+    states.mkdir(parents=True)
+    state = {"epoch": 0, "iter": 1, "optimizers": [], "schedulers": [], "manual_seed": 20001}
+    torch.save(state, states / "1.state")
+    opt, _ = parse_as_basicsr(monkeypatch, tmp_path, "-opt", path, "--auto_resume")
+    assert opt["manual_seed"] == 20001
+
+
+def test_the_file_that_is_handed_over_is_ascii_whatever_was_typed(tmp_path, monkeypatch):
+    write_pairs(tmp_path)
+    path = write_options(tmp_path, training_options(tmp_path))
+    forced = ["--force_yml", "name=ü", "datasets:train:name=a\nscale: 3"]
+    monkeypatch.setattr(sys, "argv", ["train.py", "-opt", str(path), *forced])
+    opt, args = parse_as_basicsr(monkeypatch, tmp_path, *sys.argv[1:])
+    assert Path(args.opt).read_bytes().isascii()
+    assert (opt["name"], opt["scale"]) == ("ü", 2)
+    assert opt["datasets"]["train"]["name"] == "a\nscale: 3"
 
 
 def test_a_file_that_is_complete_is_handed_over_as_it_is(tmp_path, monkeypatch):

@@ -35,7 +35,8 @@ def objects_of_basicsr():
     return {
         key: value
         for key, value in found.items()
-        if not key[-1].startswith("__") and not isinstance(value, types.ModuleType)
+        if not (len(key) == 2 and key[1].startswith("__"))
+        and not isinstance(value, types.ModuleType)
     }
 
 

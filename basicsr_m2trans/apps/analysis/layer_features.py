@@ -12,7 +12,7 @@ from torch import Tensor
 
 from basicsr_m2trans.archs import M2Trans
 from basicsr_m2trans.checkpoints.networks import load_network
-from basicsr_m2trans.evaluation.prepared_set import build_set, upscale_image
+from basicsr_m2trans.evaluation.prepared_set import build_set, upscale_on_device
 from basicsr_m2trans.utils.device import default_device
 from basicsr_m2trans.utils.errors import InputError
 
@@ -97,7 +97,7 @@ def layer_features(
     with _module_outputs(network) as outputs, tempfile.TemporaryFile(dir=scratch) as file:
         for item in dataset:
             outputs.clear()
-            upscaled = upscale_image(network, _middle(item["lq"], crop)[None])
+            upscaled = upscale_on_device(network, _middle(item["lq"], crop)[None])
             # The network pads its input; what it makes of the padding is no feature of the crop.
             for features in [*(out[..., :crop, :crop] for out in outputs), upscaled]:
                 file.write(features.float().cpu().contiguous().numpy().tobytes())

@@ -15,7 +15,7 @@ from basicsr_m2trans.apps.report.tables import result_tables, results_csv
 from basicsr_m2trans.apps.report.training_log import read_training_log
 from basicsr_m2trans.apps.report.work import Work
 from basicsr_m2trans.data.images import encode_png, read_image, to_tensor
-from basicsr_m2trans.evaluation.prepared_set import Scores, build_set, upscale_image
+from basicsr_m2trans.evaluation.prepared_set import Scores, build_set, upscale_on_device
 from basicsr_m2trans.evaluation.protocols import standard_protocol
 from basicsr_m2trans.utils.atomic import write_atomic
 from basicsr_m2trans.utils.figures import save_figure
@@ -113,7 +113,7 @@ def _write_upscaled(path: Path, network: nn.Module, lq: Tensor) -> None:
     from basicsr.utils import tensor2img
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, encode_png(tensor2img([upscale_image(network, lq)])))
+    write_atomic(path, encode_png(tensor2img([upscale_on_device(network, lq)])))
 
 
 def pixels(image: Tensor) -> np.ndarray:
