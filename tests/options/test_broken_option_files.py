@@ -437,7 +437,8 @@ def test_what_the_global_skip_cannot_wrap_is_named_before_training(network, text
 
 
 def test_swinir_is_refused_before_it_meets_an_image_that_is_no_multiple_of_its_window(tmp_path):
-    opt = yaml.safe_load(DEMO) | {"network_g": {"type": "SwinIR", "upscale": 2}}
+    network = {"type": "SwinIR", "upscale": 2, "window_size": 8}
+    opt = yaml.safe_load(DEMO) | {"network_g": network}
     path = tmp_path / "swinir.yml"
     path.write_text(yaml.safe_dump(opt))
     assert "network_g: type is SwinIR, which takes nothing but multiples" in report_of(

@@ -38,10 +38,10 @@ class NeedsValues(torch.nn.Linear):
 def test_networks_are_built_without_values_where_they_can_be(monkeypatch):
     monkeypatch.setattr(logger, "initialized_logger", {})
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, "NeedsValues", NeedsValues)
-    assert devices(building.build_network({"type": "M2Trans", "upscale": 2, "num_block": 1})) == {
+    assert devices(building.trial_network({"type": "M2Trans", "upscale": 2, "num_block": 1})) == {
         "meta"
     }
-    assert devices(building.build_network({"type": "NeedsValues"})) == {"cpu"}
+    assert devices(building.trial_network({"type": "NeedsValues"})) == {"cpu"}
     assert (
         logger.initialized_logger == {}
     )  # a log that is open already would get no file from the run
@@ -64,7 +64,7 @@ def test_what_the_machine_lacks_is_no_refusal(monkeypatch):
     def absent(_settings):
         raise FileNotFoundError("weights.pth")
 
-    monkeypatch.setattr(building, "build_network", absent)
+    monkeypatch.setattr(building, "trial_network", absent)
     assert list(building.find_refused_values({"network_g": SWINIR})) == []
 
 

@@ -58,7 +58,7 @@ def train(dataset, batch, until, start=(0, 0), replicas=1, rank=0, ratio=1):
 
     run = TrainingStart(stock_dataloaders, TrainingRun())
     run.epoch, run.iteration = start
-    opt = {"manual_seed": 0, "datasets": {"train": {}}}
+    opt = {"manual_seed": 0, "model_type": "M2TransModel", "datasets": {"train": {}}}
     loader, sampler, _, total_epochs, _ = run.create_train_val_dataloader(opt, LOGGER)
     prefetcher = CPUPrefetcher(loader)
     stream, state = [], start
@@ -192,7 +192,7 @@ def test_training_set_gets_the_seed_of_the_run(seed, expected):
         sampler = make_sampler(PlainImages(5))
         return DataLoader(sampler.dataset, sampler=sampler, drop_last=True), sampler, [], None, 5
 
-    opt = {"manual_seed": 7, "datasets": {"train": seed}}
+    opt = {"manual_seed": 7, "model_type": "M2TransModel", "datasets": {"train": seed}}
     from basicsr_m2trans.training.training_start import TrainingStart
 
     TrainingStart(stock_dataloaders, TrainingRun()).create_train_val_dataloader(opt, LOGGER)

@@ -15,7 +15,7 @@ from basicsr_m2trans.models.training_run import TrainingRun
 from basicsr_m2trans.training.training_start import TrainingStart
 from basicsr_m2trans.utils.errors import InputError
 
-LOADER_OPTIONS = {"manual_seed": 0, "datasets": {"train": {}}}
+LOADER_OPTIONS = {"manual_seed": 0, "model_type": "M2TransModel", "datasets": {"train": {}}}
 
 
 register()
