@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from basicsr_m2trans.apps.report.plan_keys import KEYS
 from basicsr_m2trans.apps.report.settings import BICUBIC, Method, Run, Settings
 from basicsr_m2trans.checkpoints.networks import network_section
 from basicsr_m2trans.evaluation.set_folders import set_options
@@ -235,6 +236,9 @@ def _override(file: OptionFile, method: str, entry: str, methods: set[str]) -> I
         deciding = " or ".join(map(argument, deciding_keys(key)))
         text = f"a comparison sets {key} by itself; see {deciding}"
         yield Problem((), text, "leave it out", place)
+    elif key in KEYS:
+        text = f"{key} is a key of plans, and --set changes option files"
+        yield Problem((), text, f"use {argument(key)}", place)
     else:
         try:
             file.override(key, value, place, yaml.safe_load)

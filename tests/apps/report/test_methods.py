@@ -122,6 +122,7 @@ def test_overrides_for_all_and_for_one(options, data):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
+        ("iterations=9", "iterations is a key of plans, and --set changes option files"),
         ("train:total_iter=5", "sets train:total_iter by itself; see --iters or --time-budget"),
         ("datasets:train:dataroot_gt=x", "see --data"),
         ("HAT.train:ema_decay=0.5", "'HAT' is not among --methods"),
