@@ -21,7 +21,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(path: Path, refusal: str, patience: float | None = None) -> Iterator[int]:
-    """Hold a lock; where the file system has no locks, say so and go on.
+    """Hold a lock, or print a warning and continue on file systems without locks.
 
     Yields the file's number for child processes to inherit: one that survives its killed parent
     keeps the lock.

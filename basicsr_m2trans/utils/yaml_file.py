@@ -50,7 +50,10 @@ class OptionFile:
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-            opt, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(text)
+            tree = loader.get_single_node()
+            # Constructing merges the keys of `<<` into the nodes, whose places are noted later.
+            opt = None if tree is None else loader.construct_document(copy.deepcopy(tree))
         except OSError as error:
             text = f"cannot be read: {error.strerror}; give the path of a yml file"
             raise InputError(f"{kind} {path} {text}") from error

@@ -644,6 +644,26 @@ def test_launcher_uses_the_package_beside_it(tmp_path, mode):
     assert (result.returncode, result.stdout) == (7, f"{mode} {tmp_path}\n")
 
 
+def require_that_two_processes_train_like_one(folder, force):
+    """Train by `tiny.yml` in two processes with overrides, then in one without; compare weights."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
+    two = run_launcher(folder, *torchrun, *arguments, "--launcher", "pytorch", *force)
+    assert two.returncode == 0, two.stderr
+    shutil.rmtree(folder / "basicsr")
+    one = run_launcher(folder, *arguments)
+    assert one.returncode == 0, one.stderr
+    networks = [
+        torch.load(folder / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)[
+            "params"
+        ]
+        for name in ("tiny", "two")
+    ]
+    assert networks[0].keys() == networks[1].keys()
+    for key, values in networks[0].items():
+        torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path):
     """Two processes on half batches, their workers spawned, must give the network of
@@ -658,21 +678,7 @@ def test_two_processes_train_like_one(tmp_path):
         "name=two",
         *(f"datasets:train:{option}" for option in dataset),
     ]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
-    two = run_launcher(tmp_path, *torchrun, *arguments, "--launcher", "pytorch", *force)
-    assert two.returncode == 0, two.stderr
-    shutil.rmtree(tmp_path / "basicsr")
-    one = run_launcher(tmp_path, *arguments)
-    assert one.returncode == 0, one.stderr
-    networks = [
-        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)[
-            "params"
-        ]
-        for name in ("tiny", "two")
-    ]
-    for key, values in networks[0].items():
-        torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+    require_that_two_processes_train_like_one(tmp_path, force)
 
 
 @pytest.mark.slow
@@ -689,22 +695,7 @@ def test_two_processes_with_options_of_the_loop_train_like_one(tmp_path):
     write_options(tmp_path, opt)
     force = ["--force_yml", "num_gpu=0", "name=two", "datasets:train:batch_size_per_gpu=2"]
     force += [f"train:{key}={value}" for key, value in loop.items()]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = ["basicsr/train.py", "-opt", "tiny.yml"]
-    two = run_launcher(tmp_path, *torchrun, *arguments, "--launcher", "pytorch", *force)
-    assert two.returncode == 0, two.stderr
-    shutil.rmtree(tmp_path / "basicsr")
-    one = run_launcher(tmp_path, *arguments)
-    assert one.returncode == 0, one.stderr
-    networks = [
-        torch.load(tmp_path / "experiments" / name / "models" / "net_g_4.pth", weights_only=True)[
-            "params"
-        ]
-        for name in ("tiny", "two")
-    ]
-    assert networks[0].keys() == networks[1].keys()
-    for key, values in networks[0].items():
-        torch.testing.assert_close(networks[1][key], values, rtol=0, atol=1e-5)
+    require_that_two_processes_train_like_one(tmp_path, force)
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""What a run is refused, or told, because of its checkpoint or of its own length."""
+"""What a run is refused because of its checkpoint; test_training_start.py has the rest."""
 
 import pytest
 import torch
 
 from basicsr_m2trans import register
-from basicsr_m2trans.training.start_checks import early_end, require_fitting_optimizer
+from basicsr_m2trans.training.start_checks import require_fitting_optimizer
 from basicsr_m2trans.utils.errors import InputError
 
 register()
@@ -33,9 +33,3 @@ def test_a_network_that_is_not_resumed_must_fit_the_optimizer(changes):
     opt = {"name": "tiny", "network_g": NETWORK | changes}
     with pytest.raises(InputError, match="cannot resume tiny: path: ignore_resume_networks"):
         require_fitting_optimizer(opt, state_after_a_step())
-
-
-@pytest.mark.parametrize(("total", "told"), [(20, False), (12, True)])
-def test_a_training_that_ends_before_its_schedule_is_told(total, told):
-    train = {"total_iter": total, "scheduler": {"periods": [15, 5]}}
-    assert bool(early_end({"train": train})) is told
